@@ -1,0 +1,306 @@
+"""The finished form of the configuration: what `compile` makes and what the data plane runs.
+
+A plan is plain data: every name is resolved, every default is filled in, every rule is in the order in which it is tried.
+The data plane (`fastmesh.core.route.snapshot`) reads a plan item by item and never sees the YAML. On the wire between the
+master and its workers a plan is a sequence of msgpack items `[kind, body]`, each preceded by its length, so that a worker
+can take it over in small slices; `encode` and `iterate` below are the two ends of that road.
+
+Units: times are integer milliseconds, sizes are bytes. `None` means "not set" where a field is optional.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+
+class PlanPart(msgspec.Struct, kw_only=True, frozen=True):
+    """Base of every part of a plan."""
+
+
+class Origin(PlanPart):
+    """Where a rule was written; shown by `explain`, `/config_dump` and the log."""
+
+    kind: str  # "VirtualService", "Service", "RateLimit", ...
+    namespace: str
+    name: str
+    route: str = ""  # HTTPRoute.name as the access log shows it (`route.match` form is made at run time from match names)
+    file: str = ""
+    line: int = 0
+
+
+class StringMatchPlan(PlanPart):
+    """One comparison. `value` is already lower case when `ignore_case` is set; a regex matches the whole value (RE2)."""
+
+    kind: Literal["exact", "prefix", "suffix", "regex", "present"]
+    value: str = ""
+    ignore_case: bool = False
+
+
+class NamedMatchPlan(PlanPart):
+    """A comparison of a header or query parameter. Header names are lower case; pseudo headers keep their colon."""
+
+    name: str
+    match: StringMatchPlan
+    invert: bool = False  # withoutHeaders: a missing header counts as empty, but the presence form wants it absent
+
+
+class MatchPlan(PlanPart):
+    """One HTTPMatchRequest, static parts (port, gateways, sourceLabels, sourceNamespace) already decided: AND of all fields."""
+
+    name: str = ""
+    path: StringMatchPlan | None = None  # on the path without query; "prefix" is a raw string prefix
+    path_segments: bool = False  # Gateway API PathPrefix: the prefix ends at a segment border
+    scheme: StringMatchPlan | None = None
+    method: StringMatchPlan | None = None
+    authority: StringMatchPlan | None = None  # raw Host header, port included
+    headers: list[NamedMatchPlan] = []
+    query: list[NamedMatchPlan] = []
+
+
+class HeaderOpsPlan(PlanPart):
+    """Header operations of one level, in the order remove, set, add. Names are lower case; values are literal text."""
+
+    remove: list[str] = []
+    set: list[tuple[str, str]] = []
+    add: list[tuple[str, str]] = []
+
+
+class DestinationPlan(PlanPart):
+    """One weighted destination. `cluster` names a ClusterPlan or, when `missing`, one that does not exist (503 NC)."""
+
+    cluster: str
+    weight: int
+    request_headers: list[HeaderOpsPlan] = []  # applied in order; the compiler decides route/destination order
+    response_headers: list[HeaderOpsPlan] = []
+    authority: str | None = None  # authority rewrite of this destination
+    missing: bool = False
+
+
+class RewritePlan(PlanPart):
+    """Path rewrite. "matched": replace what the path match matched (prefix: the prefix; exact, regex: the whole path;
+    no path match: the implied prefix `/`). "regex": replace every match of `regex` by `value` (captures `\\1`)."""
+
+    kind: Literal["matched", "regex"]
+    value: str
+    regex: str = ""
+
+
+class RedirectPlan(PlanPart):
+    code: int
+    scheme: str | None = None
+    authority: str | None = None
+    port: int | None = None
+    port_from: Literal["", "protocol", "request"] = ""
+    path: str | None = None  # full path replacement
+    prefix: str | None = None  # replacement of the matched prefix
+
+
+class DirectPlan(PlanPart):
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain"
+    headers: list[tuple[str, str]] = []
+
+
+class RetryPlan(PlanPart):
+    """`attempts` is the number of retries after the first try; 0 switches retries off."""
+
+    attempts: int
+    retry_on: list[str]  # Istio's vocabulary without the numeric codes; normalised, no blanks
+    status_codes: list[int] = []
+    per_try_timeout: int | None = None
+    backoff: int = 25
+    ignore_previous_hosts: bool = True
+    remote_localities: bool = False
+    written: list[str] = []  # the list as explain shows it: policies first, then codes as text
+
+
+class FaultPlan(PlanPart):
+    """Percentages are per million (0.0001 % = 1)."""
+
+    delay: int = 0
+    delay_share: int = 0
+    abort_status: int = 0
+    abort_grpc: int | None = None  # numeric grpc-status
+    abort_share: int = 0
+
+
+class RulePlan(PlanPart):
+    """One rule of a virtual host. Rules are tried in order; the first one with a matching clause decides."""
+
+    origin: Origin
+    matches: list[MatchPlan] = []  # OR; empty = always
+    destinations: list[DestinationPlan] = []  # weight-0 ones dropped already; empty only with redirect or direct
+    redirect: RedirectPlan | None = None
+    direct: DirectPlan | None = None
+    rewrite: RewritePlan | None = None
+    authority: str | None = None
+    response_headers: list[HeaderOpsPlan] = []  # route level, also on replies that the proxy makes for this rule
+    timeout: int | None = None
+    retry: RetryPlan | None = None
+    fault: FaultPlan | None = None
+    limits: list[int] = []  # indexes of Plan.limits, in the order in which they are asked
+
+
+class VirtualHostPlan(PlanPart):
+    """The rules of one host. `limits` apply to requests of this host also when no rule matches (before the 404)."""
+
+    name: str  # e.g. "reviews.default.svc.cluster.local:9080"
+    rules: list[RulePlan]
+    origin: Origin | None = None
+    limits: list[int] = []
+
+
+class WorkloadPlan(PlanPart):
+    """The peer's facts that metrics show; "unknown" where nothing is known."""
+
+    name: str = "unknown"
+    namespace: str = "unknown"
+    app: str = "unknown"
+    version: str = "unknown"
+    canonical_service: str = "unknown"
+    canonical_revision: str = "latest"
+    principal: str = "unknown"
+    cluster: str = "Kubernetes"
+
+
+class EndpointPlan(PlanPart):
+    address: str  # IP literal, or "unix:///path"
+    port: int
+    weight: int = 1
+    locality: str = ""
+    workload: int = 0  # index of Plan.workloads
+
+
+class OutlierPlan(PlanPart):
+    consecutive_5xx: int = 5  # 0 = off
+    consecutive_gateway: int = 0
+    split_local: bool = False
+    consecutive_local: int = 5
+    interval: int = 10_000
+    base: int = 30_000
+    max_percent: int = 10
+    min_health_percent: int = 0
+    codes: list[int] = []  # when given these replace "5xx"
+
+
+class ClusterPlan(PlanPart):
+    """One destination: service + port + subset, with its endpoints and its limits (0 = no limit)."""
+
+    name: str  # outbound|80|v1|reviews.default.svc.cluster.local
+    kind: Literal["endpoints", "original_dst", "blackhole"] = "endpoints"
+    host: str = ""
+    port: int = 0
+    subset: str = ""
+    service_name: str = "unknown"
+    service_namespace: str = "unknown"
+    endpoints: list[EndpointPlan] = []
+    balancer: Literal["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "PASSTHROUGH"] = "LEAST_REQUEST"
+    connect_timeout: int = 10_000
+    max_connections: int = 0
+    max_pending: int = 0
+    max_requests: int = 0
+    max_retries: int = 0
+    max_requests_per_connection: int = 0
+    idle_timeout: int | None = None  # None: the proxy's own default, shorter than the application's
+    max_connection_duration: int | None = None
+    keepalive: tuple[int, int, int] | None = None  # probes, time s, interval s (0 = the system's)
+    outlier: OutlierPlan | None = None
+    origin: Origin | None = None  # the DestinationRule that shaped it
+
+
+class LimitPlan(PlanPart):
+    """One token bucket family of a RateLimit object. `requests` tokens come back every `period`; at most `burst` are kept."""
+
+    name: str  # ns/name/index: the key of its state, which survives reloads
+    origin: Origin
+    requests: int
+    period: int  # ms
+    burst: int
+    matches: list[MatchPlan] = []
+    keys: list[tuple[str, str]] = []  # ("header", "x-user"), ("queryParam", "k"), ("path", ""), ("method", ""), ...
+    status: int = 429
+    body: bytes = b""
+    headers: list[tuple[str, str]] = []
+
+
+class DomainPlan(PlanPart):
+    """`domain` is lower case: a name, "*.suffix", "*" or an IP literal. `port` 0 answers a Host without a port."""
+
+    domain: str
+    port: int
+    vhost: int  # index of Plan.vhosts
+
+
+class ListenerPlan(PlanPart):
+    """One listening socket. A mesh listener routes by Host and port; a gateway listener by Host alone (all ports 0)."""
+
+    name: str  # "mesh", or "0.0.0.0_8080" for gateways
+    role: Literal["mesh", "gateway"]
+    port: int  # the port of the configuration (Gateway server port); 0 for the mesh listener
+    address: str  # where it is bound: HOST:PORT
+    domains: list[DomainPlan] = []
+    unknown: Literal["passthrough", "blackhole", "404"] = "404"  # what an unknown host gets
+    https_redirect: list[str] = []  # domains whose requests are redirected to https (Gateway tls.httpsRedirect)
+    origins: list[str] = []  # gateways "ns/name" served here
+
+
+class MeshPlan(PlanPart):
+    """What holds for the whole proxy."""
+
+    version: str  # hash of the sources, shown in /server_info and /config_dump
+    workload: WorkloadPlan  # this proxy's own identity: the source_* labels
+    trust_domain: str = "cluster.local"
+    domain: str = "cluster.local"
+    http10: bool = True
+    path_normalization: Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "BASE"
+    server_name: str = "istio-envoy"
+    namespace_limits: list[int] = []  # RateLimits without targetRef: asked for every request
+
+
+class Plan(PlanPart):
+    mesh: MeshPlan
+    workloads: list[WorkloadPlan]  # index 0 is the all-unknown one
+    limits: list[LimitPlan]
+    clusters: list[ClusterPlan]
+    vhosts: list[VirtualHostPlan]
+    listeners: list[ListenerPlan]
+
+
+_LENGTH = struct.Struct("<I")
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder()
+
+
+def encode(plan: Plan) -> bytes:
+    """The plan as length-prefixed msgpack items `[kind, body]`, in the order in which the snapshot needs them."""
+    out = bytearray()
+    for kind, bodies in (
+        ("mesh", [plan.mesh]),
+        ("workload", plan.workloads),
+        ("limit", plan.limits),
+        ("cluster", plan.clusters),
+        ("vhost", plan.vhosts),
+        ("listener", plan.listeners),
+    ):
+        for body in bodies:
+            item = _encoder.encode((kind, body))
+            out += _LENGTH.pack(len(item))
+            out += item
+    return bytes(out)
+
+
+def iterate(encoded: bytes | memoryview) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The items of `encode`'s result as `(kind, fields)` with plain dicts, lazily."""
+    view = memoryview(encoded)
+    offset = 0
+    while offset < len(view):
+        (size,) = _LENGTH.unpack_from(view, offset)
+        offset += _LENGTH.size
+        kind, body = _decoder.decode(view[offset : offset + size])
+        yield kind, body
+        offset += size

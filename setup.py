@@ -1,0 +1,56 @@
+"""Build of the data plane: one extension module per `.pyx` under `ext/`.
+
+`ext/` is a second source root, so `ext/fastmesh/core/wire/h1_parse.pyx` imports as `fastmesh.core.wire.h1_parse`.
+Environment switches: FASTMESH_DEBUG=1 (assertions and live-object counts), FASTMESH_ANNOTATE=1 (Cython's HTML),
+FASTMESH_SANITIZE=1 (address and undefined-behaviour sanitizers).
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+SOURCES = Path("ext")
+DEBUG = os.environ.get("FASTMESH_DEBUG") == "1"
+SANITIZE = os.environ.get("FASTMESH_SANITIZE") == "1"
+
+compile_args = ["-O2", "-g0", "-Wall", "-Wno-unused-function", "-fno-strict-aliasing", "-fvisibility=hidden"]
+link_args: list[str] = []
+if DEBUG:
+    compile_args += ["-O1", "-g", "-DFASTMESH_DEBUG=1"]
+if SANITIZE:
+    compile_args += ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+    link_args += ["-fsanitize=address,undefined"]
+
+
+def extensions() -> list[Extension]:
+    found = []
+    for source in sorted(SOURCES.rglob("*.pyx")):
+        name = ".".join(source.relative_to(SOURCES).with_suffix("").parts)
+        found.append(
+            Extension(
+                name,
+                [str(source)],
+                include_dirs=[str(SOURCES)],
+                depends=[str(header) for header in SOURCES.rglob("*.h")],
+                extra_compile_args=compile_args,
+                extra_link_args=link_args,
+            )
+        )
+    return found
+
+
+def build_modules() -> list[Extension]:
+    return cythonize(
+        extensions(),
+        include_path=[str(SOURCES)],
+        nthreads=int(os.environ.get("FASTMESH_BUILD_JOBS", os.cpu_count() or 1)),
+        build_dir="build/cython",
+        annotate=os.environ.get("FASTMESH_ANNOTATE") == "1",
+        compiler_directives={"language_level": 3, "binding": False, "freethreading_compatible": False},
+    )
+
+
+if __name__ == "__main__":  # cythonize's helpers import this file again
+    setup(ext_modules=build_modules())
