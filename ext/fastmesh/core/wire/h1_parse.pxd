@@ -46,3 +46,7 @@ cdef int chunk_next(ChunkDecoder* decoder, const char* data, size_t size, const 
 # The trailer fields after CHUNK_END, with forbidden ones (framing, routing, authentication, hop-by-hop) flagged FIELD_HOP.
 # trailers.field_count is 0 when there are none. H1_DONE or H1_BAD.
 cdef int chunk_trailers(ChunkDecoder* decoder, const Limits* limits, Head* trailers) noexcept nogil
+
+# Is there a reason to parse data[0:size] when data[0:seen] gave H1_MORE? Only a line end can complete a head, so a peer that sends a
+# byte at a time does not make us read the whole head each time. (A wrong byte within a line is then seen at its end.)
+cdef bint head_worth_parsing(const char* data, size_t seen, size_t size) noexcept nogil
