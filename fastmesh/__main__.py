@@ -1,0 +1,5 @@
+"""`python -m fastmesh`."""
+
+from fastmesh.cli import main
+
+main()

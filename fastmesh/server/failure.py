@@ -1,0 +1,26 @@
+"""Why the proxy cannot start or go on, with the exit code that says so (sysexits, as istioctl uses them)."""
+
+from __future__ import annotations
+
+OK = 0
+FAILED = 1
+USAGE = 64
+BAD_DATA = 65
+UNAVAILABLE = 69
+
+
+class StartError(Exception):
+    """The start ends here: each line of `lines` is printed, then the process exits with `code`."""
+
+    def __init__(self, code: int, *lines: str) -> None:
+        super().__init__("; ".join(lines))
+        self.code = code
+        self.lines = lines
+
+
+class ConfigError(Exception):
+    """The sources cannot be run; `problems` has every one of them, ready to print."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems

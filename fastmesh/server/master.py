@@ -1,0 +1,444 @@
+"""The master: it reads the configuration, holds the sockets and the shared memory, and keeps the workers at work.
+
+It does no proxying. Its loop is free for signals, the death of a worker, and the admin interface; compiling happens
+in a thread, waiting for names in others.
+
+Workers are started by exec, not by fork: a worker then holds only what it runs (msgspec, uvloop and the compiled
+core, not YAML, click, and a parsed configuration), a new one is clean however old the master is, and nobody forks a
+process with threads. What a forked child would inherit, a worker is given: the arena and the listening sockets as
+descriptors, the plan as sealed memory.
+
+The life of a proxy, in the order of this file: `start` (compile, bind, start workers, say ready), the things that can
+happen while it serves (reload, upgrade, resize, logs), and `stop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import importlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import uvloop
+
+import fastmesh
+from fastmesh.config.plan import Plan
+from fastmesh.discovery.dns import Resolver
+from fastmesh.server import linger, upgrade, watch
+from fastmesh.server import log as log_lines
+from fastmesh.server import messages as say
+from fastmesh.server.admin_sockets import AdminSockets
+from fastmesh.server.configure import Compile, Compiled
+from fastmesh.server.crew import Crew, SharedArena
+from fastmesh.server.failure import BAD_DATA, FAILED, OK, UNAVAILABLE, ConfigError, StartError
+from fastmesh.server.member import Image
+from fastmesh.server.memory import sealed
+from fastmesh.server.notify import Notifier
+from fastmesh.server.push import PushError
+from fastmesh.server.reload import Reloader
+from fastmesh.server.settings import ProxySettings
+from fastmesh.server.sockets import (
+    BindError,
+    Change,
+    ListenerSet,
+    Wanted,
+    passed_by_systemd,
+    raise_descriptor_limit,
+)
+
+log = logging.getLogger("fastmesh.master")
+
+SLOTS_LEAST = 16
+SLOTS_A_WORKER = 4  # old and new workers side by side in an upgrade, and two upgrades in a row
+KILL_AFTER_GRACE = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a proxy is made of; tests put other parts in."""
+
+    compile: Compile
+    worker_module: str
+    create_arena: Callable[[int, int], SharedArena]  # size, slots
+    attach_arena: Callable[[int], SharedArena]  # ValueError: another layout
+    check: Callable[[], object]  # imports what a worker imports
+
+
+class Master:
+    def __init__(self, settings: ProxySettings, parts: Parts, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._parts = parts
+        self.settings = settings
+        self._stop_asked = asyncio.Event()
+        self._started_once = False
+        self._draining = False
+        self._count_changed: int | None = None
+        self._serial = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._threads = ThreadPoolExecutor(2, "work", initializer=_leave_signals)
+        self._questions = ThreadPoolExecutor(8, "dns", initializer=_leave_signals)
+        self._notifier = Notifier()
+        self._left = upgrade.inherited_state()
+        self.started = self._left.started if self._left is not None else time.time()
+        self.image_started = time.time()
+        self.epoch = self._left.epoch if self._left is not None else 0
+        self.listeners = ListenerSet()
+        self.admin = AdminSockets(self)
+        self.reloader = Reloader(parts.compile, self._threads, self._apply)
+        self.resolver = Resolver(self._questions, self._names_changed)
+        self.arena = self._make_arena()
+        self.crew = Crew(loop, self.arena, parts.worker_module, settings.worker, self._crew_changed)
+
+    # ---- what the admin pages see
+
+    @property
+    def state(self) -> str:
+        if self._draining or not self.crew.accepting:
+            return "DRAINING"
+        if not self._started_once:
+            return "INITIALIZING"
+        return "LIVE" if self.crew.serving() else "INITIALIZING"
+
+    def plan(self) -> Plan | None:
+        return self.reloader.current.plan if self.reloader.current is not None else None
+
+    # ---- the life
+
+    async def run(self) -> int:
+        """Until somebody says stop; StartError when it cannot begin."""
+        self._take_signals()
+        stop = asyncio.create_task(self._stop_asked.wait())
+        start = asyncio.create_task(self._start())
+        await asyncio.wait({stop, start}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            if not start.done():
+                start.cancel()
+            else:
+                start.result()
+            await stop
+            return await self._stop()
+        except StartError:
+            self.crew.kill()
+            raise
+        finally:
+            await self.admin.close()
+            for task in [*self._tasks, start, stop]:
+                task.cancel()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._questions.shutdown(wait=False, cancel_futures=True)
+
+    async def _start(self) -> None:
+        raise_descriptor_limit()
+        look = await self._loop.run_in_executor(self._threads, watch.fingerprint, self.settings.files)
+        try:
+            if self._left is None:
+                await self._first_start()
+            else:
+                await self._continue(self._left)
+        except ConfigError as error:
+            raise StartError(BAD_DATA, *error.problems) from None
+        self._started_once = True
+        self._say_ready()
+        self._tasks.append(asyncio.create_task(self.reloader.run()))
+        self._tasks.append(asyncio.create_task(self.resolver.run()))
+        if self.settings.watch and self.settings.files:
+            changed = watch.watch(self.settings.files, lambda: self.reloader.trigger("files"), self._threads, look)
+            self._tasks.append(asyncio.create_task(changed))
+        if self._notifier.watchdog_period is not None:
+            self._tasks.append(asyncio.create_task(self._feed_watchdog(self._notifier.watchdog_period)))
+
+    async def _first_start(self) -> None:
+        self.listeners.offer(passed_by_systemd(os.environ))
+        compiled = await self._compile_with_names()
+        change = self._bind_first(compiled)
+        try:
+            await self.admin.bind(self.settings)
+        except BindError as error:
+            raise StartError(UNAVAILABLE, str(error)) from None
+        self.crew.start(self._image(compiled, change), self._count())
+        try:
+            await self.crew.settled()
+        except PushError as error:
+            raise StartError(FAILED, f"the workers do not start: {error}") from None
+        self.listeners.commit(change)
+        self.reloader.current = compiled
+
+    def _bind_first(self, compiled: Compiled) -> Change:
+        try:
+            return self.listeners.prepare(_wanted(compiled))
+        except BindError as error:
+            flag = "--listen" if self.settings.role == "mesh" else "--bind and --map"
+            raise StartError(UNAVAILABLE, f"{error} ({flag} chooses where to listen)") from None
+
+    async def _compile_with_names(self) -> Compiled:
+        """Names are known only once the files are read, so a configuration with DNS names is compiled twice."""
+        compiled = await self.reloader.compile()
+        self.resolver.want(compiled.hosts)
+        if compiled.hosts and await self.resolver.refresh():
+            self.reloader.answers = dict(self.resolver.answers)
+            compiled = await self.reloader.compile()
+        return compiled
+
+    async def _apply(self, compiled: Compiled) -> None:
+        """All workers run it, or BindError or PushError and nothing has changed."""
+        self._notifier.reloading()
+        try:
+            change = self.listeners.prepare(_wanted(compiled))
+            image = self._image(compiled, change)
+            try:
+                await self.crew.push(image)
+            except PushError:
+                os.close(image.plan_fd)
+                self.listeners.cancel(change)
+                raise
+            self.listeners.commit(change)
+            self.resolver.want(compiled.hosts)
+        finally:
+            self._notifier.ready(self._status_text())
+
+    def _names_changed(self) -> None:
+        self.reloader.answers = dict(self.resolver.answers)
+        self.reloader.trigger("dns")
+
+    def _image(self, compiled: Compiled, change: Change) -> Image:
+        self._serial += 1
+        return Image(self._serial, sealed("fastmesh-plan", compiled.encoded), list(change.result.values()))
+
+    def _count(self) -> int:
+        return self._count_changed or self.settings.workers or len(os.sched_getaffinity(0))
+
+    def _make_arena(self) -> SharedArena:
+        slots = max(SLOTS_LEAST, SLOTS_A_WORKER * self._count())
+        if self._left is not None:
+            try:
+                return self._parts.attach_arena(self._left.arena_fd)
+            except ValueError as error:
+                log.warning("counters and limits start anew: %s", error)
+        return self._parts.create_arena(self.settings.arena_size, slots)
+
+    # ---- the next program image, in both directions
+
+    async def _upgrade(self) -> None:
+        async with self.reloader.lock:
+            log.info("upgrade: checking the new code")
+            said = await self._loop.run_in_executor(self._threads, upgrade.preflight)
+            if said:
+                log.error("upgrade refused, the running code goes on: %s", said)
+                return
+            if self._draining or self.crew.image is None:
+                return
+            log.info("upgrade: becoming the new code")
+            try:
+                upgrade.become_new_image(self._leave(self.crew.image), SIGNALS)
+            except OSError as error:
+                log.error("upgrade failed, the running code goes on: %s", error)
+
+    def _leave(self, image: Image) -> upgrade.State:
+        return upgrade.State(
+            version=fastmesh.__version__,
+            epoch=self.epoch + 1,
+            started=self.started,
+            arena_fd=self.arena.fd,
+            plan_fd=image.plan_fd,
+            serial=self._serial,
+            listeners=upgrade.hand_sockets(self.listeners.bound.values()),
+            admin=upgrade.hand_sockets(self.admin.bound.values()),
+            workers=[member.hand_over() for member in self.crew.members],
+            count=self._count_changed,
+            restarts=self.crew.restarts,
+            accepted=self.reloader.accepted,
+            refused=self.reloader.refused,
+        )
+
+    async def _continue(self, left: upgrade.State) -> None:
+        """Take over, start new workers, and drain the old ones once the new ones serve."""
+        self._take_over(left)
+        try:
+            await self.admin.bind(self.settings)
+        except BindError as error:
+            log.error("%s; going on without", error)
+        try:
+            compiled = await self._compile_with_names()
+            change = self.listeners.prepare(_wanted(compiled))
+        except (ConfigError, BindError) as error:
+            self._stay_with_old(left, error)
+            return
+        self.crew.start(self._image(compiled, change), self._count())
+        try:
+            await self.crew.settled()
+        except PushError as error:
+            self.listeners.cancel(change)
+            self.crew.give_up_current()
+            self._stay_with_old(left, error)
+            return
+        os.close(left.plan_fd)
+        self.listeners.commit(change)
+        self.reloader.current = compiled
+        self.crew.drain_older()
+
+    def _take_over(self, left: upgrade.State) -> None:
+        self._serial = left.serial
+        self._count_changed = left.count
+        self.listeners.adopt(upgrade.take_sockets(left.listeners))
+        self.admin.adopt(upgrade.take_sockets(left.admin))
+        self.crew.restarts = left.restarts
+        self.crew.adopt(left.workers)
+        self.reloader.accepted, self.reloader.refused = left.accepted, left.refused
+
+    def _stay_with_old(self, left: upgrade.State, error: Exception) -> None:
+        for problem in getattr(error, "problems", [str(error)]):
+            log.error("%s", problem)
+        log.error("the upgrade is not complete: the workers of the last program image keep serving")
+        self.crew.image = Image(left.serial, left.plan_fd, list(self.listeners.bound.values()))
+        self.crew.give_up_current()
+
+    # ---- signals
+
+    def _take_signals(self) -> None:
+        handlers: dict[signal.Signals, Callable[[], object]] = {
+            signal.SIGTERM: self.stop,
+            signal.SIGINT: self._interrupted,
+            signal.SIGHUP: lambda: self.reloader.trigger("SIGHUP"),
+            signal.SIGUSR1: self._reopen_logs,
+            signal.SIGUSR2: self._upgrade_soon,
+            signal.SIGTTIN: lambda: self._resize(+1),
+            signal.SIGTTOU: lambda: self._resize(-1),
+        }
+        for number, handler in handlers.items():
+            self._loop.add_signal_handler(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # an upgrade blocked them until now
+
+    def _interrupted(self) -> None:
+        if self._stop_asked.is_set():
+            log.warning("stopping now")
+            self.crew.kill()
+        self.stop()
+
+    def stop(self) -> None:
+        self._stop_asked.set()
+
+    def set_log_level(self, level: str) -> None:
+        log_lines.set_level(level)
+        self.crew.set_log_level(level)
+
+    def drain_listeners(self) -> None:
+        """For good: the sockets are closed, what is connected is answered."""
+        linger.refuse_new_clients(item.sock for item in self.listeners.bound.values())
+        self.crew.close_listeners()
+        self.listeners.close()
+
+    def _reopen_logs(self) -> None:
+        self.crew.tell(say.ReopenLogs())
+
+    def _upgrade_soon(self) -> None:
+        if self._started_once and not self._draining:
+            self._tasks.append(asyncio.create_task(self._upgrade()))
+
+    def _resize(self, step: int) -> None:
+        if not self._draining:
+            self.crew.resize(self.crew.wanted + step)
+            self._count_changed = self.crew.wanted
+            log.info("%d workers wanted", self.crew.wanted)
+
+    # ---- the end
+
+    async def _stop(self) -> int:
+        grace = self.settings.worker.drain_timeout_ms
+        self._draining = True
+        self._notifier.stopping("draining")
+        log.info("draining for at most %.1f s", grace / 1000)
+        if linger.refuse_new_clients(item.sock for item in self.listeners.bound.values()):
+            await asyncio.sleep(linger.HANDSHAKE)
+        self.crew.stop(max(0, grace - int(linger.HANDSHAKE * 1000)))
+        self.listeners.close()
+        try:
+            await asyncio.wait_for(self.crew.all_gone(), grace / 1000 + KILL_AFTER_GRACE)
+        except TimeoutError:
+            log.warning("workers that do not leave are killed")
+            self.crew.kill()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.crew.all_gone(), KILL_AFTER_GRACE)
+        log.info("stopped")
+        return OK
+
+    # ---- what is said
+
+    def _crew_changed(self) -> None:
+        if self._started_once and not self._draining:
+            self._notifier.status(self._status_text())
+
+    def _status_text(self) -> str:
+        return f"{len(self.crew.serving())} of {self.crew.wanted} workers serve"
+
+    def _say_ready(self) -> None:
+        places = [item.address for item in self.listeners.bound.values()]
+        where = ", ".join(places[:4]) + (f" and {len(places) - 4} more" if len(places) > 4 else "")
+        text = f"listening on {where or 'nothing'} ({self.crew.wanted} workers)"
+        text += "".join(f", {name} {item.address}" for name, item in self.admin.bound.items())
+        print(f"fastmesh ready: {text}", file=sys.stderr, flush=True)
+        self._notifier.ready(self._status_text())
+
+    async def _feed_watchdog(self, period: float) -> None:
+        """The proxy lives as long as this loop turns and not all workers stand still."""
+        while True:
+            serving = self.crew.serving()
+            if not serving or len(self.crew.stalled()) < len(serving):
+                self._notifier.watchdog()
+            await asyncio.sleep(period)
+
+
+SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
+
+
+def _leave_signals() -> None:
+    """Signals are for the main thread: one that another thread takes just before an upgrade would be lost."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _wanted(compiled: Compiled) -> list[Wanted]:
+    return [Wanted(listener.name, listener.address) for listener in compiled.plan.listeners]
+
+
+def run(settings: ProxySettings, parts: Parts) -> int:
+    """The exit code of a whole life; every problem of a start that fails is printed."""
+    log_lines.start_log(settings.worker.log_level)
+
+    async def live() -> int:
+        return await Master(settings, parts, asyncio.get_running_loop()).run()
+
+    try:
+        return uvloop.run(live())
+    except StartError as failure:
+        for line in failure.lines:
+            print(line, file=sys.stderr)
+        return failure.code
+
+
+def preflight(parts: Parts) -> int:
+    """Whether this code and these files would start: 0, or 65 with every problem printed. Nothing is bound."""
+    try:
+        importlib.import_module(parts.worker_module)
+        parts.check()
+        parts.compile({})
+    except ConfigError as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        return BAD_DATA
+    except StartError as error:
+        print("\n".join(error.lines), file=sys.stderr)
+        return error.code
+    return OK

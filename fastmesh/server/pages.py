@@ -1,0 +1,154 @@
+"""What each admin page says. A page is a function of what the master knows (`ProxyView`) and the request."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Protocol
+
+import msgspec
+
+import fastmesh
+from fastmesh.config.plan import Plan
+from fastmesh.server import log as log_lines
+from fastmesh.server import redact, statistics
+from fastmesh.server.crew import Crew, SharedArena
+from fastmesh.server.http import Request, Response
+from fastmesh.server.reload import Reloader
+from fastmesh.server.settings import ProxySettings
+from fastmesh.server.sockets import ListenerSet
+
+
+class ProxyView(Protocol):
+    """The master, as the pages see it."""
+
+    settings: ProxySettings
+    crew: Crew
+    reloader: Reloader
+    listeners: ListenerSet
+    arena: SharedArena
+    started: float
+    image_started: float
+    epoch: int
+
+    @property
+    def state(self) -> str: ...  # PRE_INITIALIZING, INITIALIZING, LIVE, DRAINING: Envoy's words
+    def plan(self) -> Plan | None: ...
+    def set_log_level(self, level: str) -> None: ...
+    def stop(self) -> None: ...
+    def drain_listeners(self) -> None: ...
+
+
+def _json(value: Any) -> Response:
+    body = msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
+    return Response(200, body, "application/json")
+
+
+def ready(view: ProxyView, request: Request) -> Response:
+    state = view.state
+    return Response(200 if state == "LIVE" else 503, f"{state}\n".encode())
+
+
+def server_info(view: ProxyView, request: Request) -> Response:
+    now = time.time()
+    plan = view.plan()
+    return _json(
+        {
+            "version": f"fastmesh/{fastmesh.__version__}",
+            "state": view.state,
+            "uptime_current_epoch": f"{int(now - view.image_started)}s",
+            "uptime_all_epochs": f"{int(now - view.started)}s",
+            "restart_epoch": view.epoch,
+            "config_version": plan.mesh.version if plan is not None else None,
+            "command_line_options": redact.redacted(msgspec.to_builtins(view.settings)),
+            "workers": [
+                {
+                    "index": member.index,
+                    "pid": member.pid,
+                    "stage": member.stage.value,
+                    "generation": member.generation,
+                    "connections": member.connections,
+                    "active_requests": member.active,
+                }
+                for member in view.crew.members
+            ],
+            "worker_restarts": view.crew.restarts,
+        }
+    )
+
+
+def stats(view: ProxyView, request: Request) -> Response:
+    form = request.query.get("format", "text")
+    if form == "prometheus":
+        return prometheus(view, request)
+    try:
+        wanted = re.compile(request.query.get("filter", ""))
+    except re.error as error:
+        raise ValueError(f"filter: {error}") from None
+    values = [(name, value) for name, value in statistics.flat(view) if wanted.search(name)]
+    if "usedonly" in request.query:
+        values = [(name, value) for name, value in values if value]
+    match form:
+        case "text":
+            return Response(200, "".join(f"{name}: {value}\n" for name, value in values).encode())
+        case "json":
+            return _json({"stats": [{"name": name, "value": value} for name, value in values]})
+    raise ValueError("format is text, json or prometheus")
+
+
+def prometheus(view: ProxyView, request: Request) -> Response:
+    return Response(200, statistics.prometheus(view), "text/plain; version=0.0.4; charset=utf-8")
+
+
+def clusters(view: ProxyView, request: Request) -> Response:
+    found = statistics.clusters(view)
+    if request.query.get("format") == "json":
+        return _json({"cluster_statuses": found})
+    return Response(200, statistics.clusters_text(found).encode())
+
+
+def config_dump(view: ProxyView, request: Request) -> Response:
+    reloader = view.reloader
+    compiled = reloader.current
+    dump = {
+        "version": compiled.plan.mesh.version if compiled is not None else None,
+        "last_reload": reloader.last,
+        "reloads": {
+            "accepted": reloader.accepted,
+            "refused": reloader.refused,
+            "unchanged": reloader.unchanged,
+        },
+        "warnings": compiled.warnings if compiled is not None else [],
+        "objects": compiled.objects if compiled is not None else [],
+        "plan": redact.redacted(msgspec.to_builtins(compiled.plan)) if compiled is not None else None,
+    }
+    return _json(dump)
+
+
+def listeners(view: ProxyView, request: Request) -> Response:
+    bound = view.listeners.bound.values()
+    if request.query.get("format") == "json":
+        return _json({"listener_statuses": [{"name": item.name, "local_address": item.address} for item in bound]})
+    return Response(200, "".join(f"{item.name}::{item.address}\n" for item in bound).encode())
+
+
+def log_level(view: ProxyView, request: Request) -> Response:
+    return Response(200, f"active loggers:\n  fastmesh: {log_lines.current_level()}\n".encode())
+
+
+def set_log_level(view: ProxyView, request: Request) -> Response:
+    level = request.query.get("level", "")
+    if level not in log_lines.LEVELS:
+        raise ValueError(f"level is one of {', '.join(log_lines.LEVELS)}")
+    view.set_log_level(level)
+    return log_level(view, request)
+
+
+def drain_listeners(view: ProxyView, request: Request) -> Response:
+    view.drain_listeners()
+    return Response(200, b"OK\n")
+
+
+def quit_proxy(view: ProxyView, request: Request) -> Response:
+    view.stop()
+    return Response(200, b"OK\n")

@@ -1,0 +1,113 @@
+"""One change of the configuration after the other: compile, compare, apply; a bad one is refused whole.
+
+Compiling happens in a thread of the master, so neither requests (they are in the workers) nor the admin interface wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+
+import msgspec
+
+from fastmesh.server.configure import Answers, Compile, Compiled
+from fastmesh.server.failure import ConfigError
+from fastmesh.server.push import PushError
+from fastmesh.server.sockets import BindError
+
+log = logging.getLogger("fastmesh.config")
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The last reload, as /config_dump shows it."""
+
+    at: float  # wall clock
+    result: str  # accepted, unchanged, refused
+    reason: str  # why it was tried: SIGHUP, files, dns
+    milliseconds: float = 0.0
+    problems: list[str] = []
+
+
+class Reloader:
+    """`apply(compiled)` makes the workers run it; BindError and PushError say that it could not."""
+
+    def __init__(
+        self, compile_sources: Compile, executor: Executor, apply: Callable[[Compiled], Awaitable[None]]
+    ) -> None:
+        self._compile = compile_sources
+        self._executor = executor
+        self._apply = apply
+        self._wanted: str | None = None
+        self._wake = asyncio.Event()
+        self.lock = asyncio.Lock()  # one change at a time: reloads and upgrades exclude each other
+        self.current: Compiled | None = None
+        self.answers: Answers = {}
+        self.accepted = 0
+        self.refused = 0
+        self.unchanged = 0
+        self.last: Outcome | None = None
+        self._warned: set[str] = set()
+
+    def trigger(self, reason: str) -> None:
+        """Reload soon; what is asked for while one is running is done once after it."""
+        self._wanted = reason
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            reason, self._wanted = self._wanted or "", None
+            async with self.lock:
+                await self._reload(reason)
+
+    async def compile(self) -> Compiled:
+        """ConfigError has every problem; anything else that goes wrong is told as one problem."""
+        loop = asyncio.get_running_loop()
+        try:
+            compiled = await loop.run_in_executor(self._executor, self._compile, self.answers)
+        except ConfigError:
+            raise
+        except Exception as error:
+            log.exception("the configuration could not be compiled")
+            raise ConfigError([f"internal error: {type(error).__name__}: {error}"]) from error
+        for warning in compiled.warnings:
+            if warning not in self._warned:
+                log.warning("%s", warning)
+        self._warned = set(compiled.warnings)
+        return compiled
+
+    async def _reload(self, reason: str) -> None:
+        began = time.monotonic()
+        result, problems = "accepted", list[str]()
+        try:
+            compiled = await self.compile()
+            if self.current is not None and compiled.encoded == self.current.encoded:
+                result = "unchanged"
+            else:
+                await self._apply(compiled)
+            self.current = compiled
+        except ConfigError as error:
+            result, problems = "refused", error.problems
+        except (BindError, PushError) as error:
+            result, problems = "refused", [str(error)]
+        took = (time.monotonic() - began) * 1000
+        self.last = Outcome(time.time(), result, reason, took, problems)
+        self._count(self.last)
+
+    def _count(self, outcome: Outcome) -> None:
+        match outcome.result:
+            case "accepted":
+                self.accepted += 1
+                log.info("reload %d (%s) accepted in %.0f ms", self.accepted, outcome.reason, outcome.milliseconds)
+            case "unchanged":
+                self.unchanged += 1
+                log.info("reload (%s): nothing changed", outcome.reason)
+            case _:
+                self.refused += 1
+                for problem in outcome.problems:
+                    log.error("%s", problem)
+                log.error("reload (%s) refused; the last good configuration keeps serving", outcome.reason)

@@ -1,0 +1,146 @@
+"""Everything that can be set on `fastmesh proxy`: one row each with its type, default, flag and explanation.
+
+The command line, the environment (`FASTMESH_` and the flag in capitals) and the settings that a worker is given are
+all made from these rows, so a setting is added here and nowhere else. Times are integer milliseconds, sizes are bytes.
+Workers import this file: it imports nothing but msgspec.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+
+class Flag(msgspec.Struct, frozen=True):
+    """How a setting is written on the command line."""
+
+    name: str
+    help: str
+    unit: Literal["", "duration", "size"] = ""
+    short: str = ""
+    metavar: str = ""
+
+
+class Setting(msgspec.Struct, kw_only=True, frozen=True):
+    """Base of the groups of settings."""
+
+
+class Limits(Setting, kw_only=True, frozen=True):
+    """What one message may be; passing a limit is answered with the status named."""
+
+    line: Annotated[int, Flag("--max-request-line", "Longest request line (414) or field line (431).", "size")] = 16384
+    head: Annotated[int, Flag("--max-head", "Largest head of a message (431).", "size")] = 61440
+    fields: Annotated[int, Flag("--max-fields", "Most header fields in a head, at most 128 (431).")] = 100
+    body: Annotated[int, Flag("--max-body", "Largest request body (413); 0 = no limit.", "size")] = 0
+    chunk_extension: Annotated[
+        int, Flag("--max-chunk-extension", "Most bytes of chunk extensions in one body (400).", "size")
+    ] = 4096
+
+
+class Timeouts(Setting, kw_only=True, frozen=True):
+    """How long a client may keep us waiting; 0 switches one off."""
+
+    header: Annotated[
+        int, Flag("--header-timeout", "From the first byte of a request head to its last (408).", "duration")
+    ] = 10_000
+    idle: Annotated[
+        int, Flag("--idle-timeout", "A keep-alive connection without a request is closed after this.", "duration")
+    ] = 75_000
+    body: Annotated[int, Flag("--body-timeout", "A body that makes no progress for this long is cut.", "duration")] = (
+        60_000
+    )
+
+
+class WorkerSettings(Setting, kw_only=True, frozen=True):
+    """What a worker runs with, sent to it once over its control channel. The data plane gets it as a dict."""
+
+    role: Literal["mesh", "gateway"] = "mesh"
+    index: int = 0  # the worker's slot in the arena
+    slots: int = 16
+    access_log: str | None = None  # a path, "-" for standard output, None for off
+    access_log_format: Annotated[
+        Literal["json", "text", "ecs"],
+        Flag("--access-log-format", "json: Istio's JSON keys; text: Istio's text; ecs: Elastic Common Schema."),
+    ] = "json"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Flag("--log-level", "Least level of the log on standard error.")
+    ] = "info"
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    upstream_idle_ms: Annotated[
+        int,
+        Flag(
+            "--upstream-idle-timeout",
+            "An idle upstream connection is closed after this; keep it shorter than the application's (uvicorn: 5 s).",
+            "duration",
+        ),
+    ] = 4000
+    drain_timeout_ms: Annotated[
+        int, Flag("--drain-timeout", "Requests in flight get this long when a worker or the proxy stops.", "duration")
+    ] = 30_000
+    drain_idle_ms: Annotated[
+        int, Flag("--drain-idle", "While draining, idle keep-alive connections are closed after this.", "duration")
+    ] = 5_000
+
+
+class ProxySettings(Setting, kw_only=True, frozen=True):
+    """What `fastmesh proxy` was asked to do."""
+
+    files: Annotated[
+        list[str], Flag("--file", "A YAML file or a directory of them; may be repeated.", short="-f", metavar="PATH")
+    ] = []
+    role: Annotated[
+        Literal["mesh", "gateway"],
+        Flag("--role", "mesh: one listener that routes by Host; gateway: one listener per port of the Gateways."),
+    ] = "mesh"
+    listen: Annotated[str, Flag("--listen", "The mesh listener.", metavar="HOST:PORT")] = ""
+    map: Annotated[
+        list[str],
+        Flag("--map", "Bind a Gateway's port elsewhere, as in 80=18080; may be repeated.", metavar="PORT=PORT"),
+    ] = []
+    bind: Annotated[str, Flag("--bind", "Address of the gateway listeners.", metavar="HOST")] = "0.0.0.0"
+    workers: Annotated[int, Flag("--workers", "Worker processes; 0 = one per core.", metavar="N")] = 0
+    admin: Annotated[str, Flag("--admin", "The admin interface, or off.", metavar="HOST:PORT|off")] = "127.0.0.1:15000"
+    status: Annotated[
+        list[str],
+        Flag(
+            "--status",
+            "Serve /healthz/ready and /stats/prometheus, read only; may be repeated (Istio's ports: 15021, 15090).",
+            metavar="HOST:PORT",
+        ),
+    ] = []
+    access_log: Annotated[str, Flag("--access-log", "A file, - for standard output, or off.", metavar="FILE|-|off")] = (
+        "off"
+    )
+    namespace: Annotated[str, Flag("--namespace", "The namespace that the proxy stands in.", short="-n")] = "default"
+    labels: Annotated[
+        str, Flag("--labels", "The labels of the workload that the proxy stands for.", metavar="K=V,...")
+    ] = ""
+    watch: Annotated[bool, Flag("--watch/--no-watch", "Reload when the files change.")] = True
+    strict: Annotated[bool, Flag("--strict", "Warnings about the files are errors.")] = False
+    allow_unenforced: Annotated[
+        bool, Flag("--allow-unenforced", "Start although security objects are given that are not enforced yet.")
+    ] = False
+    arena_size: Annotated[
+        int, Flag("--arena-size", "Most shared memory for counters and limits; touched as needed.", "size")
+    ] = 256 << 20
+    worker: WorkerSettings = WorkerSettings()
+
+    def label_map(self) -> dict[str, str]:
+        """`labels` as a dict; ValueError when one of them has no value."""
+        pairs = [item.partition("=") for item in self.labels.split(",") if item.strip()]
+        for name, equals, _ in pairs:
+            if not equals or not name.strip():
+                raise ValueError(f"{name!r} has no value; write --labels app=shop,version=v1")
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
+    def port_map(self) -> dict[int, int]:
+        """`map` as a dict; ValueError when one of them is not PORT=PORT."""
+        ports = {}
+        for item in self.map:
+            given, equals, bound = item.partition("=")
+            if not (equals and given.isdigit() and bound.isdigit() and int(given) < 65536 and int(bound) < 65536):
+                raise ValueError(f"{item!r} is not PORT=PORT, as in 80=18080")
+            ports[int(given)] = int(bound)
+        return ports

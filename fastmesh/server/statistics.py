@@ -1,0 +1,168 @@
+"""Numbers for the admin pages: what the arena holds, under names, and what the master knows of itself."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import fastmesh
+from fastmesh.config.plan import ClusterPlan, EndpointPlan
+from fastmesh.server import words
+
+if TYPE_CHECKING:
+    from fastmesh.server.pages import ProxyView
+
+Entry = tuple[int, bytes, tuple[int, ...]]
+STATES = {"LIVE": 0, "DRAINING": 1, "PRE_INITIALIZING": 2, "INITIALIZING": 3}  # Envoy's server.state
+
+
+def _entries(view: ProxyView) -> list[Entry]:
+    entries: Iterable[Any] = getattr(view.arena, "entries", list)()
+    return [(int(kind), bytes(key), tuple(values)) for kind, key, values in entries]
+
+
+def _own(view: ProxyView) -> list[tuple[str, int]]:
+    reloader = view.reloader
+    return [
+        ("server.concurrency", view.crew.wanted),
+        ("server.live", int(view.state == "LIVE")),
+        ("server.state", STATES[view.state]),
+        ("server.uptime", int(time.time() - view.image_started)),
+        ("server.restart_epoch", view.epoch),
+        ("server.workers", len(view.crew.serving())),
+        ("server.worker_restarts", view.crew.restarts),
+        ("server.total_connections", sum(member.connections for member in view.crew.members)),
+        ("config.reload_accepted", reloader.accepted),
+        ("config.reload_refused", reloader.refused),
+        ("config.reload_unchanged", reloader.unchanged),
+    ]
+
+
+def flat(view: ProxyView) -> list[tuple[str, int]]:
+    """Every number under Envoy's dotted name, sorted by name."""
+    found = _own(view)
+    for kind, key, values in _entries(view):
+        name = key.decode("utf-8", "replace")
+        if kind == words.ENTRY_CLUSTER:
+            some = words.summed(values, words.CLUSTER_ROW, words.CLUSTER_WORDS)
+            found += [(f"cluster.{name}.{word}", value) for word, value in some]
+        elif kind == words.ENTRY_WORKER:
+            found += words.summed(values, words.WORKER_ROW, words.WORKER_WORDS)
+        elif kind == words.ENTRY_LIMIT:
+            some = words.summed(values, words.LIMIT_ROW, words.LIMIT_WORDS)
+            found += [(f"rate_limit.{name}.{word}", value) for word, value in some]
+    return sorted(found)
+
+
+# ---- /clusters
+
+
+def clusters(view: ProxyView) -> list[dict[str, Any]]:
+    """Envoy's cluster_statuses: each destination with its endpoints, their numbers and their health."""
+    plan = view.plan()
+    if plan is None:
+        return []
+    known = {key: values for kind, key, values in _entries(view) if kind == words.ENTRY_ENDPOINT}
+    return [_cluster(cluster, known) for cluster in plan.clusters]
+
+
+def _cluster(cluster: ClusterPlan, known: dict[bytes, tuple[int, ...]]) -> dict[str, Any]:
+    return {
+        "name": cluster.name,
+        "circuit_breakers": {
+            "max_connections": cluster.max_connections,
+            "max_pending_requests": cluster.max_pending,
+            "max_requests": cluster.max_requests,
+            "max_retries": cluster.max_retries,
+        },
+        "host_statuses": [_endpoint(cluster.name, endpoint, known) for endpoint in cluster.endpoints],
+    }
+
+
+def _endpoint(cluster: str, endpoint: EndpointPlan, known: dict[bytes, tuple[int, ...]]) -> dict[str, Any]:
+    where = address_text(endpoint)
+    values = known.get(f"{cluster}\0{where}".encode(), ())
+    out = bool(values) and values[words.OUT_EJECTED_UNTIL] > time.monotonic() * 1000
+    stats = words.summed(values, words.ENDPOINT_ROW, words.ENDPOINT_WORDS, words.OUTLIER_WORDS)
+    region, zone, sub_zone = [*endpoint.locality.split("/"), "", "", ""][:3]
+    return {
+        "address": {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}},
+        "text": where,
+        "stats": [{"name": name, "value": value} for name, value in stats],
+        "health_status": {"eds_health_status": "HEALTHY", **({"failed_outlier_check": True} if out else {})},
+        "ejections": values[words.OUT_EJECTIONS] if values else 0,
+        "weight": endpoint.weight,
+        "locality": {"region": region, "zone": zone, "sub_zone": sub_zone},
+    }
+
+
+def address_text(endpoint: EndpointPlan) -> str:
+    if endpoint.address.startswith("unix://"):
+        return endpoint.address
+    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
+    return f"{host}:{endpoint.port}"
+
+
+def clusters_text(found: list[dict[str, Any]]) -> str:
+    """Envoy's text form of /clusters: `cluster::what::value` lines."""
+    lines = []
+    for cluster in found:
+        name = cluster["name"]
+        for word, value in cluster["circuit_breakers"].items():
+            lines.append(f"{name}::default_priority::{word}::{value}")
+        for host in cluster["host_statuses"]:
+            out = host["health_status"].get("failed_outlier_check")
+            pairs = [(stat["name"], stat["value"]) for stat in host["stats"]]
+            pairs += [("health_flags", "/failed_outlier_check" if out else "healthy"), ("weight", host["weight"])]
+            pairs += list(host["locality"].items())
+            lines += [f"{name}::{host['text']}::{word}::{value}" for word, value in pairs]
+    return "".join(f"{line}\n" for line in lines)
+
+
+# ---- Prometheus
+
+
+def prometheus(view: ProxyView) -> bytes:
+    """The data plane's metrics, rendered by the telemetry package, then the master's own."""
+    return _data_plane(view) + _master(view)
+
+
+def _data_plane(view: ProxyView) -> bytes:
+    try:
+        renderer = importlib.import_module("fastmesh.telemetry.prometheus")
+    except ModuleNotFoundError:
+        return b""
+    text: bytes = renderer.render(view.arena)
+    return text
+
+
+def _master(view: ProxyView) -> bytes:
+    rows: list[tuple[str, str, str, dict[str, str], float]] = [
+        ("fastmesh_build_info", "gauge", "Version of the proxy.", _build(), 1),
+        ("fastmesh_live", "gauge", "1 while the proxy is ready for traffic.", {}, int(view.state == "LIVE")),
+        ("fastmesh_workers", "gauge", "Workers that serve.", {}, len(view.crew.serving())),
+        ("fastmesh_workers_wanted", "gauge", "Workers that should serve.", {}, view.crew.wanted),
+        ("fastmesh_worker_restarts_total", "counter", "Workers that died and were replaced.", {}, view.crew.restarts),
+        ("fastmesh_restart_epoch", "gauge", "In-place upgrades so far.", {}, view.epoch),
+        ("fastmesh_start_time_seconds", "gauge", "When the first program image started.", {}, view.started),
+    ]
+    lines = []
+    for name, kind, text, labels, value in rows:
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name}{_labels(labels)} {value:.10g}"]
+    lines += ["# HELP fastmesh_config_reloads_total Reloads by result.", "# TYPE fastmesh_config_reloads_total counter"]
+    for result in ("accepted", "refused", "unchanged"):
+        count = getattr(view.reloader, result)
+        lines.append(f"fastmesh_config_reloads_total{_labels({'result': result})} {count}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _build() -> dict[str, str]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    return {"version": fastmesh.__version__, "python": python}
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return "{" + ",".join(f'{name}="{value}"' for name, value in labels.items()) + "}" if labels else ""

@@ -1,0 +1,97 @@
+"""The names of the arena's words, as the admin pages show them (Envoy's names where Envoy has one).
+
+The order is that of `ext/fastmesh/core/base/counters.pxd`; a test holds the two together. `None` has no name in /stats.
+"""
+
+from __future__ import annotations
+
+ENTRY_CLUSTER = 1
+ENTRY_ENDPOINT = 2
+ENTRY_WORKER = 6
+ENTRY_LIMIT = 8
+
+OUTLIER_WORDS = 8
+OUT_EJECTED_UNTIL = 3
+OUT_EJECTIONS = 6
+
+CLUSTER_ROW = 32
+ENDPOINT_ROW = 8
+WORKER_ROW = 32
+LIMIT_ROW = 4
+
+CLUSTER_WORDS = {
+    "CL_RQ_ACTIVE": "upstream_rq_active",
+    "CL_CX_ACTIVE": "upstream_cx_active",
+    "CL_RQ_PENDING": "upstream_rq_pending_active",
+    "CL_RETRY_ACTIVE": "upstream_rq_retry_active",
+    "CL_RQ_TOTAL": "upstream_rq_total",
+    "CL_RQ_2XX": "upstream_rq_2xx",
+    "CL_RQ_3XX": "upstream_rq_3xx",
+    "CL_RQ_4XX": "upstream_rq_4xx",
+    "CL_RQ_5XX": "upstream_rq_5xx",
+    "CL_CX_TOTAL": "upstream_cx_total",
+    "CL_CX_CONNECT_FAIL": "upstream_cx_connect_fail",
+    "CL_CX_CONNECT_TIMEOUT": "upstream_cx_connect_timeout",
+    "CL_CX_OVERFLOW": "upstream_cx_overflow",
+    "CL_RQ_PENDING_OVERFLOW": "upstream_rq_pending_overflow",
+    "CL_RQ_RETRY": "upstream_rq_retry",
+    "CL_RQ_RETRY_SUCCESS": "upstream_rq_retry_success",
+    "CL_RQ_RETRY_OVERFLOW": "upstream_rq_retry_overflow",
+    "CL_RQ_RETRY_LIMIT": "upstream_rq_retry_limit_exceeded",
+    "CL_RQ_TIMEOUT": "upstream_rq_timeout",
+    "CL_RQ_PER_TRY_TIMEOUT": "upstream_rq_per_try_timeout",
+    "CL_RQ_RX_RESET": "upstream_rq_rx_reset",
+    "CL_NONE_HEALTHY": "upstream_cx_none_healthy",
+    "CL_EJECTIONS": "outlier_detection.ejections_enforced_total",
+    "CL_RX_BYTES": "upstream_cx_rx_bytes_total",
+    "CL_TX_BYTES": "upstream_cx_tx_bytes_total",
+}
+
+ENDPOINT_WORDS = {
+    "EP_RQ_ACTIVE": "rq_active",
+    "EP_CX_ACTIVE": "cx_active",
+    "EP_RQ_TOTAL": "rq_total",
+    "EP_RQ_SUCCESS": "rq_success",
+    "EP_RQ_ERROR": "rq_error",
+    "EP_CX_TOTAL": "cx_total",
+    "EP_CX_CONNECT_FAIL": "cx_connect_fail",
+    "EP_RQ_TIMEOUT": "rq_timeout",
+}
+
+WORKER_WORDS = {
+    "WK_CX_ACTIVE": "http.downstream_cx_active",
+    "WK_RQ_ACTIVE": "http.downstream_rq_active",
+    "WK_OPEN_FDS": "server.open_fds",
+    "WK_CX_TOTAL": "http.downstream_cx_total",
+    "WK_RQ_TOTAL": "http.downstream_rq_total",
+    "WK_RQ_1XX": "http.downstream_rq_1xx",
+    "WK_RQ_2XX": "http.downstream_rq_2xx",
+    "WK_RQ_3XX": "http.downstream_rq_3xx",
+    "WK_RQ_4XX": "http.downstream_rq_4xx",
+    "WK_RQ_5XX": "http.downstream_rq_5xx",
+    "WK_REFUSED_400": "http.refused_400",
+    "WK_REFUSED_413": "http.refused_413",
+    "WK_REFUSED_414": "http.refused_414",
+    "WK_REFUSED_431": "http.refused_431",
+    "WK_REFUSED_501": "http.refused_501",
+    "WK_REFUSED_505": "http.refused_505",
+    "WK_HEADER_TIMEOUT": "http.downstream_rq_header_timeout",
+    "WK_IDLE_TIMEOUT": "http.downstream_cx_idle_timeout",
+    "WK_BODY_TIMEOUT": "http.downstream_rq_body_timeout",
+    "WK_CLIENT_ABORT": "http.downstream_cx_destroy_remote_active_rq",
+    "WK_ACCEPT_FULL": "http.downstream_cx_overflow",
+    "WK_RX_BYTES": "http.downstream_cx_rx_bytes_total",
+    "WK_TX_BYTES": "http.downstream_cx_tx_bytes_total",
+    "WK_LOG_LINES": "access_log.lines",
+    "WK_LOG_DROPPED": "access_log.dropped",
+    "WK_RATE_LIMITED": "http.rate_limited",
+    "WK_NO_ROUTE": "http.no_route",
+    "WK_UPSTREAM_REFUSED": "http.upstream_protocol_error",
+}
+
+LIMIT_WORDS = {"LM_PASSED": "passed", "LM_LIMITED": "limited", "LM_EVICTED": "evicted"}
+
+
+def summed(words: tuple[int, ...], row: int, names: dict[str, str], first: int = 0) -> list[tuple[str, int]]:
+    """The rows of all workers added up, word by word."""
+    return [(name, sum(words[first + i :: row])) for i, name in enumerate(names.values())]

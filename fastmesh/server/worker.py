@@ -1,0 +1,287 @@
+"""A worker process: it owns one event loop and one data plane, and does what the master says over the control
+channel.
+
+The master starts it by exec, not by fork, so that it holds only what it runs: this module, msgspec, uvloop and the
+compiled core. It must import neither YAML nor click nor anything of the config package but `plan`. A worker whose
+master is gone drains and leaves: the sockets must be free for the master that the supervisor starts next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import mmap
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import msgspec
+import uvloop
+
+from fastmesh.config import plan
+from fastmesh.server import log as log_lines
+from fastmesh.server import messages as say
+from fastmesh.server.channel import Channel
+from fastmesh.server.settings import WorkerSettings
+
+log = logging.getLogger("fastmesh.worker")
+
+STATUS_PERIOD = 1.0
+DRAIN_LOOK = 0.05
+ORPHAN_GRACE_MS = 5000
+FIRST_SLICE_US = 50_000  # nobody waits for a worker that serves nothing yet
+SLICE_US = 1_000  # the longest that requests wait for a slice of a new plan
+LOG_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+
+
+class Building(Protocol):
+    def step(self, budget_us: int, /) -> bool: ...
+
+
+class Plane(Protocol):
+    """What the compiled core offers (fastmesh.core.proxy.worker.Worker)."""
+
+    @property
+    def connections(self) -> int: ...
+    @property
+    def active(self) -> int: ...
+    def load(self, items: Iterator[tuple[str, dict[str, Any]]], /) -> Any: ...
+    def apply(self, built: Any, listeners: dict[str, int], /) -> None: ...
+    def drain(self) -> None: ...
+    def close_idle(self) -> None: ...
+    def reopen_logs(self) -> None: ...
+    def set_log_level(self, level: str, /) -> None: ...
+
+
+MakePlane = Callable[[asyncio.AbstractEventLoop, int, int, dict[str, Any]], Plane]
+
+
+class PlanImage:
+    """A plan in the memory that the master sealed; it is mapped for as long as it is being built."""
+
+    def __init__(self, fd: int) -> None:
+        self._map = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+        self._view = memoryview(self._map)
+
+    def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        return plan.iterate(self._view)
+
+    def close(self) -> None:
+        with contextlib.suppress(BufferError):  # a failed build may still hold an iterator; its end unmaps
+            self._view.release()
+            self._map.close()
+
+
+class Pending:
+    """A plan between `Config` and `Apply`."""
+
+    def __init__(self, config: say.Config, image: PlanImage, building: Building, began: float) -> None:
+        self.config = config
+        self.image = image
+        self.building = building
+        self.began = began
+        self.built = False
+
+
+class WorkerProcess:
+    def __init__(self, loop: asyncio.AbstractEventLoop, control: socket.socket, arena_fd: int, make: MakePlane) -> None:
+        self._loop = loop
+        self._arena_fd = arena_fd
+        self._make = make
+        self._plane: Plane | None = None
+        self._settings: WorkerSettings | None = None
+        self._listeners: dict[int, int] = {}  # Listener.key -> descriptor
+        self._pending: Pending | None = None
+        self._serving: set[int] | None = None  # keys of the plan that is served
+        self._drain_ends: float | None = None
+        self._idle_ends = 0.0
+        self.finished: asyncio.Future[int] = loop.create_future()
+        self._channel = Channel(loop, control, say.ToWorker)
+        self._channel.start(self._on_message, self._on_orphaned)
+
+    # ---- messages
+
+    def _on_message(self, message: say.ToWorker, fds: list[int]) -> None:
+        match message:
+            case say.Hello():
+                self._greet(message)
+            case say.Sockets():
+                self._listeners.update(zip(message.keys, fds, strict=True))
+            case say.Config():
+                self._build(message, fds[0])
+            case say.Apply():
+                self._apply(message.serial)
+            case say.Abandon():
+                self._abandon(message.serial)
+            case say.Drain():
+                self.drain(message.grace_ms)
+            case say.CloseListeners():
+                self._close_listeners()
+            case say.Quit():
+                self._finish()
+            case say.ReopenLogs():
+                if self._plane is not None:
+                    self._plane.reopen_logs()
+            case say.LogLevel():
+                self._set_level(message.level)
+
+    def _greet(self, hello: say.Hello) -> None:
+        self._settings = hello.settings
+        log_lines.start_log(hello.settings.log_level)
+        settings = msgspec.to_builtins(hello.settings)
+        self._plane = self._make(self._loop, self._arena_fd, hello.settings.index, settings)
+        self._channel.send(say.Ready())
+        self._tell_status()
+
+    def _set_level(self, level: str) -> None:
+        log_lines.set_level(level)
+        if self._plane is not None:
+            self._plane.set_log_level(level)
+
+    def _tell_status(self) -> None:
+        assert self._plane is not None
+        self._channel.send(say.Status(connections=self._plane.connections, active=self._plane.active), may_drop=True)
+        self._loop.call_later(STATUS_PERIOD, self._tell_status)
+
+    # ---- a new plan, slice by slice
+
+    def _build(self, config: say.Config, plan_fd: int) -> None:
+        assert self._plane is not None
+        self._drop_pending()
+        began = time.monotonic()
+        try:
+            image = PlanImage(plan_fd)
+            self._pending = Pending(config, image, self._plane.load(image.items()), began)
+        except Exception as error:
+            self._refuse(config.serial, error)
+        else:
+            self._step(config.serial)
+        finally:
+            os.close(plan_fd)
+
+    def _step(self, serial: int) -> None:
+        pending = self._pending
+        if pending is None or pending.config.serial != serial:
+            return  # a newer plan took its place
+        try:
+            built = pending.building.step(FIRST_SLICE_US if self._serving is None else SLICE_US)
+        except Exception as error:
+            self._refuse(serial, error)
+            return
+        if not built:
+            self._loop.call_soon(self._step, serial)  # the loop looks at its sockets in between
+            return
+        pending.built = True
+        self._channel.send(say.Built(serial=serial, milliseconds=(time.monotonic() - pending.began) * 1000))
+
+    def _apply(self, serial: int) -> None:
+        pending = self._pending
+        if pending is None or pending.config.serial != serial or not pending.built:
+            return
+        assert self._plane is not None
+        wanted = {listener.name: self._listeners[listener.key] for listener in pending.config.listeners}
+        self._plane.apply(pending.building, wanted)
+        self._serving = {listener.key for listener in pending.config.listeners}
+        self._drop_pending()
+        self._close_sockets(keep=self._serving)
+        self._channel.send(say.Applied(serial=serial))
+
+    def _refuse(self, serial: int, error: Exception) -> None:
+        if not isinstance(error, ValueError):
+            log.exception("a plan could not be built")
+        self._abandon(serial)
+        self._channel.send(say.Refused(serial=serial, reason=f"{error}"[:2000] or type(error).__name__))
+
+    def _abandon(self, serial: int) -> None:
+        if self._pending is not None and self._pending.config.serial == serial:
+            self._drop_pending()
+            self._close_sockets(keep=self._serving or set())
+
+    def _drop_pending(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.image.close()
+
+    def _close_sockets(self, keep: set[int]) -> None:
+        for key in [key for key in self._listeners if key not in keep]:
+            os.close(self._listeners.pop(key))
+
+    # ---- the end
+
+    def drain(self, grace_ms: int | None = None) -> None:
+        """Stop accepting, let requests in flight finish, then leave. A second call can only shorten the grace."""
+        if self._plane is None or self._settings is None:
+            self._finish()
+            return
+        grace = (self._settings.drain_timeout_ms if grace_ms is None else grace_ms) / 1000
+        now = self._loop.time()
+        if self._drain_ends is not None:
+            self._drain_ends = min(self._drain_ends, now + grace)
+            return
+        self._drain_ends = now + grace
+        self._idle_ends = now + min(self._settings.drain_idle_ms / 1000, grace / 2)
+        self._close_listeners()
+        self._look_drained()
+
+    def _close_listeners(self) -> None:
+        if self._plane is not None:
+            self._plane.drain()
+        self._close_sockets(keep=set())
+
+    def _look_drained(self) -> None:
+        assert self._plane is not None
+        assert self._drain_ends is not None
+        now = self._loop.time()
+        if self._plane.connections == 0 or now >= self._drain_ends:
+            self._channel.send(say.Drained(connections=self._plane.connections, active=self._plane.active))
+            self._finish()
+            return
+        if now >= self._idle_ends:
+            self._plane.close_idle()
+        self._loop.call_later(DRAIN_LOOK, self._look_drained)
+
+    def _on_orphaned(self) -> None:
+        if self._drain_ends is None:
+            log.warning("the master is gone: draining")
+        self.drain(ORPHAN_GRACE_MS)
+
+    def _finish(self) -> None:
+        if not self.finished.done():
+            self.finished.set_result(0)
+
+
+def run(make: MakePlane, control_fd: int, arena_fd: int) -> int:
+    """The life of a worker; `make(loop, arena_fd, index, settings)` makes its data plane."""
+    for number in LOG_SIGNALS:  # the master's business, also when somebody signals the whole group
+        signal.signal(number, signal.SIG_IGN)
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    control = socket.socket(fileno=control_fd)
+    os.set_inheritable(control_fd, False)
+    process = WorkerProcess(loop, control, arena_fd, make)
+    loop.add_signal_handler(signal.SIGTERM, process.drain)
+    return loop.run_until_complete(process.finished)
+
+
+def make_plane(loop: asyncio.AbstractEventLoop, arena_fd: int, index: int, settings: dict[str, Any]) -> Plane:
+    from fastmesh.core.base.arena import Arena
+    from fastmesh.core.proxy.worker import Worker
+
+    worker: Plane = Worker(loop, Arena.attach(arena_fd), index, settings)
+    return worker
+
+
+def main(make: MakePlane = make_plane) -> None:
+    """`python -m fastmesh.server.worker CONTROL_FD ARENA_FD`."""
+    code = run(make, int(sys.argv[1]), int(sys.argv[2]))
+    sys.stdout.flush()
+    os._exit(code)  # nothing is left to save, and tearing down a loop with open connections takes time
+
+
+if __name__ == "__main__":
+    main()
