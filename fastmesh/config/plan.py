@@ -21,7 +21,7 @@ class PlanPart(msgspec.Struct, kw_only=True, frozen=True):
     """Base of every part of a plan."""
 
 
-class Origin(PlanPart):
+class Origin(PlanPart, frozen=True):
     """Where a rule was written; shown by `explain`, `/config_dump` and the log."""
 
     kind: str  # "VirtualService", "Service", "RateLimit", ...
@@ -32,7 +32,7 @@ class Origin(PlanPart):
     line: int = 0
 
 
-class StringMatchPlan(PlanPart):
+class StringMatchPlan(PlanPart, frozen=True):
     """One comparison. `value` is already lower case when `ignore_case` is set; a regex matches the whole value (RE2)."""
 
     kind: Literal["exact", "prefix", "suffix", "regex", "present"]
@@ -40,7 +40,7 @@ class StringMatchPlan(PlanPart):
     ignore_case: bool = False
 
 
-class NamedMatchPlan(PlanPart):
+class NamedMatchPlan(PlanPart, frozen=True):
     """A comparison of a header or query parameter. Header names are lower case; pseudo headers keep their colon."""
 
     name: str
@@ -48,7 +48,7 @@ class NamedMatchPlan(PlanPart):
     invert: bool = False  # withoutHeaders: a missing header counts as empty, but the presence form wants it absent
 
 
-class MatchPlan(PlanPart):
+class MatchPlan(PlanPart, frozen=True):
     """One HTTPMatchRequest, static parts (port, gateways, sourceLabels, sourceNamespace) already decided: AND of all fields."""
 
     name: str = ""
@@ -61,7 +61,7 @@ class MatchPlan(PlanPart):
     query: list[NamedMatchPlan] = []
 
 
-class HeaderOpsPlan(PlanPart):
+class HeaderOpsPlan(PlanPart, frozen=True):
     """Header operations of one level, in the order remove, set, add. Names are lower case; values are literal text."""
 
     remove: list[str] = []
@@ -69,7 +69,7 @@ class HeaderOpsPlan(PlanPart):
     add: list[tuple[str, str]] = []
 
 
-class DestinationPlan(PlanPart):
+class DestinationPlan(PlanPart, frozen=True):
     """One weighted destination. `cluster` names a ClusterPlan or, when `missing`, one that does not exist (503 NC)."""
 
     cluster: str
@@ -80,7 +80,7 @@ class DestinationPlan(PlanPart):
     missing: bool = False
 
 
-class RewritePlan(PlanPart):
+class RewritePlan(PlanPart, frozen=True):
     """Path rewrite. "matched": replace what the path match matched (prefix: the prefix; exact, regex: the whole path;
     no path match: the implied prefix `/`). "regex": replace every match of `regex` by `value` (captures `\\1`)."""
 
@@ -89,7 +89,7 @@ class RewritePlan(PlanPart):
     regex: str = ""
 
 
-class RedirectPlan(PlanPart):
+class RedirectPlan(PlanPart, frozen=True):
     code: int
     scheme: str | None = None
     authority: str | None = None
@@ -99,14 +99,14 @@ class RedirectPlan(PlanPart):
     prefix: str | None = None  # replacement of the matched prefix
 
 
-class DirectPlan(PlanPart):
+class DirectPlan(PlanPart, frozen=True):
     status: int
     body: bytes = b""
     content_type: str = "text/plain"
     headers: list[tuple[str, str]] = []
 
 
-class RetryPlan(PlanPart):
+class RetryPlan(PlanPart, frozen=True):
     """`attempts` is the number of retries after the first try; 0 switches retries off."""
 
     attempts: int
@@ -119,7 +119,7 @@ class RetryPlan(PlanPart):
     written: list[str] = []  # the list as explain shows it: policies first, then codes as text
 
 
-class FaultPlan(PlanPart):
+class FaultPlan(PlanPart, frozen=True):
     """Percentages are per million (0.0001 % = 1)."""
 
     delay: int = 0
@@ -129,7 +129,7 @@ class FaultPlan(PlanPart):
     abort_share: int = 0
 
 
-class RulePlan(PlanPart):
+class RulePlan(PlanPart, frozen=True):
     """One rule of a virtual host. Rules are tried in order; the first one with a matching clause decides."""
 
     origin: Origin
@@ -146,7 +146,7 @@ class RulePlan(PlanPart):
     limits: list[int] = []  # indexes of Plan.limits, in the order in which they are asked
 
 
-class VirtualHostPlan(PlanPart):
+class VirtualHostPlan(PlanPart, frozen=True):
     """The rules of one host. `limits` apply to requests of this host also when no rule matches (before the 404)."""
 
     name: str  # e.g. "reviews.default.svc.cluster.local:9080"
@@ -155,7 +155,7 @@ class VirtualHostPlan(PlanPart):
     limits: list[int] = []
 
 
-class WorkloadPlan(PlanPart):
+class WorkloadPlan(PlanPart, frozen=True):
     """The peer's facts that metrics show; "unknown" where nothing is known."""
 
     name: str = "unknown"
@@ -168,7 +168,7 @@ class WorkloadPlan(PlanPart):
     cluster: str = "Kubernetes"
 
 
-class EndpointPlan(PlanPart):
+class EndpointPlan(PlanPart, frozen=True):
     address: str  # IP literal, or "unix:///path"
     port: int
     weight: int = 1
@@ -176,7 +176,7 @@ class EndpointPlan(PlanPart):
     workload: int = 0  # index of Plan.workloads
 
 
-class OutlierPlan(PlanPart):
+class OutlierPlan(PlanPart, frozen=True):
     consecutive_5xx: int = 5  # 0 = off
     consecutive_gateway: int = 0
     split_local: bool = False
@@ -188,7 +188,7 @@ class OutlierPlan(PlanPart):
     codes: list[int] = []  # when given these replace "5xx"
 
 
-class ClusterPlan(PlanPart):
+class ClusterPlan(PlanPart, frozen=True):
     """One destination: service + port + subset, with its endpoints and its limits (0 = no limit)."""
 
     name: str  # outbound|80|v1|reviews.default.svc.cluster.local
@@ -213,7 +213,7 @@ class ClusterPlan(PlanPart):
     origin: Origin | None = None  # the DestinationRule that shaped it
 
 
-class LimitPlan(PlanPart):
+class LimitPlan(PlanPart, frozen=True):
     """One token bucket family of a RateLimit object. `requests` tokens come back every `period`; at most `burst` are kept."""
 
     name: str  # ns/name/index: the key of its state, which survives reloads
@@ -228,7 +228,7 @@ class LimitPlan(PlanPart):
     headers: list[tuple[str, str]] = []
 
 
-class DomainPlan(PlanPart):
+class DomainPlan(PlanPart, frozen=True):
     """`domain` is lower case: a name, "*.suffix", "*" or an IP literal. `port` 0 answers a Host without a port."""
 
     domain: str
@@ -236,7 +236,7 @@ class DomainPlan(PlanPart):
     vhost: int  # index of Plan.vhosts
 
 
-class ListenerPlan(PlanPart):
+class ListenerPlan(PlanPart, frozen=True):
     """One listening socket. A mesh listener routes by Host and port; a gateway listener by Host alone (all ports 0)."""
 
     name: str  # "mesh", or "0.0.0.0_8080" for gateways
@@ -249,7 +249,7 @@ class ListenerPlan(PlanPart):
     origins: list[str] = []  # gateways "ns/name" served here
 
 
-class MeshPlan(PlanPart):
+class MeshPlan(PlanPart, frozen=True):
     """What holds for the whole proxy."""
 
     version: str  # hash of the sources, shown in /server_info and /config_dump
@@ -262,7 +262,7 @@ class MeshPlan(PlanPart):
     namespace_limits: list[int] = []  # RateLimits without targetRef: asked for every request
 
 
-class Plan(PlanPart):
+class Plan(PlanPart, frozen=True):
     mesh: MeshPlan
     workloads: list[WorkloadPlan]  # index 0 is the all-unknown one
     limits: list[LimitPlan]

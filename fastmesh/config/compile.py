@@ -1,0 +1,124 @@
+"""From valid objects to a Plan for one proxy: the mesh listener, or the listeners of a gateway.
+
+objects -> registry (services, endpoints) -> clusters (with DestinationRules) -> rules -> virtual hosts -> listeners
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from fastmesh.config.clusters import Clusters
+from fastmesh.config.destinations import DestinationRules
+from fastmesh.config.findings import findings
+from fastmesh.config.gateways import GatewayHosts, chosen, places
+from fastmesh.config.hosts import ROOT_NAMESPACE, exported
+from fastmesh.config.instances import dns_names
+from fastmesh.config.limits import Limits
+from fastmesh.config.matches import MESH, Scope
+from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, VirtualHostPlan, WorkloadPlan, encode
+from fastmesh.config.registry import Registry
+from fastmesh.config.resource import DEFAULT_NAMESPACE, Resource
+from fastmesh.config.routes import Routes
+from fastmesh.config.store import ConfigSet
+from fastmesh.config.virtual_hosts import MeshHosts, binds
+from fastmesh.config.workloads import UNKNOWN
+from fastmesh.errors import Problem
+from fastmesh.model.virtual_service import VirtualService
+
+__all__ = ["Role", "compile_plan", "dns_names"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """For whom a plan is made: the proxy's workload is the client of every route."""
+
+    kind: Literal["mesh", "gateway"] = "mesh"
+    listen: str = "127.0.0.1:15001"  # mesh: HOST:PORT
+    bind: str = "0.0.0.0"  # gateway: the address of ports without a `bind` of their own
+    ports: Mapping[int, int] = field(default_factory=dict)  # gateway: port of the configuration -> port that is bound
+    namespace: str = DEFAULT_NAMESPACE
+    labels: Mapping[str, str] = field(default_factory=dict)
+    workload: WorkloadPlan = UNKNOWN
+
+
+def compile_plan(
+    config: ConfigSet, role: Role, *, resolve: Mapping[str, Sequence[str]] | None = None
+) -> tuple[Plan, list[Problem]]:
+    """The plan of one proxy, and what this proxy cannot honour. `resolve` answers `dns_names(config)`."""
+    collecting = gc.isenabled()
+    gc.disable()  # everything made here stays alive: collecting meanwhile costs half of the time
+    try:
+        return _Compiler(config, role, resolve or {}).run()
+    finally:
+        if collecting:
+            gc.enable()
+
+
+class _Compiler:
+    def __init__(self, config: ConfigSet, role: Role, resolve: Mapping[str, Sequence[str]]) -> None:
+        self.config = config
+        self.role = role
+        self.registry = Registry(config, role.namespace, resolve)
+        rules = DestinationRules(config.destination_rules, role.namespace, role.labels)
+        self.clusters = Clusters(self.registry, rules)
+        self.routes = Routes(self.clusters)
+        self.limits = Limits(config.rate_limits)
+
+    def run(self) -> tuple[Plan, list[Problem]]:
+        listeners, vhosts = self._mesh() if self.role.kind == "mesh" else self._gateway()
+        scope = self._scope(frozenset())
+        root = self.limits.of_namespace(ROOT_NAMESPACE, scope)
+        plan = Plan(
+            mesh=MeshPlan(version="", workload=self.role.workload, namespace_limits=root),
+            workloads=self.registry.workloads.plans,
+            limits=self.limits.plans,
+            clusters=self.clusters.plans,
+            vhosts=vhosts,
+            listeners=listeners,
+        )
+        version = hashlib.blake2b(encode(plan), digest_size=8).hexdigest()
+        plan = msgspec.structs.replace(plan, mesh=msgspec.structs.replace(plan.mesh, version=version))
+        return plan, findings(self.clusters)
+
+    def _scope(self, gateways: frozenset[str]) -> Scope:
+        return Scope(port=0, gateways=gateways, namespace=self.role.namespace, labels=self.role.labels)
+
+    def _virtual_services(self) -> list[Resource[VirtualService]]:
+        return [
+            item
+            for item in self.config.virtual_services
+            if exported(item.spec.export_to, item.namespace, self.role.namespace)
+        ]
+
+    def _mesh(self) -> tuple[list[ListenerPlan], list[VirtualHostPlan]]:
+        scope = self._scope(frozenset({MESH}))
+        written = [item for item in self._virtual_services() if binds(item, scope.gateways)]
+        hosts = MeshHosts(self.registry, self.routes, self.limits, written, scope).build()
+        listener = ListenerPlan(
+            name="mesh",
+            role="mesh",
+            port=0,
+            address=self.role.listen,
+            domains=hosts.listed(),
+            unknown="passthrough",
+        )
+        return [listener], hosts.plans
+
+    def _gateway(self) -> tuple[list[ListenerPlan], list[VirtualHostPlan]]:
+        scope = self._scope(frozenset())
+        hosts = GatewayHosts(self.registry, self.routes, self.limits, self._virtual_services(), scope)
+        listeners = [
+            hosts.listener(bind, port, own, _address(bind or self.role.bind, self.role.ports.get(port, port)))
+            for (bind, port), own in places(chosen(self.config.gateways, self.role.labels)).items()
+        ]
+        return listeners, hosts.vhosts
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"

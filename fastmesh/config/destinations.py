@@ -1,0 +1,132 @@
+"""Which DestinationRule shapes the traffic to a host, and what it says for one port and subset.
+
+A client looks in its own namespace, then in the service's, then in the root namespace, and stops at the first one that
+has a rule for the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fastmesh.config.hosts import ROOT_NAMESPACE, HostIndex, exported, fqdn
+from fastmesh.config.resource import Resource
+from fastmesh.config.selectors import selects
+from fastmesh.model.destination_rule import (
+    ClientTLS,
+    ConnectionPool,
+    DestinationRule,
+    LoadBalancer,
+    OutlierDetection,
+    Subset,
+    TrafficPolicy,
+)
+
+
+@dataclass(slots=True)
+class MergedRule:
+    """The rules of one host and namespace that count as one; the oldest gives the policy and its name."""
+
+    written: Resource[DestinationRule]
+    export_to: frozenset[str]
+    selector: Mapping[str, str]
+    policy: TrafficPolicy | None
+    policy_from: Resource[DestinationRule]
+    subsets: dict[str, Subset] = field(default_factory=dict)
+
+    @property
+    def is_private(self) -> bool:
+        return self.export_to in ({"."}, {self.written.namespace})
+
+    def take(self, other: Resource[DestinationRule]) -> None:
+        if self.policy is None and other.spec.traffic_policy is not None:
+            self.policy, self.policy_from = other.spec.traffic_policy, other
+        for subset in other.spec.subsets:
+            self.subsets.setdefault(subset.name, subset)
+
+
+@dataclass(slots=True, frozen=True)
+class Policy:
+    """The blocks that hold for one port and subset; None = Istio's default."""
+
+    load_balancer: LoadBalancer | None = None
+    connection_pool: ConnectionPool | None = None
+    outlier_detection: OutlierDetection | None = None
+    tls: ClientTLS | None = None
+
+
+class DestinationRules:
+    def __init__(self, rules: Iterable[Resource[DestinationRule]], namespace: str, labels: Mapping[str, str]) -> None:
+        self._namespace = namespace
+        self._labels = labels
+        self._by_namespace: dict[str, HostIndex[list[MergedRule]]] = {}
+        for rule in rules:
+            if exported(rule.spec.export_to, rule.namespace, namespace):
+                self._add(rule)
+        self._private_root = _private(self._by_namespace.get(ROOT_NAMESPACE))
+
+    def find(self, host: str, service_namespace: str) -> MergedRule | None:
+        """The rule for a host of the registry as this client sees it."""
+        own = self._private_root if self._namespace == ROOT_NAMESPACE else self._by_namespace.get(self._namespace)
+        for index in (own, self._by_namespace.get(service_namespace), self._by_namespace.get(ROOT_NAMESPACE)):
+            found = index.most_specific(host) if index is not None else None
+            if found is not None:
+                return self._choose(found)
+        return None
+
+    def _add(self, written: Resource[DestinationRule]) -> None:
+        selector = written.spec.workload_selector.match_labels if written.spec.workload_selector else {}
+        if selector and written.namespace != self._namespace:
+            return
+        index = self._by_namespace.setdefault(written.namespace, HostIndex())
+        host = fqdn(written.spec.host, written.namespace)
+        rules = index.get(host)
+        if rules is None:
+            rules = []
+            index.put(host, rules)
+        export_to = frozenset(written.spec.export_to or ["*"])
+        for rule in rules:
+            if rule.selector == selector and (rule.export_to >= export_to or "*" in rule.export_to):
+                rule.take(written)
+                return
+        merged = MergedRule(written, export_to, selector, written.spec.traffic_policy, written)
+        merged.take(written)
+        rules.append(merged)
+
+    def _choose(self, rules: list[MergedRule]) -> MergedRule | None:
+        """A rule that selects this workload beats one for all."""
+        for rule in rules:
+            if rule.selector and selects(rule.selector, self._labels):
+                return rule
+        return next((rule for rule in rules if not rule.selector), None)
+
+
+def _private(index: HostIndex[list[MergedRule]] | None) -> HostIndex[list[MergedRule]]:
+    """The rules of a namespace that only it sees."""
+    found: HostIndex[list[MergedRule]] = HostIndex()
+    for host in index or ():
+        rules = [rule for rule in (index.get(host) if index else None) or () if rule.is_private]
+        if rules:
+            found.put(host, rules)
+    return found
+
+
+def policy_for(rule: MergedRule, port: int, subset: Subset | None) -> Policy:
+    """Subset port level, else subset block, else port level of the rule, else the rule's block."""
+    policy = _overlay(Policy(), rule.policy, port)
+    return _overlay(policy, subset.traffic_policy if subset is not None else None, port)
+
+
+def _overlay(base: Policy, policy: TrafficPolicy | None, port: int) -> Policy:
+    """A port-level entry replaces all four blocks, also by nothing; other blocks replace one by one."""
+    if policy is None:
+        return base
+    for entry in policy.port_level_settings:
+        if entry.port is not None and entry.port.number == port:
+            return Policy(entry.load_balancer, entry.connection_pool, entry.outlier_detection, entry.tls)
+    return Policy(
+        policy.load_balancer or base.load_balancer,
+        policy.connection_pool or base.connection_pool,
+        policy.outlier_detection or base.outlier_detection,
+        policy.tls or base.tls,
+    )

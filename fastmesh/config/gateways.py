@@ -1,0 +1,197 @@
+"""Gateway listeners: one per port, whose virtual hosts are where Gateway servers and VirtualServices overlap.
+
+VirtualServices for one host are merged here: their rules in load order, then those that fit always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from fastmesh.config import protocols
+from fastmesh.config.hosts import fqdn, intersection
+from fastmesh.config.limits import Limits
+from fastmesh.config.matches import Scope, is_catch_all
+from fastmesh.config.origins import origin
+from fastmesh.config.plan import DomainPlan, ListenerPlan, RulePlan, VirtualHostPlan
+from fastmesh.config.registry import Registry
+from fastmesh.config.resource import Resource
+from fastmesh.config.routes import Routes
+from fastmesh.config.selectors import selects
+from fastmesh.config.virtual_hosts import binds
+from fastmesh.model.gateway import Gateway, Server
+from fastmesh.model.virtual_service import VirtualService
+
+
+@dataclass(slots=True)
+class Place:
+    """One server of a Gateway on a port."""
+
+    gateway: Resource[Gateway]
+    server: Server
+
+    @property
+    def name(self) -> str:
+        return f"{self.gateway.namespace}/{self.gateway.name}"
+
+    @property
+    def redirects(self) -> bool:
+        return self.server.tls is not None and self.server.tls.https_redirect
+
+    def hosts_for(self, namespace: str) -> list[str]:
+        """The server's hosts that objects of this namespace may use."""
+        found = []
+        for written in self.server.hosts:
+            owner, slash, host = written.rpartition("/")
+            if not slash or owner in ("*", namespace) or (owner == "." and self.gateway.namespace == namespace):
+                found.append(host.lower())
+        return found
+
+
+@dataclass(slots=True)
+class Host:
+    rules: list[RulePlan] = field(default_factory=list)
+    limits: list[int] = field(default_factory=list)
+    redirects: bool = False
+    first: Resource[VirtualService] | None = None
+
+
+def chosen(gateways: Iterable[Resource[Gateway]], labels: Mapping[str, str]) -> list[Resource[Gateway]]:
+    """The Gateways of this workload; without labels every Gateway is."""
+    return [gateway for gateway in gateways if not labels or selects(gateway.spec.selector, labels)]
+
+
+def places(gateways: Iterable[Resource[Gateway]]) -> dict[tuple[str, int], list[Place]]:
+    """HTTP servers by bind address and port, older Gateways first."""
+    found: dict[tuple[str, int], list[Place]] = {}
+    for gateway in gateways:
+        for server in gateway.spec.servers:
+            if protocols.declared(server.port.protocol) in protocols.HTTP:
+                found.setdefault((server.bind, server.port.number), []).append(Place(gateway, server))
+    return found
+
+
+class GatewayHosts:
+    """Builds the listeners of a gateway; virtual hosts with the same rules are shared between hosts."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        routes: Routes,
+        limits: Limits,
+        virtual_services: list[Resource[VirtualService]],
+        scope: Scope,
+    ) -> None:
+        self.vhosts: list[VirtualHostPlan] = []
+        self._registry = registry
+        self._routes = routes
+        self._limits = limits
+        self._written = virtual_services
+        self._scope = scope
+        self._shared: dict[tuple[object, ...], int] = {}
+        self._sorted: dict[tuple[int, ...], list[RulePlan]] = {}
+
+    def listener(self, bind: str, port: int, own: list[Place], address: str) -> ListenerPlan:
+        hosts: dict[str, Host] = {}
+        rules: dict[tuple[str, int], list[RulePlan]] = {}
+        for place in own:
+            self._add_place(place, port, hosts, rules)
+        return ListenerPlan(
+            name=f"{bind or '0.0.0.0'}_{port}",
+            role="gateway",
+            port=port,
+            address=address,
+            domains=[
+                DomainPlan(domain=name, port=0, vhost=self._vhost(name, port, host)) for name, host in hosts.items()
+            ],
+            unknown="404",
+            https_redirect=[name for name, host in hosts.items() if host.redirects],
+            origins=list(dict.fromkeys(place.name for place in own)),
+        )
+
+    def _add_place(
+        self, place: Place, port: int, hosts: dict[str, Host], rules: dict[tuple[str, int], list[RulePlan]]
+    ) -> None:
+        scope = replace(self._scope, port=port, gateways=frozenset({place.name}))
+        limits = self._limits.of_gateway(place.gateway.namespace, place.gateway.name, scope)
+        for written in self._written:
+            if not binds(written, scope.gateways):
+                continue
+            common = _common(place.hosts_for(written.namespace), written)
+            if not common:
+                continue
+            key = (place.name, id(written))
+            if key not in rules:
+                rules[key] = self._rules(written, scope)
+            if not rules[key]:
+                continue
+            for name in common:
+                host = hosts.setdefault(name, Host())
+                host.first = host.first or written
+                host.rules.extend(rules[key])
+                host.limits.extend(index for index in limits if index not in host.limits)
+                host.redirects |= place.redirects
+        if place.redirects:
+            for written_host in place.server.hosts:
+                hosts.setdefault(written_host.rpartition("/")[2].lower(), Host()).redirects = True
+
+    def _rules(self, written: Resource[VirtualService], scope: Scope) -> list[RulePlan]:
+        """The rules with the limits that hold here: by route name, by VirtualService, by the service that is meant."""
+        found = self._limits.on_rules(self._routes.of_virtual_service(written, scope), written, scope)
+        own = self._limits.of_virtual_service(written, scope)
+        return [self._limits.extend(rule, own + self._of_destinations(rule, scope)) for rule in found]
+
+    def _of_destinations(self, rule: RulePlan, scope: Scope) -> list[int]:
+        found: list[int] = []
+        for destination in rule.destinations:
+            service = self._registry.get(destination.cluster.rpartition("|")[2])
+            if service is not None:
+                found += self._limits.of_service(service, None, scope)
+        return found
+
+    def _vhost(self, name: str, port: int, host: Host) -> int:
+        key = (port, tuple(map(id, host.rules)), tuple(host.limits))
+        index = self._shared.get(key)
+        if index is None:
+            index = self._shared[key] = len(self.vhosts)
+            self.vhosts.append(
+                VirtualHostPlan(
+                    name=f"{name}:{port}",
+                    rules=catch_all_last(host.rules),
+                    origin=origin(host.first) if host.first is not None else None,
+                    limits=host.limits,
+                )
+            )
+        return index
+
+
+def _common(server_hosts: list[str], written: Resource[VirtualService]) -> list[str]:
+    """The hosts on which a server and a VirtualService agree, the more specific of each pair."""
+    own = [fqdn(host, written.namespace) for host in written.spec.hosts]
+    found: dict[str, None] = {}
+    for server_host in server_hosts:
+        if server_host == "*":
+            found.update(dict.fromkeys(own))
+            continue
+        for host in own:
+            common = intersection(server_host, host)
+            if common is not None:
+                found[common] = None
+    return list(found)
+
+
+def catch_all_last(rules: list[RulePlan]) -> list[RulePlan]:
+    """What fits always moves behind everything else; a rule's own clauses are parted for it."""
+    ordinary: list[RulePlan] = []
+    last: list[RulePlan] = []
+    for rule in rules:
+        if not rule.matches or (len(rule.matches) == 1 and is_catch_all(rule.matches[0])):
+            last.append(rule)
+        elif is_catch_all(rule.matches[-1]):
+            ordinary.append(msgspec.structs.replace(rule, matches=rule.matches[:-1]))
+            last.append(msgspec.structs.replace(rule, matches=rule.matches[-1:]))
+        else:
+            ordinary.append(rule)
+    return ordinary + last

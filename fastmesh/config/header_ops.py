@@ -1,0 +1,56 @@
+"""Header operations of a rule and its destinations, in the order in which the data plane runs them."""
+
+from __future__ import annotations
+
+from fastmesh.config.plan import HeaderOpsPlan
+from fastmesh.model.virtual_service import HeaderOperations, Headers
+
+
+def _is_internal(name: str) -> bool:
+    return name.startswith(":") or name.lower() == "host"
+
+
+def literal(value: str) -> str:
+    return value.replace("%%", "%")
+
+
+def _pairs(written: dict[str, str]) -> list[tuple[str, str]]:
+    """Sorted by name, as Istio does: the order in a YAML map means nothing."""
+    return sorted((name.lower(), literal(value)) for name, value in written.items() if not _is_internal(name))
+
+
+def level(written: HeaderOperations | None) -> HeaderOpsPlan | None:
+    """One level; the authority is not a header here, see `authority`."""
+    if written is None:
+        return None
+    plan = HeaderOpsPlan(
+        remove=[name.lower() for name in written.remove if not _is_internal(name)],
+        set=_pairs(written.set),
+        add=_pairs(written.add),
+    )
+    return plan if plan.remove or plan.set or plan.add else None
+
+
+def several(destination: HeaderOperations | None, route: HeaderOperations | None) -> list[HeaderOpsPlan]:
+    """With several destinations the destination's operations run first, so the route's `set` has the last word."""
+    return [plan for plan in (level(destination), level(route)) if plan is not None]
+
+
+def single(route: HeaderOperations | None, destination: HeaderOperations | None) -> list[HeaderOpsPlan]:
+    """With one destination both make one level: all removals first, then the route's values, then the destination's."""
+    first, second = level(route), level(destination)
+    if first is None or second is None:
+        return [plan for plan in (first, second) if plan is not None]
+    joined = HeaderOpsPlan(remove=first.remove + second.remove, set=first.set, add=first.add)
+    return [joined, HeaderOpsPlan(set=second.set, add=second.add)]
+
+
+def authority(headers: Headers | None) -> str | None:
+    """The authority rewrite that hides in request operations on `host` or `:authority`; `set` beats `add`."""
+    if headers is None or headers.request is None:
+        return None
+    for operations in (headers.request.set, headers.request.add):
+        for name, value in operations.items():
+            if name.lower() in ("host", ":authority") and value:
+                return literal(value)
+    return None

@@ -1,0 +1,49 @@
+"""Retries: Istio's default and its vocabulary."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastmesh.config.plan import RetryPlan
+from fastmesh.model.virtual_service import HTTPRetry
+
+DEFAULT_ON = ["connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes"]
+DEFAULT = RetryPlan(attempts=2, retry_on=DEFAULT_ON, written=DEFAULT_ON)
+OFF = RetryPlan(attempts=0, retry_on=[])
+
+_STATUSES = frozenset(int(status) for status in HTTPStatus)
+
+
+def retry_plan(written: HTTPRetry | None) -> RetryPlan:
+    """No block: the mesh's default. A block without attempts: off. An empty `retryOn`: the default list."""
+    if written is None:
+        return DEFAULT
+    if written.attempts <= 0:
+        return OFF
+    policies, codes = _split(written.retry_on) if written.retry_on else (DEFAULT_ON, [])
+    shown = [*policies, *map(str, codes)]
+    if codes and "retriable-status-codes" not in policies:
+        policies = [*policies, "retriable-status-codes"]
+    ignore = written.retry_ignore_previous_hosts
+    return RetryPlan(
+        attempts=written.attempts,
+        retry_on=policies,
+        status_codes=codes,
+        per_try_timeout=int(written.per_try_timeout) if written.per_try_timeout else None,
+        backoff=int(written.backoff or 25),
+        ignore_previous_hosts=True if ignore is None else ignore,
+        remote_localities=bool(written.retry_remote_localities),
+        written=shown,
+    )
+
+
+def _split(written: str) -> tuple[list[str], list[int]]:
+    policies: list[str] = []
+    codes: list[int] = []
+    for word in written.split(","):
+        word = word.strip()
+        if word.isdecimal() and int(word) in _STATUSES:
+            codes.append(int(word))
+        elif word:
+            policies.append(word)
+    return policies, codes
