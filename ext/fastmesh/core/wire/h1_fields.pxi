@@ -9,15 +9,15 @@ cdef enum Saw:                # one bit for each thing that a head can say once
     SAW_UPGRADE_OPTION = 32   # Connection: upgrade
     SAW_UPGRADE = 64          # an Upgrade field
     SAW_NO_UPGRADE = 128      # two Upgrade fields, or one that names h2c: never taken up
-    SAW_NAMED = 256           # Connection names other fields
+    SAW_NAMED = 256           # Connection names something else, a field perhaps
 
 cdef enum:
-    OPTIONS_MAX = 32          # Connection options that may name fields: each is compared with every field
+    OPTIONS_MAX = 32          # Connection options in one head: each may be compared with every field
     DIGITS_MAX = 19           # of a Content-Length: 19 nines fit 64 bits; more are refused unread
 
 cdef struct Facts:
     uint32_t saw
-    uint32_t named            # Connection options that may name fields
+    uint32_t options          # of all Connection fields
     uint32_t length_at        # index of the Content-Length field
     Span host
 
@@ -81,7 +81,7 @@ cdef int parse_fields(Head* head, const uint8_t* at, const uint8_t* end, const L
         field.value = span_of(head, value, value_end)
         field.id = <uint8_t> id
         field.flags = 0
-        if kinds & CHAR_UNDERSCORE and not note_lookalike(head, field, facts):
+        if kinds & CHAR_UNDERSCORE and note_lookalike(head, field, facts) == H1_BAD:
             return H1_BAD
         if HDR_OTHER < id <= HDR_HTTP2_SETTINGS and facts != NULL:
             head.field_count = <uint16_t> count
@@ -116,17 +116,17 @@ cdef int bad_name(Head* head, const uint8_t* line, const uint8_t* at, const uint
     return bad(head, 400, b"bad_field_name")
 
 
-# RFC 9112 leaves `Transfer_Encoding` alone, a CGI-like back end does not. The framing ones are refused, names of other
-# fields that we set or trust are dropped. False when the message is refused.
-cdef bint note_lookalike(Head* head, Field* field, Facts* facts) noexcept nogil:
+# RFC 9112 leaves `Transfer_Encoding` alone, a CGI-like back end does not. In a request the framing ones are refused, names of
+# other fields that we set or trust are dropped (nginx drops all underscores); a response only loses the framing ones.
+cdef int note_lookalike(Head* head, Field* field, const Facts* facts) noexcept nogil:
     cdef int id = lookalike_id(<const uint8_t*> span_ptr(head, field.name), field.name.len)
-    if id == HDR_OTHER:
-        return True
     if id == HDR_CONTENT_LENGTH or id == HDR_TRANSFER_ENCODING:
-        bad(head, 400, b"framing_lookalike")
-        return False
-    field.flags |= FIELD_HOP
-    return True
+        if head.is_request:
+            return bad(head, 400, b"framing_lookalike")
+        field.flags |= FIELD_HOP
+    elif id != HDR_OTHER and (head.is_request or facts == NULL):
+        field.flags |= FIELD_HOP
+    return H1_DONE
 
 
 cdef int note_field(Head* head, Field* field, const uint8_t* value, const uint8_t* end, Facts* facts) noexcept nogil:
@@ -136,7 +136,7 @@ cdef int note_field(Head* head, Field* field, const uint8_t* value, const uint8_
     if id == HDR_CONNECTION:
         field.flags |= FIELD_HOP
         note_connection(value, end, facts)
-        if facts.named > OPTIONS_MAX:
+        if facts.options > OPTIONS_MAX:
             return bad(head, 400, b"too_many_connection_options")
     elif id == HDR_CONTENT_LENGTH:
         field.flags |= FIELD_HOP
@@ -223,6 +223,7 @@ cdef void note_connection(const uint8_t* at, const uint8_t* end, Facts* facts) n
         facts.saw |= SAW_KEEP_ALIVE
         return
     while next_element(&at, end, &option, &size):
+        facts.options += 1
         if size == 10 and same_text(option, <const uint8_t*> b"keep-alive", 10):
             facts.saw |= SAW_KEEP_ALIVE
         elif size == 5 and same_text(option, <const uint8_t*> b"close", 5):
@@ -231,7 +232,6 @@ cdef void note_connection(const uint8_t* at, const uint8_t* end, Facts* facts) n
             facts.saw |= SAW_UPGRADE_OPTION
         else:
             facts.saw |= SAW_NAMED
-            facts.named += 1
 
 
 cdef void note_te(Head* head, const uint8_t* at, const uint8_t* end) noexcept nogil:

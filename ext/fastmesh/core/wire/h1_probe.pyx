@@ -14,6 +14,20 @@ FRAMINGS = ("none", "length", "chunked", "close", "stream")
 TARGETS = ("origin", "absolute", "asterisk", "authority")
 METHODS = ("OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT")
 
+HEADER_IDS = {
+    b"host": HDR_HOST, b"content-length": HDR_CONTENT_LENGTH, b"transfer-encoding": HDR_TRANSFER_ENCODING,
+    b"connection": HDR_CONNECTION, b"keep-alive": HDR_KEEP_ALIVE, b"proxy-connection": HDR_PROXY_CONNECTION, b"te": HDR_TE,
+    b"trailer": HDR_TRAILER, b"upgrade": HDR_UPGRADE, b"expect": HDR_EXPECT, b"http2-settings": HDR_HTTP2_SETTINGS,
+    b"user-agent": HDR_USER_AGENT, b"content-type": HDR_CONTENT_TYPE, b"x-request-id": HDR_X_REQUEST_ID,
+    b"x-forwarded-for": HDR_X_FORWARDED_FOR, b"x-forwarded-proto": HDR_X_FORWARDED_PROTO,
+    b"x-forwarded-host": HDR_X_FORWARDED_HOST, b"x-forwarded-port": HDR_X_FORWARDED_PORT,
+    b"x-forwarded-client-cert": HDR_X_FORWARDED_CLIENT_CERT, b"forwarded": HDR_FORWARDED, b"traceparent": HDR_TRACEPARENT,
+    b"tracestate": HDR_TRACESTATE, b"b3": HDR_B3, b"x-envoy-": HDR_X_ENVOY, b"grpc-status": HDR_GRPC_STATUS,
+    b"grpc-timeout": HDR_GRPC_TIMEOUT, b"server": HDR_SERVER, b"date": HDR_DATE, b"location": HDR_LOCATION,
+    b"cookie": HDR_COOKIE, b"set-cookie": HDR_SET_COOKIE, b"origin": HDR_ORIGIN, b"authorization": HDR_AUTHORIZATION,
+    b"retry-after": HDR_RETRY_AFTER,
+}
+
 
 cdef Limits limits_of(dict given) except *:
     cdef Limits limits

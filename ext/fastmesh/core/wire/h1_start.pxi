@@ -56,7 +56,9 @@ cdef int request_line(Head* head, const uint8_t** cursor, const uint8_t* end, co
         else:
             verdict = read_version(head, &at, end)
     if verdict != H1_DONE:
-        return unfinished_start(head, line, end, limits) if verdict == H1_MORE else verdict
+        if verdict == H1_MORE:
+            return unfinished(head, line, end, limits, 414, b"request_line_too_long")
+        return verdict
     if at - 2 - line > limits.line:
         return bad(head, 414, b"request_line_too_long")
     if at - <const uint8_t*> head.base >= head_limit(limits):
@@ -126,7 +128,7 @@ cdef int method_id(const uint8_t* name, size_t size) noexcept nogil:
 cdef int read_target(Head* head, const uint8_t** cursor, const uint8_t* end) noexcept nogil:
     cdef const uint8_t* at = cursor[0]
     cdef const uint8_t* start = at
-    if at < end and at[0] != 47:
+    if at < end and (at[0] != 47 or head.method == METHOD_CONNECT):
         if at[0] == 42 or head.method == METHOD_CONNECT:
             return read_other_target(head, cursor, end)
         at = read_scheme(head, at, end)
@@ -324,7 +326,7 @@ cdef int status_line(Head* head, const uint8_t** cursor, const uint8_t* end, con
     cdef size_t i
     for i in range(12):
         if at == end:
-            return unfinished_start(head, line, end, limits)
+            return unfinished(head, line, end, limits, 502, b"status_line_too_long")
         if at[0] != form[i] and not (form[i] >= 100 and 48 <= at[0] <= (49 if form[i] == 118 else 57)
                                      and not (form[i] == 115 and at[0] == 48)):
             return bad(head, 400, b"bad_status_line")
@@ -346,11 +348,11 @@ cdef int read_reason(Head* head, const uint8_t** cursor, const uint8_t* start, c
     while at < end and at[0] == HTAB:
         at = find_control(at + 1, end)
     if at == end:
-        return unfinished_start(head, line, end, limits)
+        return unfinished(head, line, end, limits, 502, b"status_line_too_long")
     if at[0] != CR:
         return bad(head, 400, b"bare_lf" if at[0] == LF else b"bad_reason_phrase")
     if at + 1 == end:
-        return unfinished_start(head, line, end, limits)
+        return unfinished(head, line, end, limits, 502, b"status_line_too_long")
     if at[1] != LF:
         return bad(head, 400, b"bare_cr")
     if at - line > limits.line or at + 2 - <const uint8_t*> head.base >= head_limit(limits):

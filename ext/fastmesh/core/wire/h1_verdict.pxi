@@ -42,10 +42,6 @@ cdef inline int unfinished_field(Head* head, const uint8_t* line, const uint8_t*
     return unfinished(head, line, end, limits, 431, b"field_line_too_long")
 
 
-cdef inline int unfinished_start(Head* head, const uint8_t* line, const uint8_t* end, const Limits* limits) noexcept nogil:
-    return unfinished(head, line, end, limits, 414, b"request_line_too_long")
-
-
 cdef inline Span span_of(const Head* head, const uint8_t* start, const uint8_t* end) noexcept nogil:
     cdef Span span
     span.off = <uint16_t> (start - <const uint8_t*> head.base)
