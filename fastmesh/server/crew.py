@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -60,7 +60,7 @@ class Crew:
         self.wanted = 0
         self.restarts = 0
         self.stopping = False
-        self.accepting = True
+        self.accepting = True  # False: the sockets are closed for good, the workers only finish
 
     # ---- who is there
 
@@ -112,11 +112,6 @@ class Crew:
         self.stopping = True
         for member in self.members:
             member.kill()
-
-    def close_listeners(self) -> None:
-        """Stop accepting for good, but answer what is connected."""
-        self.accepting = False
-        self.tell(say.CloseListeners())
 
     def tell(self, message: say.Message) -> None:
         for member in self.members:
@@ -177,7 +172,7 @@ class Crew:
 
     # ---- a new plan
 
-    async def push(self, image: Image) -> None:
+    async def push(self, image: Image, before_apply: Callable[[], Awaitable[None]]) -> None:
         """All workers run it when this returns without PushError; otherwise none does."""
         if not self.serving():
             with contextlib.suppress(PushError, TimeoutError):
@@ -190,6 +185,7 @@ class Crew:
             push.abandon(self.image)
             raise
         else:
+            await before_apply()
             self.image = image
             push.apply()
         finally:
@@ -210,6 +206,10 @@ class Crew:
                 self._applied(member, message)
             case say.Refused():
                 self._refused(member, message)
+            case say.Leaving():
+                log.info("worker %d (pid %d) was told to terminate", member.index, member.pid)
+                member.stage = Stage.DRAINING
+                self._fill()
             case say.Drained():
                 log.debug("worker %d (pid %d) is drained: %s", member.index, member.pid, message)
 

@@ -7,6 +7,7 @@ FAILED = 1
 USAGE = 64
 BAD_DATA = 65
 UNAVAILABLE = 69
+INTERRUPTED = 130
 
 
 class StartError(Exception):

@@ -8,10 +8,13 @@ classic BPF.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import socket
 import struct
 from collections.abc import Iterable
+
+from fastmesh.server.sockets import Bound
 
 HANDSHAKE = 0.1  # seconds for handshakes under way; a slower client is refused like one that comes later
 
@@ -26,8 +29,14 @@ _PROGRAM = (
 )
 
 
-def refuse_new_clients(socks: Iterable[socket.socket]) -> bool:
-    """Whether any socket needs time for handshakes under way. A kernel that knows no filters loses only this nicety."""
+async def let_go(bound: Iterable[Bound]) -> None:
+    """To be awaited before the workers stop accepting from these sockets."""
+    if _refuse_new_clients(item.sock for item in bound):
+        await asyncio.sleep(HANDSHAKE)
+
+
+def _refuse_new_clients(socks: Iterable[socket.socket]) -> bool:
+    """Whether any socket needs time for handshakes under way. A kernel without such filters loses only this nicety."""
     code = b"".join(struct.pack("HBBI", *line) for line in _PROGRAM)
     memory = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("HP", len(_PROGRAM), ctypes.addressof(memory))

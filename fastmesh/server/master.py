@@ -37,7 +37,7 @@ from fastmesh.server import messages as say
 from fastmesh.server.admin_sockets import AdminSockets
 from fastmesh.server.configure import Compile, Compiled
 from fastmesh.server.crew import Crew, SharedArena
-from fastmesh.server.failure import BAD_DATA, FAILED, OK, UNAVAILABLE, ConfigError, StartError
+from fastmesh.server.failure import BAD_DATA, FAILED, INTERRUPTED, OK, UNAVAILABLE, ConfigError, StartError
 from fastmesh.server.member import Image
 from fastmesh.server.memory import sealed
 from fastmesh.server.notify import Notifier
@@ -79,6 +79,7 @@ class Master:
         self._stop_asked = asyncio.Event()
         self._started_once = False
         self._draining = False
+        self._interrupted_twice = False
         self._count_changed: int | None = None
         self._serial = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -193,7 +194,7 @@ class Master:
             change = self.listeners.prepare(_wanted(compiled))
             image = self._image(compiled, change)
             try:
-                await self.crew.push(image)
+                await self.crew.push(image, lambda: linger.let_go(self.listeners.leaving(change)))
             except PushError:
                 os.close(image.plan_fd)
                 self.listeners.cancel(change)
@@ -275,7 +276,6 @@ class Master:
             await self.crew.settled()
         except PushError as error:
             self.listeners.cancel(change)
-            self.crew.give_up_current()
             self._stay_with_old(left, error)
             return
         os.close(left.plan_fd)
@@ -318,6 +318,7 @@ class Master:
     def _interrupted(self) -> None:
         if self._stop_asked.is_set():
             log.warning("stopping now")
+            self._interrupted_twice = True
             self.crew.kill()
         self.stop()
 
@@ -330,8 +331,13 @@ class Master:
 
     def drain_listeners(self) -> None:
         """For good: the sockets are closed, what is connected is answered."""
-        linger.refuse_new_clients(item.sock for item in self.listeners.bound.values())
-        self.crew.close_listeners()
+        if self.crew.accepting:
+            self.crew.accepting = False
+            self._tasks.append(asyncio.create_task(self._drain_listeners()))
+
+    async def _drain_listeners(self) -> None:
+        await linger.let_go(self.listeners.bound.values())
+        self.crew.tell(say.CloseListeners())
         self.listeners.close()
 
     def _reopen_logs(self) -> None:
@@ -354,8 +360,7 @@ class Master:
         self._draining = True
         self._notifier.stopping("draining")
         log.info("draining for at most %.1f s", grace / 1000)
-        if linger.refuse_new_clients(item.sock for item in self.listeners.bound.values()):
-            await asyncio.sleep(linger.HANDSHAKE)
+        await linger.let_go(self.listeners.bound.values())
         self.crew.stop(max(0, grace - int(linger.HANDSHAKE * 1000)))
         self.listeners.close()
         try:
@@ -366,7 +371,7 @@ class Master:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.crew.all_gone(), KILL_AFTER_GRACE)
         log.info("stopped")
-        return OK
+        return INTERRUPTED if self._interrupted_twice else OK
 
     # ---- what is said
 

@@ -91,6 +91,10 @@ class Refused(Message, kw_only=True, frozen=True):
     reason: str
 
 
+class Leaving(Message, kw_only=True, frozen=True):
+    """Somebody told the worker to terminate: it drains, and another is needed now."""
+
+
 class Drained(Message, kw_only=True, frozen=True):
     """Nothing is left (or the grace is over); the worker exits."""
 
@@ -106,4 +110,4 @@ class Status(Message, kw_only=True, frozen=True):
 
 
 ToWorker = Hello | Sockets | Config | Apply | Abandon | Drain | CloseListeners | Quit | ReopenLogs | LogLevel
-ToMaster = Ready | Built | Applied | Refused | Drained | Status
+ToMaster = Ready | Built | Applied | Refused | Leaving | Drained | Status

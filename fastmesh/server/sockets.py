@@ -174,14 +174,17 @@ class ListenerSet:
 
     def commit(self, change: Change) -> None:
         """The workers run it: close what nobody wants any more."""
-        kept = {item.key for item in change.result.values()}
-        for item in self.bound.values():
-            if item.key not in kept:
-                log.info("closed %s (%s)", item.address, item.name)
-                item.sock.close()
+        for item in self.leaving(change):
+            log.info("closed %s (%s)", item.address, item.name)
+            item.sock.close()
         for item in change.fresh:
             log.info("listening on %s (%s)", item.address, item.name)
         self.bound = change.result
+
+    def leaving(self, change: Change) -> list[Bound]:
+        """The sockets that `commit` will close."""
+        kept = {item.key for item in change.result.values()}
+        return [item for item in self.bound.values() if item.key not in kept]
 
     def cancel(self, change: Change) -> None:
         for item in change.fresh:

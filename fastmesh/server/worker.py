@@ -213,6 +213,11 @@ class WorkerProcess:
 
     # ---- the end
 
+    def terminate(self) -> None:
+        """SIGTERM from somebody else than the master, or from a supervisor that signals every process."""
+        self._channel.send(say.Leaving())
+        self.drain()
+
     def drain(self, grace_ms: int | None = None) -> None:
         """Stop accepting, let requests in flight finish, then leave. A second call can only shorten the grace."""
         if self._plane is None or self._settings is None:
@@ -264,7 +269,7 @@ def run(make: MakePlane, control_fd: int, arena_fd: int) -> int:
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
     process = WorkerProcess(loop, control, arena_fd, make)
-    loop.add_signal_handler(signal.SIGTERM, process.drain)
+    loop.add_signal_handler(signal.SIGTERM, process.terminate)
     return loop.run_until_complete(process.finished)
 
 

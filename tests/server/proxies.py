@@ -13,35 +13,42 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 15.0
+DEFAULTS = (
+    ("--listen", "127.0.0.1:0"),
+    ("--admin", "127.0.0.1:0"),
+    ("--workers", "2"),
+    ("--drain-idle", "300ms"),
+)
 READY = re.compile(r"fastmesh ready: listening on (\S+?)(?:, (\S+?))* \((\d+) workers\)(?:, admin (\S+?))?(?:,|$)")
 
 
 class Proxy:
     """A running master. `say(...)` rewrites its configuration; `wait_for` waits for a line of its log."""
 
-    def __init__(self, folder: Path, *flags: str, module: str = "tests.server.fake_proxy", **config: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        module: str = "tests.server.fake_proxy",
+        defaults: tuple[tuple[str, str], ...] = DEFAULTS,
+        **config: Any,
+    ) -> None:
         self.file = folder / "mesh.json"
         self.said: list[str] = []
         self._news = threading.Condition()
         self.say(**({"version": "v1"} | config))
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", module, "-f", str(self.file), *self._defaults(flags), *flags]
+        given = [part for name, value in defaults if name not in flags for part in (name, value)] + list(flags)
+        command = [sys.executable, "-m", module, "-f", str(self.file), *given]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-
-    @staticmethod
-    def _defaults(flags: tuple[str, ...]) -> Iterator[str]:
-        for name, value in (("--listen", "127.0.0.1:0"), ("--admin", "127.0.0.1:0"), ("--workers", "2")):
-            if name not in flags:
-                yield from (name, value)
-        yield from ("--drain-idle", "300ms")
 
     def say(self, **config: Any) -> None:
         """Replace the file in one step, as editors and ConfigMaps do."""

@@ -108,11 +108,13 @@ def test_worker_that_is_told_to_terminate_finishes_and_is_replaced(proxy: MakePr
     one = proxy("--workers", "1").ready()
     worker = one.workers()[0]
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(request, one.address, "/sleep/0.5")
+        slow = pool.submit(request, one.address, "/sleep/4")
         eventually(lambda: one.info()["workers"][0]["connections"] == 1)
         os.kill(worker, signal.SIGTERM)
+        eventually(lambda: one.workers() and worker not in one.workers())  # at once, not when it is done
+        assert not slow.done()
         assert slow.result() == (200, f"v1 {worker}\n")
-    eventually(lambda: one.workers() and one.workers() != [worker])
+        assert worker not in one.workers()
 
 
 def test_drain_lets_requests_finish_and_refuses_new_ones(proxy: MakeProxy) -> None:
