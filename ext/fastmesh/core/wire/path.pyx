@@ -89,10 +89,10 @@ cdef enum Segment:
 
 # Escapes, backslashes and dot segments in one pass. Every step writes at most what it read, so `size` bytes of room suffice.
 cdef int resolve(const uint8_t* at, const uint8_t* end, int mode, uint8_t* out) noexcept nogil:
-    cdef int written = 1, segment = 1, value, closed        # out[segment:written] is the open segment
+    cdef int written = 1, segment = 1, loose = -1, value, closed    # out[segment:written] is the open segment
     out[0] = 47
     at += 1
-    while at < end and at[0] != 35:                         # a fragment never goes upstream
+    while at < end and at[0] != 35:                                 # a fragment never goes upstream
         value = at[0]
         if value == 37:
             value = read_escape(at, end, mode)
@@ -100,6 +100,7 @@ cdef int resolve(const uint8_t* at, const uint8_t* end, int mode, uint8_t* out) 
                 return -1
             if value == ESCAPE_KEEP:
                 value = 37
+                loose = written
             else:
                 at += 2
         elif value == 92 and mode != PATH_NONE:
@@ -114,9 +115,24 @@ cdef int resolve(const uint8_t* at, const uint8_t* end, int mode, uint8_t* out) 
             segment = written + 1
         out[written] = <uint8_t> value
         written += 1
+        if mode != PATH_NONE and loose == written - 3 and loose >= segment:
+            written = defuse_escape(out, written, at)
     if mode != PATH_NONE and close_segment(out, &segment, &written) == SEGMENT_ABOVE_ROOT and mode == PATH_STRICT:
         return -1
     return written
+
+
+# Decoding must not make an escape that was not there: `%%361dmin` would become `%61dmin`, which a back end reads as `admin`. Its
+# first '%' becomes `%25` (as in Chromium's canonicaliser, which Envoy uses); the decoded escape left the room for it.
+cdef inline int defuse_escape(uint8_t* out, int written, const uint8_t* at) noexcept nogil:
+    if (not CHAR_CLASS[out[written - 1]] & CHAR_HEX or not CHAR_CLASS[out[written - 2]] & CHAR_HEX
+            or (at[-1] == out[written - 1] and at[-2] == out[written - 2] and at[-3] == 37)):
+        return written                                              # not hex, or an escape as it was written
+    out[written + 1] = out[written - 1]
+    out[written] = out[written - 2]
+    out[written - 1] = 53
+    out[written - 2] = 50
+    return written + 2
 
 
 cdef int close_segment(uint8_t* out, int* segment, int* written) noexcept nogil:

@@ -1,0 +1,91 @@
+"""The words of the arena's rows, by name. Gauges come first in a row, so that a dead worker's can be zeroed together."""
+
+cdef enum:                # ClusterWord
+    CL_RQ_ACTIVE = 0          # gauges
+    CL_CX_ACTIVE
+    CL_RQ_PENDING
+    CL_RETRY_ACTIVE
+    CLUSTER_GAUGES            # = 4
+    CL_RQ_TOTAL = 4
+    CL_RQ_2XX
+    CL_RQ_3XX
+    CL_RQ_4XX
+    CL_RQ_5XX
+    CL_CX_TOTAL
+    CL_CX_CONNECT_FAIL
+    CL_CX_CONNECT_TIMEOUT
+    CL_CX_OVERFLOW
+    CL_RQ_PENDING_OVERFLOW
+    CL_RQ_RETRY
+    CL_RQ_RETRY_SUCCESS
+    CL_RQ_RETRY_OVERFLOW
+    CL_RQ_RETRY_LIMIT
+    CL_RQ_TIMEOUT
+    CL_RQ_PER_TRY_TIMEOUT
+    CL_RQ_RX_RESET
+    CL_NONE_HEALTHY
+    CL_EJECTIONS
+    CL_RX_BYTES
+    CL_TX_BYTES
+    CLUSTER_ROW = 32          # words of a row
+
+cdef enum:                # EndpointWord; rows, after the shared outlier words
+    EP_RQ_ACTIVE = 0          # gauges
+    EP_CX_ACTIVE
+    ENDPOINT_GAUGES           # = 2
+    EP_RQ_TOTAL = 2
+    EP_RQ_SUCCESS
+    EP_RQ_ERROR
+    EP_CX_TOTAL
+    EP_CX_CONNECT_FAIL
+    EP_RQ_TIMEOUT
+    ENDPOINT_ROW = 8
+
+cdef enum:                # OutlierWord; shared words of an endpoint, before its rows
+    OUT_CONSECUTIVE_5XX = 0
+    OUT_CONSECUTIVE_GATEWAY
+    OUT_CONSECUTIVE_LOCAL
+    OUT_EJECTED_UNTIL         # monotonic ms; 0 = in
+    OUT_EJECTED_AT
+    OUT_EJECT_COUNT           # multiplier of the base ejection time
+    OUT_EJECTIONS             # ejections so far
+    OUT_RETURNED_AT           # when it came back last
+    OUTLIER_WORDS = 8
+
+cdef enum:                # WorkerWord
+    WK_CX_ACTIVE = 0          # gauges: downstream connections
+    WK_RQ_ACTIVE
+    WK_OPEN_FDS
+    WORKER_GAUGES             # = 3
+    WK_CX_TOTAL = 3
+    WK_RQ_TOTAL
+    WK_RQ_1XX
+    WK_RQ_2XX
+    WK_RQ_3XX
+    WK_RQ_4XX
+    WK_RQ_5XX
+    WK_REFUSED_400            # messages that the parser refused, by status
+    WK_REFUSED_413
+    WK_REFUSED_414
+    WK_REFUSED_431
+    WK_REFUSED_501
+    WK_REFUSED_505
+    WK_HEADER_TIMEOUT
+    WK_IDLE_TIMEOUT
+    WK_BODY_TIMEOUT
+    WK_CLIENT_ABORT
+    WK_ACCEPT_FULL            # accepts that met a full descriptor table
+    WK_RX_BYTES
+    WK_TX_BYTES
+    WK_LOG_LINES
+    WK_LOG_DROPPED
+    WK_RATE_LIMITED
+    WK_NO_ROUTE
+    WK_UPSTREAM_REFUSED       # responses that broke the protocol
+    WORKER_ROW = 32
+
+cdef enum:                # LimitWord
+    LM_PASSED = 0
+    LM_LIMITED
+    LM_EVICTED
+    LIMIT_ROW = 4

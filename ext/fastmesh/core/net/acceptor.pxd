@@ -1,0 +1,17 @@
+"""A listening socket, shared by all workers: connections in, until the descriptor table is full."""
+from fastmesh.core.base.wheel cimport Timer
+from fastmesh.core.net.readiness cimport Descriptor, Reactor
+from fastmesh.core.net.server_h1 cimport ServerUserFactory
+
+cdef class Acceptor(Descriptor):
+    cdef ServerUserFactory factory
+    cdef bytes local_text     # of the listening socket, when it is bound to one address
+    cdef bint any_address
+    cdef Timer timer
+    cdef int batch            # connections accepted in one turn
+    cdef bint open
+    cdef bint _accept_one(self)
+    cdef void _full(self)
+    cdef void stop(self)      # take what waits in the queue, then no more
+
+cdef Acceptor make_acceptor(Reactor reactor, ServerUserFactory factory, int fd, int batch)

@@ -1,0 +1,356 @@
+"""See client_h1.pxd.
+
+A connection goes back to its pool only when request and response both ended exactly on their border with nothing left over. What
+a cut connection means depends on how the body ends: with a length or chunks it is a failure, close-delimited it is the end.
+"""
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+from fastmesh.core.base.clock cimport now_ms
+from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
+from fastmesh.core.net.readiness cimport (
+    EAGAIN, EINPROGRESS, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, SCRATCH, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, Reactor,
+    c_close, c_recv, c_send, errno, getsockopt, setsockopt, sockaddr, socklen_t,
+)
+from fastmesh.core.net.stream cimport (
+    FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_PROTOCOL, FAIL_RESET, FAIL_STALE,
+)
+from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.endpoint cimport Endpoint, sockaddr_storage
+from fastmesh.core.wire.h1_parse cimport (
+    CHUNK_BAD, CHUNK_DATA, CHUNK_END, H1_BAD, H1_DONE, H1_MORE, chunk_free, chunk_next, chunk_start, chunk_trailers,
+    parse_response,
+)
+from fastmesh.core.wire.h1_write cimport HeadOut, write_chunk_size, write_last_chunk, write_request
+from fastmesh.core.wire.message cimport (
+    FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, Head,
+)
+
+cdef extern from "<sys/socket.h>" nogil:
+    int socket(int family, int kind, int protocol)
+    int c_connect "connect"(int fd, const sockaddr* address, socklen_t size)
+    int SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, AF_UNIX
+
+cdef extern from "<netinet/tcp.h>" nogil:
+    int TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT
+
+cdef extern from "<netinet/in.h>" nogil:
+    int IPPROTO_TCP
+
+cdef enum:
+    TIMER_CONNECT = 0
+    TIMER_IDLE = 1
+    INTERIMS_MAX = 16
+    DIRECT = 16384
+
+
+cdef class ConnectionOwner:
+    cdef void on_connected(self, ClientH1 connection): pass
+    cdef void on_free(self, ClientH1 connection): pass
+    cdef void on_closed(self, ClientH1 connection, int failure): pass
+
+
+cdef void _tune(int fd, Endpoint endpoint, Cluster cluster) noexcept:
+    cdef int on = 1
+    if endpoint.where.ss_family == AF_UNIX:
+        return
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
+    if cluster.keepalive:
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on))
+        if cluster.keepalive_time:
+            setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &cluster.keepalive_time, sizeof(int))
+        if cluster.keepalive_interval:
+            setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &cluster.keepalive_interval, sizeof(int))
+        if cluster.keepalive_probes:
+            setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &cluster.keepalive_probes, sizeof(int))
+
+
+cdef ClientH1 connect_h1(Reactor reactor, ConnectionOwner owner, Endpoint endpoint, Cluster cluster):
+    cdef ClientH1 connection
+    cdef int fd = socket(endpoint.where.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd < 0:
+        return None
+    _tune(fd, endpoint, cluster)
+    if c_connect(fd, <const sockaddr*>&endpoint.where, endpoint.where_size) < 0 and errno != EINPROGRESS:
+        c_close(fd)
+        return None
+    connection = ClientH1.__new__(ClientH1)
+    connection.reactor = reactor
+    connection.owner = owner
+    connection.endpoint = endpoint
+    connection.fd = fd
+    connection.born = now_ms()
+    connection.watch_write()              # also an immediate connect is reported by the loop: one road for all
+    reactor.wheel.start(&connection.timer, connection, TIMER_CONNECT, cluster.connect_timeout)
+    return connection
+
+
+cdef class ClientH1(ClientStream):
+    def __cinit__(self):
+        self.fd = -1
+
+    def __dealloc__(self):
+        out_free(&self.held)
+        out_free(&self.out)
+        chunk_free(&self.chunks)
+
+    cdef void assign(self, StreamUser user):
+        """The connection is this user's until its response has ended."""
+        self.user = user
+        self.state = CLIENT_HEAD
+        self.reused = self.served > 0
+        self.answered = False
+        self.request_done = False
+        self.paused = False
+        self.interims = 0
+        self.served += 1
+
+    # --- out ----------------------------------------------------------------------------------------------------------
+
+    cdef void send_request(self, const HeadOut* out, bint to_head):
+        self.out_framing = out.framing
+        self.to_head = to_head
+        if write_request(&self.out, out) < 0:
+            self._fail(FAIL_RESET)
+
+    cdef void send_body(self, const char* data, size_t size):
+        cdef char[20] prefix
+        cdef ssize_t sent = 0
+        if self.fd < 0 or size == 0:
+            return
+        if self.out_framing == FRAMING_CHUNKED:
+            out_append(&self.out, prefix, write_chunk_size(prefix, size))
+            out_append(&self.out, data, size)
+            out_append(&self.out, "\r\n", 2)
+            return
+        if size >= DIRECT and not self.writing and self.flush() == 1:
+            sent = c_send(self.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if sent < 0:
+                sent = 0                  # flush meets the error again
+        if <size_t>sent < size:
+            out_append(&self.out, data + sent, size - sent)
+
+    cdef void send_end(self, const Head* trailers):
+        if self.out_framing == FRAMING_CHUNKED and self.fd >= 0:
+            write_last_chunk(&self.out, trailers)
+        self.request_done = True
+
+    cdef int flush(self):
+        """1 all gone, 0 some waits, -1 the upstream does not take it (its answer may still be there to read)."""
+        cdef int verdict
+        if self.fd < 0 or out_size(&self.out) == 0:
+            return 1
+        verdict = self.send_out(&self.out)
+        if verdict < 0:
+            # The upstream closed its side: whatever it answered first is still in the receive buffer
+            out_free(&self.out)
+            self.keep_alive = False
+            self.request_done = False
+            self.watch_read()
+        return verdict
+
+    cdef size_t waiting(self) noexcept:
+        return out_size(&self.out)
+
+    cdef void on_writable(self):
+        cdef StreamUser user
+        cdef int error = 0
+        cdef socklen_t size = sizeof(error)
+        if self.state == CLIENT_CONNECTING:
+            getsockopt(self.fd, SOL_SOCKET, SO_ERROR, &error, &size)
+            if error != 0:
+                self._fail(FAIL_CONNECT)
+                return
+            self.unwatch_write()
+            self.reactor.wheel.cancel(&self.timer)
+            self.state = CLIENT_IDLE
+            self.watch_read()
+            self.owner.on_connected(self)
+            return
+        user = self.user
+        if self.flush() == 1 and user is not None:
+            user.on_upstream_drained()
+
+    # --- in -----------------------------------------------------------------------------------------------------------
+
+    cdef void on_readable(self):
+        cdef char* scratch = self.reactor.scratch
+        cdef ssize_t got = c_recv(self.fd, scratch, SCRATCH, MSG_DONTWAIT)
+        if got > 0:
+            if self.state == CLIENT_IDLE:
+                self.close()              # nobody asked: never mistaken for the next answer
+                return
+            self.answered = True
+            self._process(scratch, got)
+        elif got == 0:
+            self._end_of_input()
+        elif errno != EAGAIN and errno != EINTR:
+            self._fail(FAIL_RESET if self.answered or not self.reused else FAIL_STALE)
+
+    cdef void _process(self, const char* data, size_t size):
+        cdef size_t used
+        cdef bint holding = out_size(&self.held) > 0
+        cdef StreamUser user = self.user
+        if holding:
+            out_append(&self.held, data, size)
+            data, size = self.held.data + self.held.start, out_size(&self.held)
+        while size > 0 and (self.state == CLIENT_HEAD or self.state == CLIENT_BODY):
+            if self.state == CLIENT_HEAD:
+                used = self._take_head(data, size)
+            else:
+                used = self._take_body(data, size)
+            if used == 0:
+                break
+            data += used
+            size -= used
+            if holding and out_size(&self.held) > 0:
+                self.held.start += used
+        if self.fd < 0:
+            out_free(&self.held)
+        elif holding:
+            if size == 0 or self.state == CLIENT_IDLE:
+                out_free(&self.held)
+        elif size > 0 and (self.state == CLIENT_HEAD or self.state == CLIENT_BODY):
+            out_append(&self.held, data, size)
+        if user is not None and user is self.user:
+            user.on_upstream_turn()
+
+    cdef size_t _take_head(self, const char* data, size_t size):
+        cdef Head head
+        cdef StreamUser user = self.user
+        cdef int verdict = parse_response(data, size, &self.reactor.limits, self.to_head, &head)
+        if verdict == H1_MORE:
+            return 0
+        if verdict == H1_BAD or head.status == 101:
+            self._fail(FAIL_PROTOCOL)
+            return 0
+        if head.status < 200:
+            self.interims += 1
+            if self.interims > INTERIMS_MAX:
+                self._fail(FAIL_PROTOCOL)
+                return 0
+            user.on_interim(&head)
+            return head.size
+        self.framing = head.framing
+        self.keep_alive = head.keep_alive
+        self.left = head.length
+        self.state = CLIENT_BODY
+        if head.framing == FRAMING_CHUNKED:
+            chunk_start(&self.chunks)
+        user.on_response(&head)
+        if self.user is not user:
+            return 0                      # the exchange has let go of this connection (it tries another one)
+        if head.framing == FRAMING_NONE or (head.framing == FRAMING_LENGTH and head.length == 0):
+            self._end_of_response(NULL, size - head.size)
+        return head.size
+
+    cdef size_t _take_body(self, const char* data, size_t size):
+        cdef size_t all = size
+        if self.paused:
+            return 0
+        if self.framing == FRAMING_CHUNKED:
+            return self._take_chunks(data, size)
+        if self.framing == FRAMING_CLOSE:
+            self.user.on_response_body(data, size)
+            return size
+        if size > self.left:
+            size = self.left
+        self.left -= size
+        self.user.on_response_body(data, size)
+        if self.left == 0 and self.state == CLIENT_BODY:
+            self._end_of_response(NULL, all - size)
+        return size
+
+    cdef size_t _take_chunks(self, const char* data, size_t size):
+        cdef size_t used = 0, total = 0, piece_size = 0
+        cdef const char* piece = NULL
+        cdef int step
+        cdef Head trailers
+        while total < size and self.state == CLIENT_BODY and not self.paused:
+            step = chunk_next(&self.chunks, data + total, size - total, &self.reactor.limits, &used, &piece, &piece_size)
+            total += used
+            if step == CHUNK_DATA:
+                self.user.on_response_body(piece, piece_size)
+            elif step == CHUNK_END:
+                if chunk_trailers(&self.chunks, &self.reactor.limits, &trailers) != H1_DONE:
+                    self._fail(FAIL_PROTOCOL)
+                    return size
+                self._end_of_response(&trailers if trailers.field_count else NULL, size - total)
+                chunk_free(&self.chunks)
+                return total
+            elif step == CHUNK_BAD:
+                self._fail(FAIL_PROTOCOL)
+                return size
+            elif used == 0:
+                break
+        return total
+
+    cdef void _end_of_response(self, const Head* trailers, size_t rest):
+        """The last byte of the response was read; `rest` bytes too many make the connection unfit."""
+        cdef StreamUser user = self.user
+        cdef bint fit = self.keep_alive and rest == 0 and self.request_done and out_size(&self.out) == 0
+        self.user = None
+        if fit:
+            self.state = CLIENT_IDLE
+            self.owner.on_free(self)
+        else:
+            self.close()
+        user.on_response_end(trailers)
+
+    cdef void _end_of_input(self):
+        if self.state == CLIENT_BODY and self.framing == FRAMING_CLOSE:
+            self.keep_alive = False
+            self._end_of_response(NULL, 0)
+        elif self.state == CLIENT_HEAD and not self.answered:
+            self._fail(FAIL_STALE if self.reused else FAIL_CLOSED)
+        else:
+            self._fail(FAIL_CLOSED)
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    cdef void pause_response(self):
+        self.paused = True
+        self.unwatch_read()
+
+    cdef void resume_response(self):
+        if self.paused:
+            self.paused = False
+            self.watch_read()
+            if out_size(&self.held) > 0:
+                self._process(NULL, 0)
+
+    cdef void cancel(self):
+        self.user = None
+        self.close()
+
+    cdef void _fail(self, int failure):
+        cdef StreamUser user = self.user
+        self.user = None
+        self._close(failure)
+        if user is not None:
+            user.on_upstream_failed(failure)
+
+    cdef void close(self):
+        self._close(FAIL_NONE)
+
+    cdef void _close(self, int failure):
+        if self.state == CLIENT_CLOSED:
+            return
+        self.reactor.wheel.cancel(&self.timer)
+        self.close_descriptor()
+        out_free(&self.out)
+        self.owner.on_closed(self, failure)
+        self.state = CLIENT_CLOSED
+
+    cdef void on_timer(self, int kind) noexcept:
+        cdef uint64_t now
+        if kind == TIMER_CONNECT:
+            if self.state == CLIENT_CONNECTING:
+                self._fail(FAIL_CONNECT_TIMEOUT)
+            return
+        if self.state != CLIENT_IDLE:
+            return                        # busy: the timer starts again when it comes back
+        now = now_ms()
+        if now >= self.idle_since + self.idle_limit:
+            self.close()
+        else:
+            self.reactor.wheel.start(&self.timer, self, TIMER_IDLE, self.idle_since + self.idle_limit - now)

@@ -1,0 +1,67 @@
+"""Raw descriptors, and the loop that says when they are ready. The only file that knows uvloop's interface.
+
+`Reactor` is what everything on descriptors shares within one worker: the loop, the timers, the scratch buffer, the limits.
+`Descriptor` is one socket. The loop is asked only *when*; recv, send and the rest are called here, in C.
+"""
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from fastmesh.core.base.outbuf cimport OutBuf
+from fastmesh.core.base.rng cimport Rng
+from fastmesh.core.base.wheel cimport Timed, Wheel
+from fastmesh.core.wire.message cimport Limits
+
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
+    struct sockaddr:
+        pass
+    ssize_t c_recv "recv"(int fd, void* buffer, size_t size, int flags)
+    ssize_t c_send "send"(int fd, const void* buffer, size_t size, int flags)
+    int shutdown(int fd, int how)
+    int getsockopt(int fd, int level, int option, void* value, socklen_t* size)
+    int setsockopt(int fd, int level, int option, const void* value, socklen_t size)
+    int MSG_NOSIGNAL, MSG_DONTWAIT, MSG_PEEK, SHUT_WR, SHUT_RD, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, SO_LINGER
+    int MSG_MORE
+
+cdef extern from "<errno.h>" nogil:
+    int errno
+    int EAGAIN, EINTR, EINPROGRESS, EMFILE, ENFILE, ECONNABORTED, ENOBUFS, ENOMEM, ECONNRESET, EPIPE, ECONNREFUSED
+
+cdef extern from "<unistd.h>" nogil:
+    int c_close "close"(int fd)
+
+cdef enum:
+    SCRATCH = 262144          # one receive buffer for all connections of a worker
+    HIGH_WATER = 262144       # bytes waiting for a slow peer above which the other side is no longer read
+    LOW_WATER = 65536
+
+cdef struct Timeouts:         # ms
+    uint32_t header           # from the first byte (or the accept) to the end of a request head
+    uint32_t idle             # between requests
+    uint32_t body             # between two pieces of a request body, and of a response that a client does not take
+    uint32_t upstream_idle    # how long an idle upstream connection is kept, unless a rule says otherwise
+    uint32_t linger           # reading on after a refusal, so that it arrives
+
+cdef class Reactor:
+    cdef object loop
+    cdef Wheel wheel
+    cdef Rng rng
+    cdef char* scratch
+    cdef Limits limits
+    cdef Timeouts timeouts
+    cdef uint64_t* row        # this worker's WorkerWord row
+    cdef bint draining
+    cdef readonly Py_ssize_t connections      # downstream
+
+cdef class Descriptor(Timed):
+    cdef Reactor reactor
+    cdef readonly int fd      # -1 = closed
+    cdef bint reading
+    cdef bint writing
+    cdef void watch_read(self)
+    cdef void unwatch_read(self)
+    cdef void watch_write(self)
+    cdef void unwatch_write(self)
+    cdef void close_descriptor(self)
+    cdef void on_readable(self)
+    cdef void on_writable(self)
+    # Sends what waits in `out`: 1 all gone, 0 the kernel is full (watching for writability), -1 the peer is gone
+    cdef int send_out(self, OutBuf* out) noexcept

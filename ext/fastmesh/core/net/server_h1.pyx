@@ -1,0 +1,536 @@
+"""See server_h1.pxd.
+
+Reading stays armed while a response is awaited, so that a client that leaves is noticed at once; what it sends meanwhile is held,
+up to the size of a head. A FIN while the response is awaited may be a half-close or a client that has gone: after PROBE_AFTER ms
+the client is sent an interim 100 (which every HTTP/1.1 client skips, RFC 9110 15.2); the reset that a closed socket answers with
+tells the two apart.
+"""
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+from fastmesh.core.base.atomics cimport fm_bump
+from fastmesh.core.base.clock cimport now_ms
+from fastmesh.core.base.counters cimport (
+    WK_BODY_TIMEOUT, WK_CLIENT_ABORT, WK_CX_ACTIVE, WK_HEADER_TIMEOUT, WK_IDLE_TIMEOUT, WK_RX_BYTES, WK_TX_BYTES,
+)
+from fastmesh.core.base.outbuf cimport out_append, out_consume, out_free, out_reserve, out_size
+from fastmesh.core.net.readiness cimport (
+    EAGAIN, ECONNRESET, EINTR, EPIPE, HIGH_WATER, LOW_WATER, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SCRATCH, SHUT_WR,
+    SOL_SOCKET, SO_LINGER, Reactor, c_recv, c_send, errno, setsockopt, shutdown,
+)
+from fastmesh.core.wire.h1_parse cimport (
+    CHUNK_BAD, CHUNK_DATA, CHUNK_END, CHUNK_MORE, H1_BAD, H1_DONE, H1_MORE, chunk_free, chunk_next, chunk_start,
+    chunk_trailers, parse_request,
+)
+from fastmesh.core.wire.h1_write cimport (
+    CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, CONNECTION_UNSAID, HeadOut, out_clear, write_chunk_size, write_last_chunk,
+    write_response,
+)
+from fastmesh.core.wire.message cimport (
+    FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, Head,
+)
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    ssize_t sendmsg(int fd, const msghdr* message, int flags)
+
+cdef enum:
+    TIMER_MAIN = 0
+    TIMER_PROBE = 1
+    PROBE_AFTER = 30          # ms
+    PROBE_CHECK = 10          # ms between a probe and the look at its answer
+    DIRECT = 16384            # body pieces from this size on are sent from where they lie
+    HELD_MAX = 65536          # bytes of pipelined requests that wait
+    TURN_MAX = 32             # requests of one connection in one turn of the loop
+    LINGER_BYTES = 1 << 20
+
+cdef struct LingerOption:
+    int on
+    int seconds
+
+
+cdef class ServerUserFactory:
+    cdef StreamUser make_user(self, ServerH1 connection): return None
+    cdef void refused(self, ServerH1 connection, int status, const char* why): pass
+    cdef void connection_opened(self, ServerH1 connection): pass
+    cdef void connection_closed(self, ServerH1 connection): pass
+
+
+cdef ServerH1 make_server_h1(Reactor reactor, ServerUserFactory factory, int fd, bytes peer, bytes peer_text, bytes local_text):
+    cdef ServerH1 connection = ServerH1.__new__(ServerH1)
+    connection.reactor = reactor
+    connection.factory = factory
+    connection.fd = fd
+    connection.peer = peer
+    connection.peer_text = peer_text
+    connection.local_text = local_text
+    connection.since = now_ms()
+    reactor.wheel.start(&connection.timer, connection, TIMER_MAIN, reactor.timeouts.header)
+    connection.watch_read()
+    return connection
+
+
+cdef class ServerH1(ServerStream):
+    def __cinit__(self):
+        self.fd = -1
+
+    def __dealloc__(self):
+        out_free(&self.held)
+        out_free(&self.out)
+        chunk_free(&self.chunks)
+
+    # --- in -----------------------------------------------------------------------------------------------------------
+
+    cdef void on_readable(self):
+        cdef char* scratch = self.reactor.scratch
+        cdef ssize_t got = c_recv(self.fd, scratch, SCRATCH, MSG_DONTWAIT)
+        if got > 0:
+            fm_bump(&self.reactor.row[WK_RX_BYTES], got)
+            self._process(scratch, got)
+        elif got == 0:
+            self._end_of_input()
+        elif errno != EAGAIN and errno != EINTR:
+            self._gone()
+
+    cdef void _process(self, const char* data, size_t size):
+        """Use up what has arrived: data[0:size], behind what is held."""
+        cdef size_t used
+        cdef int turns = 0
+        cdef bint holding = out_size(&self.held) > 0
+        if self.processing:
+            return
+        if holding:
+            if size > 0 and out_append(&self.held, data, size) < 0:
+                self._gone()
+                return
+            data, size = self.held.data + self.held.start, out_size(&self.held)
+        self.processing = True
+        while size > 0 and self.state != SERVER_CLOSED:
+            used = self._take(data, size)
+            if used == 0:
+                break
+            data += used
+            size -= used
+            if holding:
+                self.held.start += used
+            turns += 1
+            if turns >= TURN_MAX and self.state == SERVER_HEAD and size > 0:
+                self.reactor.loop.call_soon(self._continue)
+                break
+        self.processing = False
+        if self.state == SERVER_CLOSED:
+            out_free(&self.held)
+            return
+        if holding:
+            if size == 0:
+                out_free(&self.held)
+        elif size > 0 and out_append(&self.held, data, size) < 0:
+            self._gone()
+            return
+        if self.state == SERVER_WAIT and out_size(&self.held) > HELD_MAX:
+            self.unwatch_read()
+        self.flush()
+        if self.user is not None:
+            self.user.on_client_turn()
+
+    def _continue(self):
+        if self.state != SERVER_CLOSED:
+            self._process(NULL, 0)
+
+    cdef size_t _take(self, const char* data, size_t size):
+        """Bytes used of data[0:size]; 0 = wait for more."""
+        if self.state == SERVER_HEAD:
+            return self._take_head(data, size)
+        if self.state == SERVER_BODY:
+            return self._take_body(data, size)
+        if self.state == SERVER_LINGER:
+            self.received += size
+            if self.received > LINGER_BYTES:
+                self.close()
+            return size
+        return 0
+
+    cdef size_t _take_head(self, const char* data, size_t size):
+        cdef StreamUser user = self.user
+        cdef int verdict
+        cdef size_t used
+        cdef Head* head
+        if user is None:
+            user = self.user = self.factory.make_user(self)
+        head = &user.head
+        verdict = parse_request(data, size, &self.reactor.limits, head)
+        if verdict == H1_MORE:
+            self.user = None              # a slow head costs its bytes, not an exchange
+            if not self.head_begun:
+                self.head_begun = True
+                self.since = now_ms()
+                self.reactor.wheel.start(&self.timer, self, TIMER_MAIN, self.reactor.timeouts.header)
+            return 0
+        self.head_begun = False
+        if verdict == H1_BAD:
+            self.refuse(head.error_status, head.error)
+            return size
+        self.requests += 1
+        self.minor = head.minor
+        self.keep_alive = head.keep_alive and not self.reactor.draining
+        self.head_sent = self.response_done = self.request_done = self.bodyless = False
+        self.received = 0
+        self.framing = head.framing
+        if head.framing == FRAMING_LENGTH and head.length > 0:
+            self.left = head.length
+            self.state = SERVER_BODY
+        elif head.framing == FRAMING_CHUNKED:
+            chunk_start(&self.chunks)
+            self.state = SERVER_BODY
+        else:
+            self.request_done = True
+            self.state = SERVER_WAIT
+        used = head.size
+        user.on_request(self)
+        return used
+
+    cdef size_t _take_body(self, const char* data, size_t size):
+        if self.paused:
+            return 0
+        self.since = now_ms()
+        if self.framing == FRAMING_CHUNKED:
+            return self._take_chunks(data, size)
+        if size > self.left:
+            size = self.left
+        self.left -= size
+        self.received += size
+        self.user.on_request_body(data, size)
+        if self.left == 0 and self.state == SERVER_BODY:
+            self._end_of_request(NULL)
+        return size
+
+    cdef size_t _take_chunks(self, const char* data, size_t size):
+        cdef size_t used = 0, total = 0, piece_size = 0
+        cdef const char* piece = NULL
+        cdef int step
+        cdef Head trailers
+        while total < size and self.state == SERVER_BODY and not self.paused:
+            step = chunk_next(&self.chunks, data + total, size - total, &self.reactor.limits, &used, &piece, &piece_size)
+            total += used
+            if step == CHUNK_DATA:
+                self.received += piece_size
+                self.user.on_request_body(piece, piece_size)
+            elif step == CHUNK_END:
+                if chunk_trailers(&self.chunks, &self.reactor.limits, &trailers) != H1_DONE:
+                    self._bad_body(400, "bad_trailers")
+                    return size
+                self._end_of_request(&trailers if trailers.field_count else NULL)
+                chunk_free(&self.chunks)
+                return total
+            elif step == CHUNK_BAD:
+                self._bad_body(self.chunks.error_status, self.chunks.error)
+                return size
+            elif used == 0:
+                break
+        return total
+
+    cdef void _bad_body(self, int status, const char* why):
+        """The rest of this message cannot be read: the exchange is told, nothing after it is looked at."""
+        cdef StreamUser user = self.user
+        self.keep_alive = False
+        if user is not None:
+            user.on_request_failed(status, why)
+        if self.state != SERVER_CLOSED and self.state != SERVER_LINGER:
+            self.refuse(status, why)
+
+    cdef void _end_of_request(self, const Head* trailers):
+        self.request_done = True
+        self.state = SERVER_WAIT
+        self.user.on_request_end(trailers)
+
+    cdef void _end_of_input(self):
+        """FIN from the client."""
+        self.half_closed = True
+        self.keep_alive = False
+        if self.state == SERVER_WAIT and self.user is not None:
+            self.unwatch_read()
+            self.reactor.wheel.start(&self.probe, self, TIMER_PROBE, PROBE_AFTER)
+        elif self.state == SERVER_HEAD and out_size(&self.out) > 0:
+            self.unwatch_read()           # the last response is still on its way; then close
+            self.state = SERVER_WAIT
+        else:
+            self._gone()
+
+    # --- out ----------------------------------------------------------------------------------------------------------
+
+    cdef void send_interim(self, const HeadOut* out):
+        if self.minor >= 1 and not self.head_sent:
+            write_response(&self.out, out)
+
+    cdef void send_head(self, HeadOut* out):
+        """The final head. Chooses keep-alive or close, and close-delimited framing for HTTP/1.0 clients."""
+        if self.reactor.draining or not self.request_done:
+            self.keep_alive = False       # an answer before the end of the request ends the connection
+        self.head_sent = True
+        if out.framing == FRAMING_CHUNKED and self.minor == 0:
+            out.framing = FRAMING_CLOSE
+        if out.framing == FRAMING_CLOSE:
+            self.keep_alive = False
+        self.out_framing = out.framing
+        self.bodyless = out.length_known_only
+        if not self.keep_alive:
+            out.connection = CONNECTION_CLOSE
+        elif self.minor == 0:
+            out.connection = CONNECTION_KEEP_ALIVE
+        else:
+            out.connection = CONNECTION_UNSAID
+        if write_response(&self.out, out) < 0:
+            self._gone()
+
+    cdef void send_body(self, const char* data, size_t size):
+        cdef char[20] prefix
+        cdef int prefix_size
+        if self.bodyless or size == 0 or self.fd < 0:
+            return
+        if self.out_framing == FRAMING_CHUNKED:
+            prefix_size = write_chunk_size(prefix, size)
+            out_append(&self.out, prefix, prefix_size)
+            out_append(&self.out, data, size)
+            out_append(&self.out, "\r\n", 2)
+        elif size >= DIRECT:
+            self._send_direct(data, size)
+        else:
+            out_append(&self.out, data, size)
+
+    cdef void _send_direct(self, const char* data, size_t size):
+        """A large piece: what waits and the piece leave together, only the rest is copied."""
+        cdef iovec[2] parts
+        cdef msghdr message
+        cdef size_t queued = out_size(&self.out)
+        cdef ssize_t sent
+        if self.writing:
+            out_append(&self.out, data, size)
+            return
+        memset(&message, 0, sizeof(message))
+        parts[0].iov_base, parts[0].iov_len = self.out.data + self.out.start, queued
+        parts[1].iov_base, parts[1].iov_len = <void*>data, size
+        message.msg_iov = &parts[0 if queued else 1]
+        message.msg_iovlen = 2 if queued else 1
+        sent = sendmsg(self.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+        if sent < 0:
+            sent = 0                      # flush meets the error again, and deals with it
+        else:
+            fm_bump(&self.reactor.row[WK_TX_BYTES], sent)
+        if <size_t>sent >= queued:
+            if queued:
+                out_consume(&self.out, queued)
+            sent -= queued
+            if <size_t>sent < size:
+                out_append(&self.out, data + sent, size - sent)
+        else:
+            out_consume(&self.out, sent)
+            out_append(&self.out, data, size)
+
+    cdef void send_end(self, const Head* trailers):
+        if self.out_framing == FRAMING_CHUNKED and not self.bodyless:
+            write_last_chunk(&self.out, trailers)
+        self.response_done = True
+
+    cdef void flush(self):
+        cdef size_t queued = out_size(&self.out)
+        cdef int verdict
+        if self.fd < 0:
+            return
+        if queued:
+            verdict = self.send_out(&self.out)
+            fm_bump(&self.reactor.row[WK_TX_BYTES], queued - out_size(&self.out))
+            if verdict < 0:
+                self._gone()
+                return
+            if verdict == 0:
+                self.since = now_ms()
+        if self.response_done:
+            self._after_response()
+        elif self.state == SERVER_WAIT and self.user is None and self.half_closed and out_size(&self.out) == 0:
+            self.close()
+
+    cdef void _after_response(self):
+        """The response is out (or queued): on to the next request, or close."""
+        if out_size(&self.out) > HIGH_WATER:
+            return                        # a client that does not read gets no next answer yet
+        if self.keep_alive and self.request_done:
+            self.response_done = False
+            self.user = None
+            self.state = SERVER_HEAD
+            self.since = now_ms()
+            if out_size(&self.held) > 0 and not self.processing:
+                self.watch_read()
+                self._process(NULL, 0)
+            return
+        if out_size(&self.out) > 0:
+            return
+        if self.half_closed or (self.request_done and out_size(&self.held) == 0 and not self.processing):
+            self.close()                  # all was read and all was sent
+        else:
+            self._linger()
+
+    cdef void refuse(self, int status, const char* why):
+        """Answer a request that could not be read, throw the rest away, and close."""
+        cdef HeadOut out
+        self.factory.refused(self, status, why)
+        self.keep_alive = False
+        self.user = None
+        if self.head_sent and not self.response_done:
+            self.abort_response()
+            return
+        out_clear(&out)
+        out.status = status
+        out.framing = FRAMING_LENGTH
+        out.connection = CONNECTION_CLOSE
+        write_response(&self.out, &out)
+        self.head_sent = True
+        self.response_done = True
+        self.request_done = False
+        self.state = SERVER_LINGER
+        self.flush()
+
+    cdef void on_writable(self):
+        cdef StreamUser user = self.user
+        self.flush()
+        if self.fd >= 0 and user is not None and out_size(&self.out) <= LOW_WATER and self.user is user:
+            user.on_client_drained()
+
+    cdef size_t waiting(self) noexcept:
+        return out_size(&self.out)
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    cdef void pause_request(self):
+        self.paused = True
+        self.unwatch_read()
+
+    cdef void resume_request(self):
+        if self.paused:
+            self.paused = False
+            self.watch_read()
+            if out_size(&self.held) > 0 and not self.processing:
+                self._process(NULL, 0)
+
+    cdef void _linger(self):
+        """Stop writing, read on for a moment: closing with unread bytes would reset the answer away."""
+        if self.fd < 0:
+            return
+        shutdown(self.fd, SHUT_WR)
+        self.state = SERVER_LINGER
+        self.user = None
+        self.response_done = False
+        self.received = 0
+        if not self.processing:
+            out_free(&self.held)
+        self.paused = False
+        self.since = now_ms()
+        self.reactor.wheel.start(&self.timer, self, TIMER_MAIN, self.reactor.timeouts.linger)
+        self.watch_read()
+
+    cdef void abort_response(self):
+        """End in the middle: a reset, so that nobody takes what was sent for a complete message."""
+        cdef LingerOption hard
+        if self.fd >= 0:
+            if self.out_framing == FRAMING_CLOSE:
+                hard.on, hard.seconds = 1, 0
+                setsockopt(self.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard))
+            else:
+                self.send_out(&self.out)
+        self.user = None
+        self.close()
+
+    cdef void _gone(self):
+        """The client has left, or never finished its request."""
+        cdef StreamUser user = self.user
+        self.user = None
+        self.close()
+        if user is not None:
+            fm_bump(&self.reactor.row[WK_CLIENT_ABORT], 1)
+            user.on_client_gone()
+
+    cdef void close(self):
+        if self.state == SERVER_CLOSED:
+            return
+        self.state = SERVER_CLOSED
+        self.reactor.wheel.cancel(&self.timer)
+        self.reactor.wheel.cancel(&self.probe)
+        self.close_descriptor()
+        out_free(&self.out)
+        if not self.processing:
+            out_free(&self.held)
+        self.user = None
+        self.factory.connection_closed(self)
+
+    cdef void close_if_idle(self):
+        if self.state == SERVER_HEAD and out_size(&self.held) == 0 and out_size(&self.out) == 0:
+            self.close()
+
+    cdef void on_timer(self, int kind) noexcept:
+        cdef uint64_t now = now_ms()
+        cdef uint64_t limit, waited
+        if self.state == SERVER_CLOSED:
+            return
+        if kind == TIMER_PROBE:
+            self._probe_client()
+            return
+        if self.state == SERVER_LINGER:
+            self.close()
+            return
+        waited = now - self.since if now > self.since else 0
+        if self.state == SERVER_HEAD:
+            limit = self.reactor.timeouts.idle
+            if self.head_begun or self.requests == 0:
+                limit = self.reactor.timeouts.header
+        elif self.state == SERVER_BODY and not self.paused:
+            limit = self.reactor.timeouts.body
+        elif out_size(&self.out) > 0:
+            limit = self.reactor.timeouts.body
+        else:
+            limit, waited = self.reactor.timeouts.idle, 0     # a response is awaited: the route's time-out watches that
+        if waited < limit:
+            self.reactor.wheel.start(&self.timer, self, TIMER_MAIN, limit - waited)
+            return
+        self._timed_out()
+
+    cdef void _timed_out(self):
+        if self.state == SERVER_HEAD and out_size(&self.out) == 0:
+            if self.head_begun:
+                fm_bump(&self.reactor.row[WK_HEADER_TIMEOUT], 1)
+                self.refuse(408, "request_header_timeout")
+            else:
+                fm_bump(&self.reactor.row[WK_HEADER_TIMEOUT if self.requests == 0 else WK_IDLE_TIMEOUT], 1)
+                self.close()
+        elif self.state == SERVER_BODY and not self.head_sent:
+            fm_bump(&self.reactor.row[WK_BODY_TIMEOUT], 1)
+            self._bad_body(408, "request_body_timeout")
+        else:
+            fm_bump(&self.reactor.row[WK_BODY_TIMEOUT], 1)
+            self._gone()
+
+    cdef void _probe_client(self):
+        cdef char byte
+        cdef ssize_t got
+        if self.user is None or self.state != SERVER_WAIT:
+            return
+        if self.probes & 1:               # a probe is out: was it answered with a reset?
+            self.probes += 1
+            got = c_recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT)
+            if got < 0 and errno != EAGAIN:
+                self._gone()
+                return
+            self.reactor.wheel.start(&self.probe, self, TIMER_PROBE, PROBE_AFTER * (1 << (self.probes if self.probes < 8 else 8)))
+            return
+        if self.minor == 0 or self.head_sent:
+            return                        # HTTP/1.0 knows no interim responses; a response under way finds out by itself
+        self.probes += 1
+        got = c_send(self.fd, <const char*>"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL | MSG_DONTWAIT)
+        if got < 0 and errno != EAGAIN:
+            self._gone()
+            return
+        self.reactor.wheel.start(&self.probe, self, TIMER_PROBE, PROBE_CHECK)

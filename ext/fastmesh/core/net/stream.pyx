@@ -1,0 +1,44 @@
+"""See stream.pxd: the bodies here do nothing, codecs and the exchange fill them."""
+from fastmesh.core.wire.h1_write cimport HeadOut
+from fastmesh.core.wire.message cimport Head
+
+
+cdef class StreamUser(Timed):
+    cdef void on_request(self, ServerStream client): pass
+    cdef void on_request_body(self, const char* data, size_t size): pass
+    cdef void on_request_end(self, const Head* trailers): pass
+    cdef void on_request_failed(self, int status, const char* why): pass
+    cdef void on_client_gone(self): pass
+    cdef void on_client_drained(self): pass
+    cdef void on_client_turn(self): pass
+    cdef void on_upstream(self, ClientStream upstream): pass
+    cdef void on_interim(self, const Head* head): pass
+    cdef void on_response(self, const Head* head): pass
+    cdef void on_response_body(self, const char* data, size_t size): pass
+    cdef void on_response_end(self, const Head* trailers): pass
+    cdef void on_upstream_failed(self, int failure): pass
+    cdef void on_upstream_drained(self): pass
+    cdef void on_upstream_turn(self): pass
+
+
+cdef class ServerStream(Descriptor):
+    cdef void send_interim(self, const HeadOut* out): pass
+    cdef void send_head(self, HeadOut* out): pass
+    cdef void send_body(self, const char* data, size_t size): pass
+    cdef void send_end(self, const Head* trailers): pass
+    cdef void abort_response(self): pass
+    cdef void flush(self): pass
+    cdef size_t waiting(self) noexcept: return 0
+    cdef void pause_request(self): pass
+    cdef void resume_request(self): pass
+
+
+cdef class ClientStream(Descriptor):
+    cdef void send_request(self, const HeadOut* out, bint to_head): pass
+    cdef void send_body(self, const char* data, size_t size): pass
+    cdef void send_end(self, const Head* trailers): pass
+    cdef int flush(self): return 0
+    cdef size_t waiting(self) noexcept: return 0
+    cdef void cancel(self): pass
+    cdef void pause_response(self): pass
+    cdef void resume_response(self): pass

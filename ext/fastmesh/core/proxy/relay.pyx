@@ -1,0 +1,180 @@
+"""See relay.pxd."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+from fastmesh.core.proxy.transit cimport Transit
+from fastmesh.core.route.header_ops cimport HeaderOps
+from fastmesh.core.wire.h1_write cimport HeadOut, OutField, out_clear, out_field, write_number
+from fastmesh.core.wire.message cimport (
+    FIELD_HOP, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, FRAMING_STREAM, HDR_CONTENT_LENGTH, HDR_OTHER,
+    HDR_SERVER, HDR_X_ENVOY, HDR_X_FORWARDED_FOR, HDR_X_FORWARDED_PROTO, HDR_X_REQUEST_ID, METHOD_HEAD, Field, Head,
+    span_ptr,
+)
+
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char* a, const char* b, size_t size)
+
+
+cdef inline void _copy(HeadOut* out, const Head* head, const Field* field) noexcept nogil:
+    out_field(out, head.base + field.name.off, field.name.len, head.base + field.value.off, field.value.len, field.id)
+
+
+cdef inline bint _is(const char* name, uint32_t size, bytes wanted) noexcept:
+    return size == <uint32_t>PyBytes_GET_SIZE(wanted) and strncasecmp(name, PyBytes_AS_STRING(wanted), size) == 0
+
+
+cdef bint said_again(const HeadOut* out, const char* name, uint32_t size) noexcept nogil:
+    cdef int i
+    for i in range(out.count):
+        if out.fields[i].name_size == size and strncasecmp(out.fields[i].name, name, size) == 0:
+            return True
+    return False
+
+
+cdef void _remove(HeadOut* out, bytes name) noexcept:
+    cdef int i
+    for i in range(out.count):
+        if _is(out.fields[i].name, out.fields[i].name_size, name):
+            out.fields[i].name_size = 0
+
+
+cdef void apply_ops(list levels, HeadOut* out):
+    """Level by level: remove, set, add. The names and values belong to the rule, which outlives the write."""
+    cdef HeaderOps ops
+    cdef bytes name, value
+    for ops in levels:
+        for name in ops.removed:
+            _remove(out, name)
+        for name, value in ops.assigned:
+            _remove(out, name)
+            out_field(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), PyBytes_AS_STRING(value),
+                      PyBytes_GET_SIZE(value), HDR_OTHER)
+        for name, value in ops.appended:
+            out_field(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), PyBytes_AS_STRING(value),
+                      PyBytes_GET_SIZE(value), HDR_OTHER)
+
+
+cdef void _target(Transit t, HeadOut* out):
+    """Method, path, query and authority as the rule wants them."""
+    cdef const Head* head = &t.head
+    cdef bytes authority = None
+    out.method, out.method_size = span_ptr(head, head.method_name), head.method_name.len
+    if t.rewritten is not None:
+        out.path, out.path_size = PyBytes_AS_STRING(t.rewritten), PyBytes_GET_SIZE(t.rewritten)
+    else:
+        out.path, out.path_size = t.request.path, t.request.path_size
+    out.has_query = t.request.has_query
+    out.query, out.query_size = t.request.query, t.request.query_size
+    if t.destination is not None:
+        authority = t.destination.authority if t.destination.authority is not None else t.rule.authority
+    if authority is not None:
+        out.authority, out.authority_size = PyBytes_AS_STRING(authority), PyBytes_GET_SIZE(authority)
+    else:
+        out.authority, out.authority_size = span_ptr(head, head.authority), head.authority.len
+
+
+cdef void request_out(Transit t, HeadOut* out, RelayText* text):
+    cdef const Head* head = &t.head
+    cdef const Field* field
+    cdef const Field* forwarded_for = NULL
+    cdef bint gateway = t.listener.gateway
+    cdef bint proto_said = False
+    cdef int i
+    out_clear(out)
+    _target(t, out)
+    for i in range(head.field_count):
+        field = &head.fields[i]
+        if field.flags & FIELD_HOP:
+            continue
+        if field.id == HDR_OTHER:
+            _copy(out, head, field)       # the likely case
+        elif field.id == HDR_X_REQUEST_ID:
+            continue
+        elif field.id == HDR_X_ENVOY and gateway:
+            continue                      # instructions to a proxy from outside the mesh
+        elif field.id == HDR_X_FORWARDED_FOR and gateway:
+            forwarded_for = field
+        elif field.id == HDR_X_FORWARDED_PROTO and (gateway or proto_said):
+            continue
+        else:
+            proto_said = proto_said or field.id == HDR_X_FORWARDED_PROTO
+            _copy(out, head, field)
+    if gateway:
+        _forwarded_for(t, out, forwarded_for, text)
+    if not proto_said:
+        out_field(out, "x-forwarded-proto", 17, "https" if t.request.https else "http", 5 if t.request.https else 4, 0)
+    out_field(out, "x-request-id", 12, t.request_id_at, t.request_id_size, 0)
+    if not gateway:
+        _drop_envoy(out, "x-envoy-attempt-count", 21)
+    out_field(out, "x-envoy-attempt-count", 21, text.attempt, write_number(text.attempt, t.attempts), 0)
+    if t.original_path is not None:
+        _drop_envoy(out, "x-envoy-original-path", 21)
+        out_field(out, "x-envoy-original-path", 21, PyBytes_AS_STRING(t.original_path), PyBytes_GET_SIZE(t.original_path), 0)
+    if t.destination is not None and t.destination.request_ops is not None:
+        apply_ops(t.destination.request_ops, out)
+    out.framing = head.framing if head.framing != FRAMING_STREAM else FRAMING_CHUNKED
+    out.length = head.length
+    out.te_trailers = head.te_trailers
+
+
+cdef void _drop_envoy(HeadOut* out, const char* name, uint32_t size) noexcept nogil:
+    cdef int i
+    for i in range(out.count):
+        if out.fields[i].id == HDR_X_ENVOY and out.fields[i].name_size == size and strncasecmp(out.fields[i].name, name, size) == 0:
+            out.fields[i].name_size = 0
+
+
+cdef void _forwarded_for(Transit t, HeadOut* out, const Field* given, RelayText* text) noexcept:
+    cdef bytes peer = t.client.peer if t.client is not None else b""
+    cdef size_t size = PyBytes_GET_SIZE(peer), before = 0
+    if size == 0:
+        return
+    if given != NULL and given.value.len + size + 2 <= sizeof(text.forwarded_for):
+        before = given.value.len
+        memcpy(text.forwarded_for, t.head.base + given.value.off, before)
+        text.forwarded_for[before] = c','
+        before += 1
+    memcpy(text.forwarded_for + before, PyBytes_AS_STRING(peer), size)
+    out_field(out, "x-forwarded-for", 15, text.forwarded_for, <uint32_t>(before + size), 0)
+
+
+cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* text):
+    cdef const Field* field
+    cdef const char* length = NULL
+    cdef size_t length_size = 0
+    cdef bint server_said = False
+    cdef int i
+    out_clear(out)
+    out.status = head.status
+    out.reason, out.reason_size = span_ptr(head, head.reason), head.reason.len
+    for i in range(head.field_count):
+        field = &head.fields[i]
+        if field.id == HDR_CONTENT_LENGTH:
+            length, length_size = head.base + field.value.off, field.value.len
+        if field.flags & FIELD_HOP:
+            continue
+        server_said = server_said or field.id == HDR_SERVER
+        _copy(out, head, field)
+    if t.sent_at:
+        out_field(out, "x-envoy-upstream-service-time", 29, text.number,
+                  write_number(text.number, (t.answered_at - t.sent_at) // 1000000), 0)
+    if not server_said:
+        out_field(out, "server", 6, PyBytes_AS_STRING(t.snapshot.server_name), PyBytes_GET_SIZE(t.snapshot.server_name), 0)
+    if t.destination is not None and t.destination.response_ops is not None:
+        apply_ops(t.destination.response_ops, out)
+    out.framing = FRAMING_CHUNKED if head.framing == FRAMING_CLOSE or head.framing == FRAMING_STREAM else head.framing
+    out.length = head.length
+    if head.framing == FRAMING_NONE:
+        out.length_known_only = True
+        if length != NULL and head.status >= 200 and head.status != 204:
+            out.framing = FRAMING_LENGTH
+            out.length = _decimal(length, length_size)
+
+
+cdef uint64_t _decimal(const char* text, size_t size) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef size_t i
+    for i in range(size):
+        if c'0' <= text[i] <= c'9':
+            value = value * 10 + (text[i] - c'0')
+    return value

@@ -1,0 +1,92 @@
+"""The state of one request on its way: what the steps of the exchange read and write. Behaviour is in exchange.pyx."""
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from fastmesh.core.base.outbuf cimport OutBuf
+from fastmesh.core.base.wheel cimport Timer
+from fastmesh.core.net.pool cimport Pool
+from fastmesh.core.net.stream cimport ClientStream, ServerStream, StreamUser
+from fastmesh.core.proxy.engine cimport Engine
+from fastmesh.core.route.cluster cimport TRIED_MAX, Cluster
+from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.route.match cimport Request
+from fastmesh.core.route.rule cimport Destination, Rule, VirtualHost
+from fastmesh.core.route.snapshot cimport Listener, Snapshot
+
+cdef enum Flag:               # Envoy's response flags
+    FLAG_UH = 1               # no healthy upstream
+    FLAG_UF = 2               # upstream connection failure
+    FLAG_UO = 4               # overflow
+    FLAG_NR = 8               # no route
+    FLAG_URX = 16             # retry limit reached
+    FLAG_NC = 32              # no cluster
+    FLAG_UT = 64              # upstream request time-out
+    FLAG_UC = 128             # upstream connection termination
+    FLAG_LR = 256             # local reset
+    FLAG_DC = 512             # downstream disconnected
+    FLAG_DI = 1024            # delay injected
+    FLAG_FI = 2048            # fault injected
+    FLAG_RL = 4096            # rate limited
+    FLAG_DPE = 8192           # downstream protocol error
+    FLAG_UPE = 16384          # upstream protocol error
+    FLAG_SI = 32768           # stream idle time-out
+    FLAG_UR = 65536           # upstream reset
+
+ctypedef void* TriedOne
+ctypedef TriedOne[16] Tried
+
+cdef class Transit(StreamUser):
+    cdef Engine engine
+    cdef Listener listener
+    cdef Snapshot snapshot
+    # the two sides
+    cdef ServerStream client
+    cdef ClientStream upstream        # of the attempt under way
+    cdef Pool pool                    # where a connection is waited for
+    # what the steps decided
+    cdef VirtualHost vhost
+    cdef Rule rule
+    cdef Destination destination
+    cdef Cluster cluster
+    cdef Endpoint endpoint
+    cdef Endpoint endpoint_tried      # keeps the last tried one alive while `tried` points to it
+    cdef Request request              # head with normalised path
+    cdef bytes path                   # normalised or rewritten path: owns what request.path points to
+    cdef bytes original_path          # path and query as the client sent them, when rewritten
+    cdef bytes rewritten              # the path as sent upstream, query included when the rewrite brought one
+    cdef char[36] made_id             # an x-request-id of our own
+    cdef const char* request_id_at    # the one in force: the client's or ours
+    cdef uint16_t request_id_size
+    # the story
+    cdef uint32_t steps               # rule.Step bits
+    cdef uint32_t flags               # Flag bits
+    cdef uint16_t status              # as sent to the client; 0 = none yet
+    cdef int32_t grpc_status          # -1 = not a gRPC response
+    cdef const char* details          # response_code_details
+    cdef bint request_done            # the client's message is complete
+    cdef bint response_begun          # a final head went to the client
+    cdef bint accounted
+    cdef bint counted                 # in the cluster's and endpoint's active gauges
+    cdef bint retrying                # in the cluster's retry gauge
+    cdef uint16_t attempts            # tries so far
+    cdef uint16_t retries_left
+    cdef bint stale_retried           # the one safe retry was used
+    cdef Tried tried
+    cdef int tried_count
+    # the request body, while it may be needed again or has nowhere to go
+    cdef OutBuf body
+    cdef bint replayable
+    cdef bint in_client_turn          # inside the turn that read the head: the client flushes for us
+    cdef bint client_paused
+    cdef bint upstream_paused
+    # time
+    cdef Timer timer                  # delay, back-off, per-try
+    cdef Timer route_timer
+    cdef uint64_t started             # ns
+    cdef uint64_t sent_at             # ns: the first attempt's request left
+    cdef uint64_t answered_at         # ns: the first byte of the final response
+    # sums
+    cdef uint64_t bytes_received      # body bytes from the client
+    cdef uint64_t bytes_sent          # body bytes to the client
+    # the head's bytes
+    cdef char* text
+    cdef size_t text_room
+    cdef char[1536] inline_text

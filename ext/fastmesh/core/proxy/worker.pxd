@@ -1,0 +1,21 @@
+"""One worker: its listeners, its snapshot, and the life of both."""
+from fastmesh.core.net.acceptor cimport Acceptor
+from fastmesh.core.net.server_h1 cimport ServerH1, ServerUserFactory
+from fastmesh.core.net.stream cimport StreamUser
+from fastmesh.core.proxy.access_log cimport LogFile
+from fastmesh.core.proxy.engine cimport Engine
+from fastmesh.core.route.snapshot cimport Listener
+
+cdef class Gate(ServerUserFactory):       # one listening socket with the routes behind it
+    cdef Engine engine
+    cdef Listener listener
+    cdef Acceptor acceptor
+    cdef set open             # its connections
+    cdef int own_port
+
+cdef class Worker(Engine):
+    cdef readonly dict settings
+    cdef dict gates           # listener name -> Gate
+    cdef list closing         # gates without a listener whose connections still live
+    cdef Gate _open(self, Listener listener, int fd)
+    cdef void _sort_pools(self)

@@ -1,0 +1,185 @@
+"""See worker.pxd. This is the face of the data plane towards Python."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport strcmp, strlen
+from fastmesh.core.base.arena cimport ENTRY_WORKER, Arena
+from fastmesh.core.base.atomics cimport fm_bump
+from fastmesh.core.base.counters cimport (
+    WK_CX_ACTIVE, WK_CX_TOTAL, WK_REFUSED_400, WK_REFUSED_413, WK_REFUSED_414, WK_REFUSED_431, WK_REFUSED_501,
+    WK_REFUSED_505, WORKER_ROW,
+)
+from fastmesh.core.base.wheel cimport Wheel
+from fastmesh.core.net.acceptor cimport make_acceptor
+from fastmesh.core.net.pool cimport Pool
+from fastmesh.core.net.server_h1 cimport ServerH1, ServerUserFactory
+from fastmesh.core.net.stream cimport StreamUser
+from fastmesh.core.proxy.access_log cimport LogFile, open_log
+from fastmesh.core.proxy.account cimport Series
+from fastmesh.core.proxy.exchange cimport take_exchange
+from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.route.snapshot cimport Listener, Snapshot
+
+cdef dict REFUSED = {400: WK_REFUSED_400, 413: WK_REFUSED_413, 414: WK_REFUSED_414, 431: WK_REFUSED_431,
+                     501: WK_REFUSED_501, 505: WK_REFUSED_505}
+
+
+cdef class Gate(ServerUserFactory):
+    cdef StreamUser make_user(self, ServerH1 connection):
+        return take_exchange(self.engine, self.listener)
+
+    cdef void connection_opened(self, ServerH1 connection):
+        connection.own_port = self.own_port
+        self.open.add(connection)
+        self.engine.connections += 1
+        fm_bump(&self.engine.row[WK_CX_TOTAL], 1)
+        fm_bump(&self.engine.row[WK_CX_ACTIVE], 1)
+
+    cdef void connection_closed(self, ServerH1 connection):
+        self.open.discard(connection)
+        self.engine.connections -= 1
+        fm_bump(&self.engine.row[WK_CX_ACTIVE], <unsigned long long>-1)
+
+    cdef void refused(self, ServerH1 connection, int status, const char* why):
+        fm_bump(&self.engine.row[REFUSED.get(status, WK_REFUSED_400)], 1)
+
+
+cdef class Worker(Engine):
+    """A worker on `loop`, in slot `index` of the arena. See server/settings for the keys of `settings`."""
+
+    def __init__(self, loop, Arena arena, int index, dict settings):
+        cdef dict limits = settings.get("limits", {})
+        cdef dict timeouts = settings.get("timeouts", {})
+        self.loop = loop
+        self.wheel = Wheel(loop)
+        self.arena = arena
+        self.slot = index
+        self.settings = settings
+        self.limits.line = limits.get("line", 16384)
+        self.limits.head = min(limits.get("head", 61440), 65535)
+        self.limits.fields = min(limits.get("fields", 100), 128)
+        self.limits.body = limits.get("body", 0)
+        self.limits.chunk_extension = limits.get("chunk_extension", 4096)
+        self.timeouts.header = timeouts.get("header", 10_000)
+        self.timeouts.idle = timeouts.get("idle", 75_000)
+        self.timeouts.body = timeouts.get("body", 60_000)
+        self.timeouts.upstream_idle = timeouts.get("upstream_idle", 4_000)
+        self.timeouts.linger = timeouts.get("linger", 1_000)
+        self.retry_body = limits.get("retry_body", 65536)
+        self.row = arena.words(ENTRY_WORKER, "workers", 7, WORKER_ROW * arena.slots) + index * WORKER_ROW
+        self.pools = {}
+        self.spare = []
+        self.gates = {}
+        self.closing = []
+        self.series = Series.__new__(Series)
+        if settings.get("access_log"):
+            self.log = open_log(self, settings["access_log"], settings.get("access_log_format", "text"))
+
+    @property
+    def version(self):
+        """The version of the configuration that runs; None before the first."""
+        return None if self.snapshot is None else self.snapshot.version
+
+    def load(self, items) -> Snapshot:
+        """A snapshot to be built from plan items: call its `step(budget_us)` until True, then `apply`."""
+        return Snapshot(items)
+
+    def apply(self, Snapshot snapshot, dict listeners):
+        """Run `snapshot` from the next request on. `listeners`: name -> listening descriptor for each of its listeners."""
+        cdef Gate gate
+        cdef Listener listener
+        if not snapshot.built:
+            raise ValueError("the snapshot is not complete")
+        missing = [name for name in snapshot.listeners if name not in listeners and name not in self.gates]
+        if missing:
+            raise ValueError(f"no listening socket for {', '.join(missing)}")
+        old = self.snapshot
+        self.snapshot = snapshot
+        for name in [name for name in self.gates if name not in snapshot.listeners]:
+            self._retire(self.gates.pop(name))
+        for name, listener in snapshot.listeners.items():
+            gate = self.gates.get(name)
+            if gate is None:
+                self.gates[name] = self._open(listener, listeners[name])
+            else:
+                gate.listener = listener
+                if name in listeners:
+                    _close(listeners[name])       # the one that is open stays
+        self._sort_pools()
+
+    cdef Gate _open(self, Listener listener, int fd):
+        cdef Gate gate = Gate.__new__(Gate)
+        gate.engine = self
+        gate.listener = listener
+        gate.open = set()
+        gate.acceptor = make_acceptor(self, gate, fd, 1 if self.settings.get("workers", 1) > 1 else 16)
+        gate.own_port = int(gate.acceptor.local_text.rpartition(b":")[2] or 0)
+        return gate
+
+    def _retire(self, Gate gate):
+        gate.acceptor.stop()
+        self.closing.append(gate)
+        self.loop.call_later(5.0, self._close_gate, gate)
+
+    def _close_gate(self, Gate gate):
+        cdef ServerH1 connection
+        for connection in list(gate.open):
+            connection.keep_alive = False
+            connection.close_if_idle()
+        if gate.open:
+            self.loop.call_later(5.0, self._close_gate, gate)
+        else:
+            self.closing.remove(gate)
+
+    cdef void _sort_pools(self):
+        """Connections to endpoints that are gone are closed as soon as they are free."""
+        cdef Pool pool
+        cdef Cluster cluster
+        cdef Endpoint endpoint
+        for key, pool in list(self.pools.items()):
+            cluster = self.snapshot.clusters.get(key[:key.index(0)].decode())
+            if cluster is not None:
+                for endpoint in cluster.endpoints:
+                    if endpoint.text == pool.endpoint.text:
+                        break
+                else:
+                    cluster = None
+            if cluster is None:
+                pool.retire()
+                del self.pools[key]
+
+    def drain(self, idle_grace: float = 5.0):
+        """Stop accepting once the queue is empty; from now on answers say `connection: close`; idle connections close after
+        `idle_grace` seconds."""
+        cdef Gate gate
+        self.draining = True
+        for gate in self.gates.values():
+            gate.acceptor.stop()
+        self.loop.call_later(idle_grace, self.close_idle)
+
+    def close_idle(self):
+        """Close keep-alive connections without a request."""
+        cdef Gate gate
+        cdef ServerH1 connection
+        for gate in list(self.gates.values()) + self.closing:
+            for connection in list(gate.open):
+                connection.close_if_idle()
+        if self.draining and self.connections:
+            self.loop.call_later(0.1, self.close_idle)
+
+    def reopen_logs(self):
+        if self.log is not None:
+            (<LogFile>self.log).reopen()
+
+    def flush_logs(self):
+        """Write out what is gathered; called before the process ends."""
+        if self.log is not None:
+            (<LogFile>self.log).flush()
+
+    def set_log_level(self, str level):
+        """Kept for the admin interface: the data plane itself writes only the access log."""
+        self.settings["log_level"] = level
+
+
+cdef _close(int fd):
+    import os
+    os.close(fd)

@@ -1,0 +1,63 @@
+"""One destination (service, port, subset): its endpoints, how one is picked, and what it may carry."""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from fastmesh.core.base.arena cimport Arena
+from fastmesh.core.base.rng cimport Rng
+from fastmesh.core.guard.outlier cimport OutlierRule
+from fastmesh.core.route.endpoint cimport Endpoint
+
+cdef enum ClusterKind:
+    CLUSTER_ENDPOINTS = 0
+    CLUSTER_ORIGINAL_DST = 1
+    CLUSTER_BLACKHOLE = 2
+
+cdef enum Balancer:
+    BALANCE_ROUND_ROBIN = 0
+    BALANCE_RANDOM = 1
+    BALANCE_LEAST_REQUEST = 2
+
+cdef enum:
+    TRIED_MAX = 16            # hosts that a retry remembers
+
+cdef class Cluster:
+    cdef bytes name           # outbound|80|v1|reviews.default.svc.cluster.local
+    cdef readonly str host
+    cdef readonly int port
+    cdef readonly str subset
+    cdef bytes service_text   # service_name, for the log
+    cdef readonly str service_name
+    cdef readonly str service_namespace
+    cdef uint8_t kind         # ClusterKind
+    cdef uint8_t balancer     # Balancer
+    cdef list endpoints
+    cdef list weighted        # endpoints, each as often as its share asks for; = endpoints when all weigh the same
+    cdef int slots
+    cdef uint64_t* ring       # shared position of round robin
+    cdef uint64_t* rows       # row 0 of ClusterWord, made at the first request
+    cdef uint64_t* row        # this worker's row
+    cdef uint64_t max_connections     # 0 = no limit, here and below
+    cdef uint64_t max_pending
+    cdef uint64_t max_requests
+    cdef uint64_t max_retries
+    cdef uint32_t max_requests_per_connection
+    cdef uint32_t connect_timeout     # ms
+    cdef int64_t idle_timeout         # ms; -1 = the proxy's default, 0 = never
+    cdef uint32_t max_connection_duration
+    cdef bint keepalive
+    cdef int keepalive_probes
+    cdef int keepalive_time
+    cdef int keepalive_interval
+    cdef bint watched         # outlierDetection is configured
+    cdef OutlierRule outlier
+    cdef readonly object origin
+    cdef object series        # proxy.account's table for requests that met no endpoint
+
+    cdef void attach(self, Arena arena, int slot)
+    # The endpoint for one attempt, or None: no healthy one. `tried` are those that failed this request already.
+    cdef Endpoint pick(self, Rng* rng, uint64_t now, void** tried, int tried_count)
+    cdef Endpoint _one(self, Rng* rng, uint64_t now)
+    cdef bint usable(self, Endpoint endpoint, uint64_t now) noexcept
+    cdef bint panicking(self, uint64_t now) noexcept
+    # One outcome of an attempt for outlier detection; True when the endpoint was ejected by it.
+    cdef bint report(self, Endpoint endpoint, int outcome, int status, uint64_t now)
+
+cdef Cluster make_cluster(dict plan)

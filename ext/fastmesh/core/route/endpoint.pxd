@@ -1,0 +1,24 @@
+"""One address that requests can be sent to, and its share of the arena. Config may change around it: its state is found by key."""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct sockaddr_storage:
+        uint16_t ss_family
+
+cdef class Endpoint:
+    cdef readonly str address
+    cdef readonly int port
+    cdef readonly uint32_t weight
+    cdef readonly int workload        # index of the snapshot's workloads
+    cdef readonly str locality
+    cdef bytes text                   # "10.0.0.1:80", as logs show it
+    cdef sockaddr_storage where
+    cdef uint32_t where_size
+    cdef uint64_t* cell               # OutlierWord words, shared
+    cdef uint64_t* rows               # row 0 of EndpointWord
+    cdef uint64_t* row                # this worker's row
+    cdef object pool                  # net.pool.Pool, kept across snapshots
+    cdef object series                # proxy.account's table for this endpoint
+    cdef uint64_t closed_after        # ms: the shortest idle time after which the application closed a connection; 0 = never seen
+
+cdef Endpoint make_endpoint(dict plan)

@@ -1,0 +1,102 @@
+"""One rule of a virtual host, compiled: its clauses, its steps, and what it does with a request."""
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from fastmesh.core.base.rng cimport Rng
+from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.match cimport Clause, Request
+
+cdef enum Step:               # steps of the story that a rule asks for; a step that nobody configured is not called
+    STEP_LIMIT = 1
+    STEP_FAULT = 2
+    STEP_ANSWER = 4
+    STEP_REWRITE = 8
+
+cdef enum RetryOn:
+    RETRY_5XX = 1
+    RETRY_GATEWAY_ERROR = 2
+    RETRY_RESET = 4
+    RETRY_RESET_BEFORE_REQUEST = 8
+    RETRY_CONNECT_FAILURE = 16
+    RETRY_RETRIABLE_4XX = 32
+    RETRY_REFUSED_STREAM = 64
+    RETRY_STATUS_CODES = 128
+    RETRY_HEADERS = 256
+    RETRY_RATELIMITED = 512
+    RETRY_GRPC_CANCELLED = 1024
+    RETRY_GRPC_DEADLINE = 2048
+    RETRY_GRPC_EXHAUSTED = 4096
+    RETRY_GRPC_INTERNAL = 8192
+    RETRY_GRPC_UNAVAILABLE = 16384
+
+cdef class Retry:
+    cdef uint16_t attempts
+    cdef uint32_t on          # RetryOn bits
+    cdef list codes
+    cdef uint32_t per_try     # ms, 0 = none
+    cdef uint32_t backoff     # ms
+    cdef bint avoid_tried
+    cdef readonly list written
+
+cdef class Destination:
+    cdef Cluster cluster      # None: it does not exist (503 NC)
+    cdef bytes cluster_name
+    cdef uint32_t weight
+    cdef bytes authority      # or None
+    cdef list request_ops     # of HeaderOps, or None
+    cdef list response_ops
+
+cdef class Redirect:
+    cdef uint16_t code
+    cdef bytes scheme
+    cdef bytes authority
+    cdef int port             # 0 = not set
+    cdef uint8_t port_from    # 0 none, 1 from protocol, 2 from request
+    cdef bytes path
+    cdef bytes prefix
+
+cdef class Direct:
+    cdef uint16_t status
+    cdef bytes body
+    cdef bytes content_type
+    cdef list headers
+
+cdef class Rewrite:
+    cdef bint by_regex
+    cdef bytes value
+    cdef object regex
+
+cdef class Fault:
+    cdef uint32_t delay       # ms
+    cdef uint32_t delay_share # of a million
+    cdef uint16_t abort_status
+    cdef int abort_grpc       # -1 = not gRPC
+    cdef uint32_t abort_share
+
+cdef class Rule:
+    cdef readonly dict origin
+    cdef bytes route_name
+    cdef list clauses
+    cdef uint32_t steps       # Step bits
+    cdef list destinations
+    cdef uint32_t weights     # their sum
+    cdef Redirect redirect
+    cdef Direct direct
+    cdef Rewrite rewrite
+    cdef bytes authority      # or None
+    cdef list response_ops    # of HeaderOps, or None
+    cdef uint32_t timeout     # ms, 0 = none
+    cdef Retry retry          # or None
+    cdef Fault fault
+    cdef list limits          # of Limit
+    cdef Destination choose(self, Rng* rng)
+
+cdef class VirtualHost:
+    cdef readonly str name
+    cdef readonly object origin
+    cdef bytes name_bytes
+    cdef object series        # proxy.account's table for requests that met no cluster
+    cdef list rules
+    cdef list limits          # asked also when no rule matches; None when there are none
+    cdef Rule find(self, const Request* request)   # the first rule with a clause that fits, or None
+
+cdef Rule make_rule(dict plan, dict clusters, list limits)
+cdef VirtualHost make_virtual_host(dict plan, dict clusters, list limits)

@@ -1,0 +1,184 @@
+"""See rule.pxd."""
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from libc.stdint cimport uint32_t
+from fastmesh.core.base.rng cimport Rng, rng_below
+from fastmesh.core.route.header_ops cimport make_ops
+from fastmesh.core.route.match cimport Request, first_match, make_clauses
+
+cdef dict RETRY_ON = {
+    "5xx": RETRY_5XX, "gateway-error": RETRY_GATEWAY_ERROR, "reset": RETRY_RESET,
+    "reset-before-request": RETRY_RESET_BEFORE_REQUEST, "connect-failure": RETRY_CONNECT_FAILURE,
+    "retriable-4xx": RETRY_RETRIABLE_4XX, "refused-stream": RETRY_REFUSED_STREAM,
+    "retriable-status-codes": RETRY_STATUS_CODES, "retriable-headers": RETRY_HEADERS,
+    "envoy-ratelimited": RETRY_RATELIMITED, "http3-post-connect-failure": 0, "cancelled": RETRY_GRPC_CANCELLED,
+    "deadline-exceeded": RETRY_GRPC_DEADLINE, "resource-exhausted": RETRY_GRPC_EXHAUSTED,
+    "internal": RETRY_GRPC_INTERNAL, "unavailable": RETRY_GRPC_UNAVAILABLE,
+}
+
+
+cdef class Retry:
+    pass
+
+
+cdef class Destination:
+    pass
+
+
+cdef class Redirect:
+    pass
+
+
+cdef class Direct:
+    pass
+
+
+cdef class Rewrite:
+    pass
+
+
+cdef class Fault:
+    pass
+
+
+cdef class Rule:
+    cdef Destination choose(self, Rng* rng):
+        """A destination by weight; retries keep it."""
+        cdef Destination destination
+        cdef uint32_t draw
+        if PyList_GET_SIZE(self.destinations) == 1:
+            return <Destination>PyList_GET_ITEM(self.destinations, 0)
+        draw = rng_below(rng, self.weights)
+        for destination in self.destinations:
+            if draw < destination.weight:
+                return destination
+            draw -= destination.weight
+        return destination
+
+
+cdef class VirtualHost:
+    cdef Rule find(self, const Request* request):
+        cdef Rule rule
+        for rule in self.rules:
+            if not rule.clauses or first_match(rule.clauses, request) is not None:
+                return rule
+        return None
+
+
+cdef bytes _bytes(text):
+    return None if text is None else text.encode()
+
+
+cdef Retry _make_retry(plan):
+    if plan is None or plan["attempts"] == 0:
+        return None
+    cdef Retry retry = Retry.__new__(Retry)
+    retry.attempts = plan["attempts"]
+    for policy in plan["retry_on"]:
+        retry.on |= <uint32_t>RETRY_ON[policy]
+    retry.codes = plan["status_codes"]
+    if retry.codes:
+        retry.on |= RETRY_STATUS_CODES
+    retry.per_try = plan["per_try_timeout"] or 0
+    retry.backoff = plan["backoff"]
+    retry.avoid_tried = plan["ignore_previous_hosts"]
+    retry.written = plan["written"] or plan["retry_on"] + [str(code) for code in plan["status_codes"]]
+    return retry
+
+
+cdef Destination _make_destination(dict plan, dict clusters):
+    cdef Destination destination = Destination.__new__(Destination)
+    destination.cluster = None if plan["missing"] else clusters.get(plan["cluster"])
+    destination.cluster_name = plan["cluster"].encode()
+    destination.weight = plan["weight"]
+    destination.authority = _bytes(plan["authority"])
+    destination.request_ops = make_ops(plan["request_headers"])
+    destination.response_ops = make_ops(plan["response_headers"])
+    return destination
+
+
+cdef Redirect _make_redirect(plan):
+    if plan is None:
+        return None
+    cdef Redirect redirect = Redirect.__new__(Redirect)
+    redirect.code = plan["code"]
+    redirect.scheme = _bytes(plan["scheme"])
+    redirect.authority = _bytes(plan["authority"])
+    redirect.port = plan["port"] or 0
+    redirect.port_from = {"": 0, "protocol": 1, "request": 2}[plan["port_from"]]
+    redirect.path = _bytes(plan["path"])
+    redirect.prefix = _bytes(plan["prefix"])
+    return redirect
+
+
+cdef Direct _make_direct(plan):
+    if plan is None:
+        return None
+    cdef Direct direct = Direct.__new__(Direct)
+    direct.status = plan["status"]
+    direct.body = plan["body"]
+    direct.content_type = plan["content_type"].encode()
+    direct.headers = [(name.encode(), value.encode()) for name, value in plan["headers"]]
+    return direct
+
+
+cdef Rewrite _make_rewrite(plan):
+    if plan is None:
+        return None
+    cdef Rewrite rewrite = Rewrite.__new__(Rewrite)
+    rewrite.by_regex = plan["kind"] == "regex"
+    rewrite.value = plan["value"].encode()
+    if rewrite.by_regex:
+        import re2
+        rewrite.regex = re2.compile(plan["regex"].encode())
+    return rewrite
+
+
+cdef Fault _make_fault(plan):
+    if plan is None:
+        return None
+    cdef Fault fault = Fault.__new__(Fault)
+    fault.delay = plan["delay"]
+    fault.delay_share = plan["delay_share"]
+    fault.abort_status = plan["abort_status"]
+    fault.abort_grpc = -1 if plan["abort_grpc"] is None else plan["abort_grpc"]
+    fault.abort_share = plan["abort_share"]
+    return fault
+
+
+cdef Rule make_rule(dict plan, dict clusters, list limits):
+    cdef Rule rule = Rule.__new__(Rule)
+    cdef Destination destination
+    rule.origin = plan["origin"]
+    rule.route_name = rule.origin["route"].encode()
+    rule.clauses = make_clauses(plan["matches"])
+    rule.destinations = [_make_destination(item, clusters) for item in plan["destinations"]]
+    for destination in rule.destinations:
+        rule.weights += destination.weight
+    rule.redirect = _make_redirect(plan["redirect"])
+    rule.direct = _make_direct(plan["direct"])
+    rule.rewrite = _make_rewrite(plan["rewrite"])
+    rule.authority = _bytes(plan["authority"])
+    rule.response_ops = make_ops(plan["response_headers"])
+    rule.timeout = plan["timeout"] or 0
+    rule.retry = _make_retry(plan["retry"])
+    rule.fault = _make_fault(plan["fault"])
+    rule.limits = [limits[index] for index in plan["limits"]] or None
+    if rule.limits is not None:
+        rule.steps |= STEP_LIMIT
+    if rule.fault is not None:
+        rule.steps |= STEP_FAULT
+    if rule.redirect is not None or rule.direct is not None:
+        rule.steps |= STEP_ANSWER
+    if rule.rewrite is not None:
+        rule.steps |= STEP_REWRITE
+    return rule
+
+
+cdef VirtualHost make_virtual_host(dict plan, dict clusters, list limits):
+    cdef VirtualHost host = VirtualHost.__new__(VirtualHost)
+    host.name = plan["name"]
+    host.name_bytes = host.name.encode()
+    host.origin = plan["origin"]
+    host.rules = [make_rule(rule, clusters, limits) for rule in plan["rules"]]
+    host.limits = [limits[index] for index in plan["limits"]] or None
+    return host

@@ -1,0 +1,40 @@
+"""What runs: an immutable set of listeners, virtual hosts and clusters, built from a plan and swapped by one pointer."""
+from libc.stdint cimport uint8_t, uint32_t
+from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.host_table cimport HostTable
+from fastmesh.core.route.rule cimport VirtualHost
+
+cdef enum Unknown:            # what a host that nobody configured gets
+    UNKNOWN_404 = 0
+    UNKNOWN_PASSTHROUGH = 1
+    UNKNOWN_BLACKHOLE = 2
+
+cdef class Listener:
+    cdef readonly str name
+    cdef bint gateway
+    cdef readonly int port    # of the configuration
+    cdef HostTable hosts
+    cdef HostTable https_redirect     # or None
+    cdef uint8_t unknown      # Unknown
+    cdef readonly list origins
+    cdef readonly str address
+    cdef bint has_any         # a `*` for every port
+    cdef VirtualHost find(self, const char* host, size_t size, uint32_t port, bint strict)
+
+cdef class Snapshot:
+    cdef readonly str version
+    cdef readonly dict mesh
+    cdef list workloads       # dicts
+    cdef readonly dict clusters       # name -> Cluster
+    cdef readonly dict listeners      # name -> Listener
+    cdef list vhosts
+    cdef list limits
+    cdef list mesh_limits     # asked for every request; None when there are none
+    cdef int normalization    # path.Normalization
+    cdef bytes server_name
+    cdef bint http10
+    cdef object source        # a view of workload facts for the source_* labels
+    cdef object _items
+    cdef bint built
+    cdef _take(self, str kind, dict body)
+    cdef Listener _listener(self, dict plan)
