@@ -28,7 +28,7 @@ REFUSED = [
             b"HTP/1.1 200 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 20 OK", b"HTTP/1.1 2 OK", b"HTTP/1.1 099 OK", b"HTTP/1.1  200 OK",
             b"HTTP/1.1\t200 OK", b"HTTP/2.0 200 OK", b"HTTP/0.9 200 OK", b"HTTP/1.2 200 OK", b"HTTP/01.1 200 OK", b"HTTP/1.01 200 OK",
             b"HTTP/11.1 200 OK", b"http/1.1 200 OK", b"HTTP/1.1 2x0 OK", b"HTTP/1.1 +20 OK", b"HTTP/1.1 200-OK", b"RTSP/1.1 200 OK",
-            b"HTTPER/1.1 200 OK", b"\x15\x03\x03\x00\x02\x02\x28", b"HTTP/1.1", b"HTTP/1.1 ",
+            b"HTTPER/1.1 200 OK", b"HTTP/1.v 200 OK", b"HTTP/1.1 sdd OK", b"HTTP/1.1 2d0 OK", b"\x15\x03\x03\x00\x02\x02\x28", b"HTTP/1.1", b"HTTP/1.1 ",
         )
     ],
     (68, "bad_reason_phrase", b"HTTP/1.1 200 O\0K\r\n\r\n"),

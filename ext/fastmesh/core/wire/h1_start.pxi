@@ -319,25 +319,39 @@ cdef int parse_response(const char* data, size_t size, const Limits* limits, bin
     return verdict
 
 
+cdef enum:
+    STATUS_START = 12         # "HTTP/1.1 200"
+
+
 cdef int status_line(Head* head, const uint8_t** cursor, const uint8_t* end, const Limits* limits) noexcept nogil:
     cdef const uint8_t* line = cursor[0]
     cdef const uint8_t* at = line
-    cdef const uint8_t* form = <const uint8_t*> b"HTTP/1.v sdd"
-    cdef size_t i
-    for i in range(12):
-        if at == end:
-            return unfinished(head, line, end, limits, 502, b"status_line_too_long")
-        if at[0] != form[i] and not (form[i] >= 100 and 48 <= at[0] <= (49 if form[i] == 118 else 57)
-                                     and not (form[i] == 115 and at[0] == 48)):
+    cdef const uint8_t* most = end if end - line < STATUS_START else line + STATUS_START
+    while at < most:
+        if not fits_status_start(at - line, at[0]):
             return bad(head, 400, b"bad_status_line")
         at += 1
+    if at == end:
+        return unfinished(head, line, end, limits, 502, b"status_line_too_long")
     head.minor = line[7] - 48
     head.status = <uint16_t> ((line[9] - 48) * 100 + (line[10] - 48) * 10 + (line[11] - 48))
-    if at < end and at[0] == SP:
+    if at[0] == SP:
         at += 1
-    elif at < end and at[0] != CR:
+    elif at[0] != CR:
         return bad(head, 400, b"bare_lf" if at[0] == LF else b"bad_status_line")
     return read_reason(head, cursor, at, end, limits)
+
+
+# "HTTP/1." [01] " " [1-9] [0-9] [0-9]. Statuses above 599 have no class (RFC 9110 15) but are in use (999): passed on.
+cdef inline bint fits_status_start(int64_t place, uint8_t char) noexcept nogil:
+    cdef const uint8_t* name = <const uint8_t*> b"HTTP/1."
+    if place < 7:
+        return char == name[place]
+    if place == 7:
+        return char == 48 or char == 49
+    if place == 8:
+        return char == SP
+    return (49 if place == 9 else 48) <= char <= 57
 
 
 # The reason phrase may be empty, with or without the space before it (RFC 9112 4 has the space; many servers do not).
