@@ -10,8 +10,8 @@ from typing import Any, Never
 import click
 
 import fastmesh
+from fastmesh.errors import EXIT_USAGE, FastmeshError
 
-USAGE = 64  # EX_USAGE, as istioctl says it; click's own 2 means other things elsewhere
 INTERRUPTED = 130
 
 COMMANDS = {  # name: what --help says; the module is fastmesh.cli.NAME, the command in it has the same name
@@ -41,18 +41,21 @@ class LazyGroup(click.Group):
     def main(  # type: ignore[override]  # it always exits
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> Never:
-        """Like click's, but usage errors exit with 64."""
+        """Like click's, but usage errors exit with 64 (EX_USAGE), and expected failures as they say."""
         extra["standalone_mode"] = False
         try:
             code = super().main(args, prog_name or "fastmesh", **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
-            sys.exit(USAGE)
+            sys.exit(EXIT_USAGE)
         except click.UsageError as error:
             error.show()
-            sys.exit(USAGE)
+            sys.exit(EXIT_USAGE)
         except click.ClickException as error:
             error.show()
+            sys.exit(error.exit_code)
+        except FastmeshError as error:
+            click.echo(str(error), err=True)
             sys.exit(error.exit_code)
         except click.Abort:
             sys.exit(INTERRUPTED)

@@ -68,6 +68,8 @@ def checked(settings: ProxySettings) -> ProxySettings:
     """What can be said about settings without reading a file; UsageError names the flag."""
     if not settings.files:
         raise click.UsageError("give the files of the mesh: -f PATH")
+    if "-" in settings.files:
+        raise click.UsageError("-f -: a proxy reads its files again when it reloads, standard input cannot be")
     if settings.role == "mesh" and not settings.listen:
         raise click.UsageError("a mesh proxy needs --listen HOST:PORT (or use --role gateway)")
     if settings.role == "gateway" and settings.listen:

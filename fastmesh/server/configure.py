@@ -23,8 +23,9 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     encoded: bytes
     warnings: list[str] = []
+    notes: list[str] = []
     objects: list[dict[str, Any]] = []  # status of each object, for /config_dump
     hosts: frozenset[str] = frozenset()  # DNS names whose addresses the plan needs
 
 
-Compile = Callable[[Answers], Compiled]  # raises ConfigError; called in a thread
+Compile = Callable[[Answers], Compiled]  # raises SourcesError; called in a thread

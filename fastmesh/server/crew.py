@@ -157,7 +157,7 @@ class Crew:
                 return
             member = self._new_member(index, self.generation)
             member.spawn(self._module, self._arena.fd)
-            mine = msgspec.structs.replace(self.settings, index=index, slots=self._arena.slots)
+            mine = msgspec.structs.replace(self.settings, index=index, slots=self._arena.slots, workers=self.wanted)
             member.channel.send(say.Hello(settings=mine))
             member.send_plan(self.image)
 

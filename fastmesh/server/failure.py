@@ -1,13 +1,8 @@
-"""Why the proxy cannot start or go on, with the exit code that says so (sysexits, as istioctl uses them)."""
+"""Why the proxy cannot start or go on, with the exit code that says so."""
 
 from __future__ import annotations
 
-OK = 0
-FAILED = 1
-USAGE = 64
-BAD_DATA = 65
-UNAVAILABLE = 69
-INTERRUPTED = 130
+INTERRUPTED = 130  # a second SIGINT
 
 
 class StartError(Exception):
@@ -19,7 +14,7 @@ class StartError(Exception):
         self.lines = lines
 
 
-class ConfigError(Exception):
+class SourcesError(Exception):
     """The sources cannot be run; `problems` has every one of them, ready to print."""
 
     def __init__(self, problems: list[str]) -> None:

@@ -31,13 +31,14 @@ import uvloop
 import fastmesh
 from fastmesh.config.plan import Plan
 from fastmesh.discovery.dns import Resolver
+from fastmesh.errors import EXIT_DATA, EXIT_FAILURE, EXIT_OK, EXIT_UNAVAILABLE
 from fastmesh.server import linger, upgrade, watch
 from fastmesh.server import log as log_lines
 from fastmesh.server import messages as say
 from fastmesh.server.admin_sockets import AdminSockets
 from fastmesh.server.configure import Compile, Compiled
 from fastmesh.server.crew import Crew, SharedArena
-from fastmesh.server.failure import BAD_DATA, FAILED, INTERRUPTED, OK, UNAVAILABLE, ConfigError, StartError
+from fastmesh.server.failure import INTERRUPTED, SourcesError, StartError
 from fastmesh.server.member import Image
 from fastmesh.server.memory import sealed
 from fastmesh.server.notify import Notifier
@@ -143,8 +144,8 @@ class Master:
                 await self._first_start()
             else:
                 await self._continue(self._left)
-        except ConfigError as error:
-            raise StartError(BAD_DATA, *error.problems) from None
+        except SourcesError as error:
+            raise StartError(EXIT_DATA, *error.problems) from None
         self._started_once = True
         self._say_ready()
         self._tasks.append(asyncio.create_task(self.reloader.run()))
@@ -162,12 +163,12 @@ class Master:
         try:
             await self.admin.bind(self.settings)
         except BindError as error:
-            raise StartError(UNAVAILABLE, str(error)) from None
+            raise StartError(EXIT_UNAVAILABLE, str(error)) from None
         self.crew.start(self._image(compiled, change), self._count())
         try:
             await self.crew.settled()
         except PushError as error:
-            raise StartError(FAILED, f"the workers do not start: {error}") from None
+            raise StartError(EXIT_FAILURE, f"the workers do not start: {error}") from None
         self.listeners.commit(change)
         self.reloader.current = compiled
 
@@ -176,7 +177,7 @@ class Master:
             return self.listeners.prepare(_wanted(compiled))
         except BindError as error:
             flag = "--listen" if self.settings.role == "mesh" else "--bind and --map"
-            raise StartError(UNAVAILABLE, f"{error} ({flag} chooses where to listen)") from None
+            raise StartError(EXIT_UNAVAILABLE, f"{error} ({flag} chooses where to listen)") from None
 
     async def _compile_with_names(self) -> Compiled:
         """Names are known only once the files are read, so a configuration with DNS names is compiled twice."""
@@ -268,7 +269,7 @@ class Master:
         try:
             compiled = await self._compile_with_names()
             change = self.listeners.prepare(_wanted(compiled))
-        except (ConfigError, BindError) as error:
+        except (SourcesError, BindError) as error:
             self._stay_with_old(left, error)
             return
         self.crew.start(self._image(compiled, change), self._count())
@@ -371,7 +372,7 @@ class Master:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.crew.all_gone(), KILL_AFTER_GRACE)
         log.info("stopped")
-        return INTERRUPTED if self._interrupted_twice else OK
+        return INTERRUPTED if self._interrupted_twice else EXIT_OK
 
     # ---- what is said
 
@@ -440,10 +441,10 @@ def preflight(parts: Parts) -> int:
         importlib.import_module(parts.worker_module)
         parts.check()
         parts.compile({})
-    except ConfigError as error:
+    except SourcesError as error:
         print("\n".join(error.problems), file=sys.stderr)
-        return BAD_DATA
+        return EXIT_DATA
     except StartError as error:
         print("\n".join(error.lines), file=sys.stderr)
         return error.code
-    return OK
+    return EXIT_OK

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 import msgspec
 
 from fastmesh.server.configure import Answers, Compile, Compiled
-from fastmesh.server.failure import ConfigError
+from fastmesh.server.failure import SourcesError
 from fastmesh.server.push import PushError
 from fastmesh.server.sockets import BindError
 
@@ -49,7 +49,7 @@ class Reloader:
         self.refused = 0
         self.unchanged = 0
         self.last: Outcome | None = None
-        self._warned: set[str] = set()
+        self._told: set[str] = set()
 
     def trigger(self, reason: str) -> None:
         """Reload soon; what is asked for while one is running is done once after it."""
@@ -65,20 +65,25 @@ class Reloader:
                 await self._reload(reason)
 
     async def compile(self) -> Compiled:
-        """ConfigError has every problem; anything else that goes wrong is told as one problem."""
+        """SourcesError has every problem; anything else that goes wrong is told as one problem."""
         loop = asyncio.get_running_loop()
         try:
             compiled = await loop.run_in_executor(self._executor, self._compile, self.answers)
-        except ConfigError:
+        except SourcesError:
             raise
         except Exception as error:
             log.exception("the configuration could not be compiled")
-            raise ConfigError([f"internal error: {type(error).__name__}: {error}"]) from error
-        for warning in compiled.warnings:
-            if warning not in self._warned:
-                log.warning("%s", warning)
-        self._warned = set(compiled.warnings)
+            raise SourcesError([f"internal error: {type(error).__name__}: {error}"]) from error
+        self._tell(compiled)
         return compiled
+
+    def _tell(self, compiled: Compiled) -> None:
+        """Each warning once: again only when it was gone in between."""
+        for level, lines in ((logging.WARNING, compiled.warnings), (logging.INFO, compiled.notes)):
+            for line in dict.fromkeys(lines):
+                if line not in self._told:
+                    log.log(level, "%s", line)
+        self._told = {*compiled.warnings, *compiled.notes}
 
     async def _reload(self, reason: str) -> None:
         began = time.monotonic()
@@ -90,7 +95,7 @@ class Reloader:
             else:
                 await self._apply(compiled)
             self.current = compiled
-        except ConfigError as error:
+        except SourcesError as error:
             result, problems = "refused", error.problems
         except (BindError, PushError) as error:
             result, problems = "refused", [str(error)]

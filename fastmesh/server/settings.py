@@ -36,6 +36,9 @@ class Limits(Setting, kw_only=True, frozen=True):
     chunk_extension: Annotated[
         int, Flag("--max-chunk-extension", "Most bytes of chunk extensions in one body (400).", "size")
     ] = 4096
+    retry_body: Annotated[
+        int, Flag("--max-retry-body", "A request whose body is larger is not kept for a retry.", "size")
+    ] = 65536
 
 
 class Timeouts(Setting, kw_only=True, frozen=True):
@@ -47,9 +50,20 @@ class Timeouts(Setting, kw_only=True, frozen=True):
     idle: Annotated[
         int, Flag("--idle-timeout", "A keep-alive connection without a request is closed after this.", "duration")
     ] = 75_000
-    body: Annotated[int, Flag("--body-timeout", "A body that makes no progress for this long is cut.", "duration")] = (
-        60_000
-    )
+    body: Annotated[
+        int, Flag("--body-timeout", "A body that makes no progress for this long is cut (408, or a reset).", "duration")
+    ] = 60_000
+    upstream_idle: Annotated[
+        int,
+        Flag(
+            "--upstream-idle-timeout",
+            "An idle upstream connection is closed after this; keep it shorter than the application's (uvicorn: 5 s).",
+            "duration",
+        ),
+    ] = 4_000
+    linger: Annotated[
+        int, Flag("--linger-timeout", "What a client still sends after an early answer is read for this.", "duration")
+    ] = 1_000
 
 
 class WorkerSettings(Setting, kw_only=True, frozen=True):
@@ -58,6 +72,7 @@ class WorkerSettings(Setting, kw_only=True, frozen=True):
     role: Literal["mesh", "gateway"] = "mesh"
     index: int = 0  # the worker's slot in the arena
     slots: int = 16
+    workers: int = 1  # how many accept from the same sockets
     access_log: str | None = None  # a path, "-" for standard output, None for off
     access_log_format: Annotated[
         Literal["json", "text", "ecs"],
@@ -68,14 +83,6 @@ class WorkerSettings(Setting, kw_only=True, frozen=True):
     ] = "info"
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
-    upstream_idle_ms: Annotated[
-        int,
-        Flag(
-            "--upstream-idle-timeout",
-            "An idle upstream connection is closed after this; keep it shorter than the application's (uvicorn: 5 s).",
-            "duration",
-        ),
-    ] = 4000
     drain_timeout_ms: Annotated[
         int, Flag("--drain-timeout", "Requests in flight get this long when a worker or the proxy stops.", "duration")
     ] = 30_000

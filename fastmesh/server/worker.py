@@ -44,7 +44,9 @@ class Building(Protocol):
 
 
 class Plane(Protocol):
-    """What the compiled core offers (fastmesh.core.proxy.worker.Worker)."""
+    """What the compiled core offers (fastmesh.core.proxy.worker.Worker). `apply` is given the sockets that are new to
+    it, and owns them from then on; `drain` closes all of them, and idle connections after a grace in seconds.
+    """
 
     @property
     def connections(self) -> int: ...
@@ -52,9 +54,9 @@ class Plane(Protocol):
     def active(self) -> int: ...
     def load(self, items: Iterator[tuple[str, dict[str, Any]]], /) -> Any: ...
     def apply(self, built: Any, listeners: dict[str, int], /) -> None: ...
-    def drain(self) -> None: ...
-    def close_idle(self) -> None: ...
+    def drain(self, idle_grace: float, /) -> None: ...
     def reopen_logs(self) -> None: ...
+    def flush_logs(self) -> None: ...
     def set_log_level(self, level: str, /) -> None: ...
 
 
@@ -95,11 +97,10 @@ class WorkerProcess:
         self._make = make
         self._plane: Plane | None = None
         self._settings: WorkerSettings | None = None
-        self._listeners: dict[int, int] = {}  # Listener.key -> descriptor
+        self._sockets: dict[int, int] = {}  # Listener.key -> descriptor, of those the plane does not own yet
         self._pending: Pending | None = None
-        self._serving: set[int] | None = None  # keys of the plan that is served
+        self._serving = False
         self._drain_ends: float | None = None
-        self._idle_ends = 0.0
         self.finished: asyncio.Future[int] = loop.create_future()
         self._channel = Channel(loop, control, say.ToWorker)
         self._channel.start(self._on_message, self._on_orphaned)
@@ -111,7 +112,7 @@ class WorkerProcess:
             case say.Hello():
                 self._greet(message)
             case say.Sockets():
-                self._listeners.update(zip(message.keys, fds, strict=True))
+                self._sockets.update(zip(message.keys, fds, strict=True))
             case say.Config():
                 self._build(message, fds[0])
             case say.Apply():
@@ -169,7 +170,7 @@ class WorkerProcess:
         if pending is None or pending.config.serial != serial:
             return  # a newer plan took its place
         try:
-            built = pending.building.step(FIRST_SLICE_US if self._serving is None else SLICE_US)
+            built = pending.building.step(SLICE_US if self._serving else FIRST_SLICE_US)
         except Exception as error:
             self._refuse(serial, error)
             return
@@ -184,11 +185,13 @@ class WorkerProcess:
         if pending is None or pending.config.serial != serial or not pending.built:
             return
         assert self._plane is not None
-        wanted = {listener.name: self._listeners[listener.key] for listener in pending.config.listeners}
-        self._plane.apply(pending.building, wanted)
-        self._serving = {listener.key for listener in pending.config.listeners}
+        names = {listener.key: listener.name for listener in pending.config.listeners}
+        fresh = {names[key]: fd for key, fd in self._sockets.items() if key in names}
+        self._sockets = {key: fd for key, fd in self._sockets.items() if key not in names}
+        self._plane.apply(pending.building, fresh)
+        self._serving = True
         self._drop_pending()
-        self._close_sockets(keep=self._serving)
+        self._close_sockets()
         self._channel.send(say.Applied(serial=serial))
 
     def _refuse(self, serial: int, error: Exception) -> None:
@@ -200,16 +203,16 @@ class WorkerProcess:
     def _abandon(self, serial: int) -> None:
         if self._pending is not None and self._pending.config.serial == serial:
             self._drop_pending()
-            self._close_sockets(keep=self._serving or set())
+            self._close_sockets()
 
     def _drop_pending(self) -> None:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.image.close()
 
-    def _close_sockets(self, keep: set[int]) -> None:
-        for key in [key for key in self._listeners if key not in keep]:
-            os.close(self._listeners.pop(key))
+    def _close_sockets(self) -> None:
+        while self._sockets:
+            os.close(self._sockets.popitem()[1])
 
     # ---- the end
 
@@ -229,14 +232,13 @@ class WorkerProcess:
             self._drain_ends = min(self._drain_ends, now + grace)
             return
         self._drain_ends = now + grace
-        self._idle_ends = now + min(self._settings.drain_idle_ms / 1000, grace / 2)
-        self._close_listeners()
+        self._close_listeners(grace / 2)
         self._look_drained()
 
-    def _close_listeners(self) -> None:
-        if self._plane is not None:
-            self._plane.drain()
-        self._close_sockets(keep=set())
+    def _close_listeners(self, longest_idle: float = float("inf")) -> None:
+        if self._plane is not None and self._settings is not None:
+            self._plane.drain(min(self._settings.drain_idle_ms / 1000, longest_idle))
+        self._close_sockets()
 
     def _look_drained(self) -> None:
         assert self._plane is not None
@@ -246,8 +248,6 @@ class WorkerProcess:
             self._channel.send(say.Drained(connections=self._plane.connections, active=self._plane.active))
             self._finish()
             return
-        if now >= self._idle_ends:
-            self._plane.close_idle()
         self._loop.call_later(DRAIN_LOOK, self._look_drained)
 
     def _on_orphaned(self) -> None:
@@ -256,6 +256,8 @@ class WorkerProcess:
         self.drain(ORPHAN_GRACE_MS)
 
     def _finish(self) -> None:
+        if self._plane is not None:
+            self._plane.flush_logs()
         if not self.finished.done():
             self.finished.set_result(0)
 

@@ -16,7 +16,7 @@ import click
 from fastmesh.cli.proxy import proxy_options, run_proxy
 from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, WorkloadPlan, encode
 from fastmesh.server.configure import Answers, Compiled
-from fastmesh.server.failure import ConfigError
+from fastmesh.server.failure import SourcesError
 from fastmesh.server.master import Parts
 from fastmesh.server.settings import ProxySettings
 
@@ -58,9 +58,9 @@ def make_parts(settings: ProxySettings) -> Parts:
         try:
             written = json.loads(Path(settings.files[0]).read_text())
         except (OSError, ValueError) as error:
-            raise ConfigError([f"{settings.files[0]}: {error}"]) from None
+            raise SourcesError([f"{settings.files[0]}: {error}"]) from None
         if written.get("problems"):
-            raise ConfigError(written["problems"])
+            raise SourcesError(written["problems"])
         version = written["version"] + "".join(f" {host}={','.join(found)}" for host, found in sorted(answers.items()))
         listeners = written.get("listeners") or {"mesh": settings.listen}
         plan = Plan(

@@ -69,9 +69,12 @@ class FakeBuild:
     def __init__(self, items: Iterator[tuple[str, dict[str, Any]]]) -> None:
         self.items = items
         self.version = ""
+        self.listeners: set[str] = set()
 
     def step(self, budget_us: int) -> bool:
         for kind, body in self.items:
+            if kind == "listener":
+                self.listeners.add(body["name"])
             if kind == "mesh":
                 self.version = body["version"]
                 if "unbuildable" in self.version:
@@ -102,11 +105,11 @@ class FakePlane:
 
     def apply(self, built: FakeBuild, listeners: dict[str, int]) -> None:
         self.version = built.version
-        for fd in set(self.listeners.values()) - set(listeners.values()):
-            self.loop.remove_reader(fd)
-        for fd in set(listeners.values()) - set(self.listeners.values()):
+        for name in self.listeners.keys() - built.listeners:
+            self.release(self.listeners.pop(name))
+        for name, fd in listeners.items():
             self.loop.add_reader(fd, self.accept, fd)
-        self.listeners = listeners
+            self.listeners[name] = fd
 
     def accept(self, fd: int) -> None:
         listening = socket.socket(fileno=fd)
@@ -118,18 +121,26 @@ class FakePlane:
         finally:
             listening.detach()
 
-    def drain(self) -> None:
-        if not self.draining:
-            self.draining = True
-            for fd in self.listeners.values():
-                self.accept(fd)
-                self.loop.remove_reader(fd)
-            self.listeners = {}
+    def release(self, fd: int) -> None:
+        self.accept(fd)
+        self.loop.remove_reader(fd)
+        os.close(fd)
+
+    def drain(self, idle_grace: float) -> None:
+        self.draining = True
+        while self.listeners:
+            self.release(self.listeners.popitem()[1])
+        self.loop.call_later(idle_grace, self.close_idle)
 
     def close_idle(self) -> None:
         for connection in list(self.open):
             if not connection.busy:
                 connection.close()
+        if self.draining and self.open:
+            self.loop.call_later(0.1, self.close_idle)
+
+    def flush_logs(self) -> None:
+        pass
 
     def reopen_logs(self) -> None:
         pass
