@@ -1,0 +1,226 @@
+"""Which rule decides a request, and what would happen: asked of the compiled snapshot by the very steps that requests take.
+
+Nothing is sent, no token is taken, no die is cast: where chance decides, the shares are told.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+from fastmesh.core.base.arena cimport Arena
+from fastmesh.core.net.readiness cimport Reactor
+from fastmesh.core.proxy.engine cimport Engine
+from fastmesh.core.proxy.exchange cimport Exchange, take_exchange
+from fastmesh.core.proxy.relay cimport RelayText, apply_ops, request_out
+from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.route.limit cimport Limit
+from fastmesh.core.route.rule cimport Destination, Fault, Retry, Rule
+from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Listener, Snapshot
+from fastmesh.core.wire.h1_parse cimport H1_DONE, parse_request
+from fastmesh.core.wire.h1_write cimport HeadOut
+from fastmesh.core.wire.message cimport Limits
+
+cdef dict OWN_KEYS = {"action": "none", "status": None, "rule": None, "cluster": None, "weights": {}, "endpoints": [],
+                      "authority": None, "path": None, "request_headers": {}, "location": None, "timeout_ms": None,
+                      "retries": None, "flags": []}
+
+
+cdef class Story:
+    """One answer in the making."""
+    cdef dict result
+    cdef list steps
+
+    def __cinit__(self):
+        self.result = {key: (value.copy() if isinstance(value, (dict, list)) else value) for key, value in OWN_KEYS.items()}
+        self.steps = []
+
+    cdef void tell(self, str step, str decision, str why):
+        self.steps.append({"step": step, "decision": decision, "why": why})
+
+    cdef dict end(self):
+        self.result["steps"] = self.steps
+        return self.result
+
+    cdef dict answered(self, str action, int status, flags=()):
+        self.result["action"] = action
+        self.result["status"] = status
+        self.result["flags"] = list(flags)
+        return self.end()
+
+
+def explain(items, str listener, str method, str scheme, str authority, str target, list headers, port, bint strict_port) -> dict:
+    """The fate of one request on the listener named `listener` of a plan (the items of `config.plan.iterate`).
+
+    `port` is the port that the client connected to; `strict_port` says that it was given, so that only routes of that port count.
+    The keys of the result are those of `fastmesh explain -o json`. A request that the parser refuses has the action `none`.
+    """
+    cdef Snapshot snapshot = Snapshot(items)
+    cdef Engine engine = Engine.__new__(Engine)
+    cdef Exchange exchange
+    cdef Story story = Story.__new__(Story)
+    cdef Limits limits
+    cdef bytes raw = _request_bytes(method, authority, target, headers)
+    snapshot.step(0)
+    engine.snapshot = snapshot
+    engine.spare = []
+    engine.arena = Arena.create(64 << 20, 1)
+    limits.line, limits.head, limits.fields, limits.body, limits.chunk_extension = 16384, 61440, 100, 0, 4096
+    exchange = take_exchange(engine, snapshot.listeners[listener])
+    exchange.snapshot = snapshot
+    if parse_request(PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), &limits, &exchange.head) != H1_DONE:
+        reason = exchange.head.error.decode() if exchange.head.error != NULL else "incomplete"
+        story.tell("begin", "refused", f"the message is not valid HTTP/1.1: {reason}")
+        return story.answered("none", exchange.head.error_status or 400, ["DPE"])
+    exchange.keep_head()
+    exchange.head.port = port if strict_port and port else 0
+    exchange.head.scheme = 2 if scheme == "https" else 1
+    if port and strict_port:
+        exchange.head.port = port
+    return _tell(story, exchange)
+
+
+cdef bytes _request_bytes(str method, str authority, str target, list headers):
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {authority}"]
+    lines += [f"{name}: {value}" for name, value in headers if name.lower() != "host"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+cdef dict _tell(Story story, Exchange x):
+    cdef Listener listener = x.listener
+    if x.normalize() < 0:
+        story.tell("begin", "refused", "the path cannot be normalised")
+        return story.answered("none", 400)
+    x.request_id_at, x.request_id_size = "00000000-0000-4000-8000-000000000000", 36
+    story.tell("begin", "go on", "the message is valid")
+    x.look_up(0)
+    if listener.https_redirect is not None and x.moves_to_https():
+        story.result["location"] = "https://" + _text(x.head.base + x.head.host.off, x.head.host.len) + _path_and_query(x)
+        story.tell("find_rule", "redirect to https", "the Gateway server sets tls.httpsRedirect for this host")
+        return story.answered("redirect", 301)
+    if x.vhost is None:
+        return _unknown_host(story, listener)
+    if x.rule is None:
+        story.tell("find_rule", "no rule", f"{x.vhost.name} is known, but none of its rules matches")
+        story.result["rule"] = None
+        _tell_limit(story, x)
+        story.tell("answer", "404", "a host with rules has no other way")
+        return story.answered("none", 404, ["NR"])
+    return _tell_rule(story, x)
+
+
+cdef dict _unknown_host(Story story, Listener listener):
+    story.tell("find_rule", "unknown host", f"listener {listener.name} has no virtual host for this name and port")
+    if listener.unknown == UNKNOWN_404:
+        story.tell("answer", "404", "a gateway serves only the hosts of its rules")
+        return story.answered("none", 404, ["NR"])
+    if listener.unknown == UNKNOWN_PASSTHROUGH:
+        story.result["cluster"] = "PassthroughCluster"
+        story.tell("choose_cluster", "PassthroughCluster", "unknown hosts go to their original destination (ALLOW_ANY)")
+        story.result["action"] = "route"
+        return story.end()
+    story.result["cluster"] = "BlackHoleCluster"
+    story.tell("choose_cluster", "BlackHoleCluster", "unknown hosts are refused (REGISTRY_ONLY)")
+    return story.answered("none", 502, ["NR"])
+
+
+cdef void _tell_limit(Story story, Exchange x):
+    cdef Limit limit
+    names = []
+    for level in (x.snapshot.mesh_limits, x.vhost.limits, x.rule.limits if x.rule is not None else None):
+        for limit in level or ():
+            if limit.applies(&x.request):
+                names.append(f"{limit.name}: {limit.rule.requests} per {limit.rule.period // 1000000} ms, burst {limit.rule.burst}")
+    if names:
+        story.tell("limit", "draws a token", "; ".join(names))
+
+
+cdef dict _tell_rule(Story story, Exchange x):
+    cdef Rule rule = x.rule
+    cdef Fault fault = rule.fault
+    story.result["rule"] = {key: rule.origin[key] for key in ("kind", "namespace", "name", "route", "file", "line")}
+    where = f"{rule.origin['kind']} {rule.origin['namespace']}/{rule.origin['name']}"
+    story.tell("find_rule", rule.origin["route"] or where, f"the first matching rule of {x.vhost.name} is of {where}")
+    _tell_limit(story, x)
+    if fault is not None and fault.delay_share:
+        story.tell("fault", f"delay of {fault.delay} ms", f"for {fault.delay_share / 10000:g} % of requests")
+    if fault is not None and fault.abort_share:
+        status = 200 if fault.abort_grpc >= 0 else fault.abort_status
+        story.tell("fault", f"abort with {status}", f"for {fault.abort_share / 10000:g} % of requests")
+        if fault.abort_share >= 1000000:
+            return story.answered("abort", status, ["DI", "FI"] if fault.delay_share >= 1000000 else ["FI"])
+    if rule.redirect is not None:
+        story.result["location"] = x.location().decode("latin-1")
+        story.tell("answer", f"redirect {rule.redirect.code}", story.result["location"])
+        return story.answered("redirect", rule.redirect.code)
+    if rule.direct is not None:
+        story.tell("answer", f"direct response {rule.direct.status}", f"{len(rule.direct.body)} bytes")
+        return story.answered("direct", rule.direct.status)
+    if rule.rewrite is not None:
+        x.rewrite_path()
+        story.tell("rewrite", x.rewritten.decode("latin-1"), f"was {x.original_path.decode('latin-1')}")
+    return _tell_destination(story, x)
+
+
+cdef dict _tell_destination(Story story, Exchange x):
+    cdef Destination chosen, destination
+    cdef Rule rule = x.rule
+    cdef Retry retry = rule.retry
+    cdef Endpoint endpoint
+    chosen = max(rule.destinations, key=_weight)
+    if len(rule.destinations) > 1:
+        total = sum([_weight(destination) for destination in rule.destinations])
+        shares = {}
+        for destination in rule.destinations:
+            name = destination.cluster_name.decode()
+            shares[name] = shares.get(name, 0) + destination.weight / total
+        story.result["weights"] = shares
+    x.destination = chosen
+    x.cluster = chosen.cluster
+    x.attempts = 1
+    story.result["action"] = "route"
+    story.result["cluster"] = chosen.cluster_name.decode()
+    story.result["timeout_ms"] = rule.timeout or None
+    if retry is not None:
+        story.result["retries"] = {"attempts": retry.attempts, "retry_on": list(retry.written),
+                                   "per_try_timeout_ms": retry.per_try or None}
+    _tell_request(story, x)
+    story.tell("choose_cluster", story.result["cluster"], "by weight" if story.result["weights"] else "the only destination")
+    if chosen.cluster is None:
+        story.tell("attempt", "503", "the cluster does not exist: no such service, port or subset")
+        return story.answered("route", 503, ["NC"])
+    endpoints = [endpoint.text.decode() for endpoint in chosen.cluster.endpoints]
+    story.result["endpoints"] = endpoints
+    if not endpoints and chosen.cluster.kind == 0:
+        story.tell("attempt", "503", "the cluster has no endpoint")
+        return story.answered("route", 503, ["UH"])
+    story.tell("attempt", "one of " + ", ".join(endpoints) if endpoints else "the original destination",
+               ("round robin", "random", "least request")[chosen.cluster.balancer])
+    return story.end()
+
+
+def _weight(Destination destination):
+    return destination.weight
+
+
+cdef void _tell_request(Story story, Exchange x):
+    """Authority, path and headers as they would go upstream."""
+    cdef HeadOut out
+    cdef RelayText text
+    cdef int i
+    request_out(x, &out, &text)
+    story.result["authority"] = _text(out.authority, out.authority_size)
+    story.result["path"] = _text(out.path, out.path_size) + ("?" + _text(out.query, out.query_size) if out.has_query else "")
+    headers = {}
+    for i in range(out.count):
+        if out.fields[i].name_size:
+            name = _text(out.fields[i].name, out.fields[i].name_size).lower()
+            value = _text(out.fields[i].value, out.fields[i].value_size)
+            headers[name] = headers[name] + "," + value if name in headers else value
+    story.result["request_headers"] = headers
+
+
+cdef str _text(const char* data, size_t size):
+    return PyBytes_FromStringAndSize(data, size).decode("latin-1")
+
+
+cdef str _path_and_query(Exchange x):
+    path = _text(x.request.path, x.request.path_size)
+    return path + "?" + _text(x.request.query, x.request.query_size) if x.request.has_query else path
