@@ -1,0 +1,63 @@
+"""`fastmesh validate`: is this configuration right? Every mistake at once, with its place and what would be right."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+import click
+import msgspec
+
+from fastmesh.config.store import ReadResult, read
+from fastmesh.errors import EXIT_DATA, EXIT_OK, Problem
+
+_FIELDS = ("file", "line", "kind", "namespace", "name", "field", "message")
+
+
+@click.command()
+@click.option("-f", "--file", "files", multiple=True, metavar="PATH", help="A file, a directory, or - for stdin.")
+@click.option("--strict", is_flag=True, envvar="FASTMESH_STRICT", help="Refuse deviations from Istio's form.")
+@click.option(
+    "--allow-unenforced", is_flag=True, envvar="FASTMESH_ALLOW_UNENFORCED",
+    help="Accept security objects that are not enforced yet.",
+)  # fmt: skip
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.argument("more", nargs=-1, metavar="[PATH]...")
+def validate(files: tuple[str, ...], more: tuple[str, ...], strict: bool, allow_unenforced: bool, output: str) -> None:
+    """Check configuration files. Ends with 0, or with 65 when something is refused.
+
+    Errors, warnings and notes go to standard error, a line each; with -o json the verdict goes to standard output.
+    """
+    paths = [*files, *more]
+    if not paths:
+        raise click.UsageError("nothing to check, name a file or directory: -f PATH")
+    result = read(paths, strict=strict, allow_unenforced=allow_unenforced)
+    if output == "json":
+        click.echo(as_json(result))
+        _say(problem for problem in result.problems if problem.severity == "note")
+    else:
+        _say(iter(result.problems))
+        if result.ok:
+            click.echo(f"valid: {len(result.resources)} objects in {len(result.files)} files")
+        else:
+            click.echo(f"{len(result.errors)} errors, {len(result.warnings)} warnings", err=True)
+    sys.exit(EXIT_OK if result.ok else EXIT_DATA)
+
+
+def as_json(result: ReadResult) -> str:
+    """`{"valid": bool, "errors": [...], "warnings": [...]}`, an object for each problem."""
+    verdict = {
+        "valid": result.ok,
+        "errors": [_entry(problem) for problem in result.errors],
+        "warnings": [_entry(problem) for problem in result.warnings],
+    }
+    return msgspec.json.format(msgspec.json.encode(verdict), indent=2).decode()
+
+
+def _entry(problem: Problem) -> dict[str, str | int]:
+    return {name: getattr(problem, name) for name in _FIELDS}
+
+
+def _say(problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        click.echo(str(problem), err=True)

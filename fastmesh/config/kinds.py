@@ -1,0 +1,99 @@
+"""Which kinds of object there are, by API group: read, read later, or somebody else's."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fastmesh.model.destination_rule import DestinationRule
+from fastmesh.model.gateway import Gateway
+from fastmesh.model.kubernetes import (
+    Deployment,
+    Endpoints,
+    EndpointSlice,
+    Namespace,
+    Pod,
+    Service,
+    ServiceAccount,
+    StatefulSet,
+)
+from fastmesh.model.rate_limit import RateLimit
+from fastmesh.model.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
+from fastmesh.model.sidecar import Sidecar
+from fastmesh.model.virtual_service import VirtualService
+
+ISTIO = "networking.istio.io"
+ISTIO_SECURITY = "security.istio.io"
+GATEWAY_API = "gateway.networking.k8s.io"
+OWN = "fastmesh.io"
+ARTICLE = "istio.io"  # a group that Istio does not have; see config.deviations
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind that is read. `whole`: the typed part is the whole object, not its `spec`."""
+
+    group: str
+    name: str
+    versions: tuple[str, ...]
+    type: type[msgspec.Struct]
+    whole: bool = False
+    strict: bool = True  # unknown fields beside `spec` are errors
+    namespaced: bool = True
+
+
+_V1 = ("v1", "v1beta1", "v1alpha3")
+
+_READ = [
+    Kind(ISTIO, "VirtualService", _V1, VirtualService),
+    Kind(ISTIO, "DestinationRule", _V1, DestinationRule),
+    Kind(ISTIO, "ServiceEntry", _V1, ServiceEntry),
+    Kind(ISTIO, "WorkloadEntry", _V1, WorkloadEntry),
+    Kind(ISTIO, "WorkloadGroup", _V1, WorkloadGroup),
+    Kind(ISTIO, "Gateway", _V1, Gateway),
+    Kind(ISTIO, "Sidecar", _V1, Sidecar),
+    Kind(OWN, "RateLimit", ("v1alpha1",), RateLimit),
+    Kind("", "Service", ("v1",), Service, strict=False),
+    Kind("", "Endpoints", ("v1",), Endpoints, whole=True, strict=False),
+    Kind("", "Pod", ("v1",), Pod, whole=True, strict=False),
+    Kind("", "Namespace", ("v1",), Namespace, strict=False, namespaced=False),
+    Kind("", "ServiceAccount", ("v1",), ServiceAccount, strict=False),
+    Kind("apps", "Deployment", ("v1", "v1beta1", "v1beta2"), Deployment, strict=False),
+    Kind("apps", "StatefulSet", ("v1", "v1beta1", "v1beta2"), StatefulSet, strict=False),
+    Kind("discovery.k8s.io", "EndpointSlice", ("v1", "v1beta1"), EndpointSlice, whole=True, strict=False),
+]
+
+READ: dict[tuple[str, str], Kind] = {(kind.group, kind.name): kind for kind in _READ}
+
+# Objects whose owner believes something to be protected.
+SECURITY = {(ISTIO_SECURITY, name) for name in ("AuthorizationPolicy", "RequestAuthentication", "PeerAuthentication")}
+
+# Known, and not acted on by this version.
+UNSERVED = {
+    (ISTIO, "EnvoyFilter"),
+    (ISTIO, "ProxyConfig"),
+    ("extensions.istio.io", "WasmPlugin"),
+    ("extensions.istio.io", "TrafficExtension"),
+    ("telemetry.istio.io", "Telemetry"),
+    *(
+        (GATEWAY_API, name)
+        for name in (
+            "GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute",
+            "ReferenceGrant", "BackendTLSPolicy", "ListenerSet",
+        )
+    ),
+    ("gateway.networking.x-k8s.io", "XListenerSet"),
+    ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy"),
+    ("gateway.networking.x-k8s.io", "XMesh"),
+}  # fmt: skip
+
+# Groups in which a kind that is not listed above is a mistake, not somebody else's object.
+OURS = {ISTIO, ISTIO_SECURITY, "extensions.istio.io", "telemetry.istio.io", GATEWAY_API, OWN, ARTICLE}
+
+
+def known_names(group: str) -> list[str]:
+    """Every kind that a group is known to have."""
+    return sorted({name for owner, name in (*READ, *SECURITY, *UNSERVED) if owner == group})
+
+
+def groups_with(name: str) -> list[str]:
+    """The groups that have a kind of this name."""
+    return sorted({group for group, kind in (*READ, *SECURITY, *UNSERVED) if kind == name})

@@ -1,0 +1,38 @@
+"""A cursor into an object under check: where we are, and how to say what is wrong there."""
+
+from __future__ import annotations
+
+from fastmesh.config.place import Path
+from fastmesh.config.resource import AnyResource
+from fastmesh.errors import Problem
+
+
+class At:
+    """`at["http"][0].error("...")` reports at `spec.http[0]`; making a cursor costs no look-up of a line."""
+
+    __slots__ = ("_path", "_problems", "_resource")
+
+    def __init__(self, resource: AnyResource, problems: list[Problem], path: Path = ("spec",)) -> None:
+        self._resource = resource
+        self._problems = problems
+        self._path = path
+
+    def __getitem__(self, step: str | int) -> At:
+        return At(self._resource, self._problems, (*self._path, step))
+
+    def error(self, message: str) -> None:
+        """Refuse the value here."""
+        self._problems.append(self._resource.problem(self._path, message))
+
+    def advice(self, message: str) -> None:
+        """Warn where Istio warns, or where a value is legal but surely not meant."""
+        self._problems.append(self._resource.problem(self._path, message, "warning", "advice"))
+
+    def missing(self, message: str) -> None:
+        """Warn of a name of something that is not there."""
+        self._problems.append(self._resource.problem(self._path, message, "warning", "reference"))
+
+    def unserved(self, what: str = "") -> None:
+        """Warn of a valid value that this version does not act on."""
+        message = f"{what or 'this'} is valid but not served yet, it has no effect"
+        self._problems.append(self._resource.problem(self._path, message, "warning", "unserved"))

@@ -1,0 +1,148 @@
+"""Reading a configuration: files to typed objects sorted by kind, with everything that is to be said about them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastmesh.config.check import check_object
+from fastmesh.config.decode import decode
+from fastmesh.config.load import Loaded, load
+from fastmesh.config.references import check_references
+from fastmesh.config.resource import AnyResource, Resource
+from fastmesh.config.unserved import note_unserved
+from fastmesh.errors import ConfigError, Problem
+from fastmesh.model.destination_rule import DestinationRule
+from fastmesh.model.gateway import Gateway
+from fastmesh.model.kubernetes import (
+    Deployment,
+    Endpoints,
+    EndpointSlice,
+    Namespace,
+    Pod,
+    Service,
+    ServiceAccount,
+    StatefulSet,
+)
+from fastmesh.model.rate_limit import RateLimit
+from fastmesh.model.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
+from fastmesh.model.sidecar import Sidecar
+from fastmesh.model.virtual_service import VirtualService
+
+__all__ = ["ConfigSet", "ReadResult", "Resource", "read"]
+
+
+@dataclass(slots=True)
+class ConfigSet:
+    """Valid objects by kind. The order is the order of creation: files and documents as they were given."""
+
+    services: list[Resource[Service]] = field(default_factory=list)
+    endpoints: list[Resource[Endpoints]] = field(default_factory=list)
+    endpoint_slices: list[Resource[EndpointSlice]] = field(default_factory=list)
+    deployments: list[Resource[Deployment]] = field(default_factory=list)
+    stateful_sets: list[Resource[StatefulSet]] = field(default_factory=list)
+    pods: list[Resource[Pod]] = field(default_factory=list)
+    namespaces: list[Resource[Namespace]] = field(default_factory=list)
+    service_accounts: list[Resource[ServiceAccount]] = field(default_factory=list)
+    service_entries: list[Resource[ServiceEntry]] = field(default_factory=list)
+    workload_entries: list[Resource[WorkloadEntry]] = field(default_factory=list)
+    workload_groups: list[Resource[WorkloadGroup]] = field(default_factory=list)
+    virtual_services: list[Resource[VirtualService]] = field(default_factory=list)
+    destination_rules: list[Resource[DestinationRule]] = field(default_factory=list)
+    gateways: list[Resource[Gateway]] = field(default_factory=list)
+    sidecars: list[Resource[Sidecar]] = field(default_factory=list)
+    rate_limits: list[Resource[RateLimit]] = field(default_factory=list)
+    by_key: dict[tuple[str, str, str], AnyResource] = field(default_factory=dict)  # kind, namespace, name
+
+    def get(self, kind: str, namespace: str, name: str) -> AnyResource | None:
+        return self.by_key.get((kind, namespace, name))
+
+    def add(self, resource: AnyResource) -> AnyResource | None:
+        """Take an object in, in the place and age of an older one of the same key, which is the answer."""
+        objects: list[Any] = getattr(self, _LISTS[resource.kind])
+        older = self.by_key.get(resource.key)
+        self.by_key[resource.key] = resource
+        if older is None:
+            objects.append(resource)
+        else:
+            objects[next(index for index, each in enumerate(objects) if each is older)] = resource
+        return older
+
+    def __iter__(self) -> Iterator[AnyResource]:
+        return iter(self.by_key.values())
+
+    def __len__(self) -> int:
+        return len(self.by_key)
+
+
+_LISTS = {
+    "Service": "services", "Endpoints": "endpoints", "EndpointSlice": "endpoint_slices", "Deployment": "deployments",
+    "StatefulSet": "stateful_sets", "Pod": "pods", "Namespace": "namespaces", "ServiceAccount": "service_accounts",
+    "ServiceEntry": "service_entries", "WorkloadEntry": "workload_entries", "WorkloadGroup": "workload_groups",
+    "VirtualService": "virtual_services", "DestinationRule": "destination_rules", "Gateway": "gateways",
+    "Sidecar": "sidecars", "RateLimit": "rate_limits",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class ReadResult:
+    """`ok` says that nothing was refused; only then may `resources` be served."""
+
+    resources: ConfigSet
+    problems: list[Problem]
+    files: list[str]  # that were read, for a watcher
+
+    @property
+    def ok(self) -> bool:
+        return not self.errors
+
+    @property
+    def errors(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.severity == "error"]
+
+    @property
+    def warnings(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.severity == "warning"]
+
+    def require(self) -> ConfigSet:
+        """The objects; ConfigError with every problem when something was refused."""
+        if not self.ok:
+            raise ConfigError(self.problems)
+        return self.resources
+
+
+def read(paths: Iterable[str], *, strict: bool = False, allow_unenforced: bool = False) -> ReadResult:
+    """Load, decode and check everything under `paths`. Reports all problems at once and raises for none.
+
+    `strict` turns deviations from Istio's form into errors; `allow_unenforced` accepts security objects that nothing
+    enforces yet, with a warning.
+    """
+    collecting = gc.isenabled()
+    gc.disable()  # a large configuration is all live objects: collecting meanwhile doubles the time
+    try:
+        return read_documents(load(paths), strict=strict, allow_unenforced=allow_unenforced)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def read_documents(loaded: Loaded, *, strict: bool = False, allow_unenforced: bool = False) -> ReadResult:
+    """The same for documents that were loaded already, such as those of `load.load_text`."""
+    resources, problems = ConfigSet(), loaded.problems
+    for document in loaded.documents:
+        resource = decode(document, problems, strict=strict, allow_unenforced=allow_unenforced)
+        if resource is None:
+            continue
+        check_object(resource, problems)
+        note_unserved(resource, problems)
+        older = resources.add(resource)
+        if older is not None:
+            place = f"{older.source.file}:{older.line()}"
+            message = f"is defined a second time and replaces the one at {place}, delete one of the two"
+            problems.append(resource.problem((), message, "warning", "advice"))
+    check_references(resources, problems)
+    order = {file: index for index, file in enumerate(loaded.files)}
+    problems.sort(key=lambda problem: (order.get(problem.file, -1), problem.line))
+    return ReadResult(resources, problems, loaded.files)
