@@ -62,6 +62,10 @@ class Registry:
             self._add_kubernetes(service)
         for entry in config.service_entries:
             self._add_entry(entry)
+        self.aliases: dict[str, list[str]] = {}  # other names of a service, by its host
+        for host, found in self.services.items():
+            if found.alias in self.services:
+                self.aliases.setdefault(found.alias, []).append(host)
 
     def get(self, host: str) -> MeshService | None:
         return self.services.get(host)
@@ -72,6 +76,14 @@ class Registry:
         if service is not None and service.alias:
             return self.services.get(service.alias, service)
         return service
+
+    def rule_owner(self, host: str) -> MeshService | None:
+        """The service that rules for a host govern; an alias is none: it is only another name."""
+        service = self.services.get(host)
+        return None if service is None or service.alias in self.services else service
+
+    def rule_owners(self) -> Iterable[MeshService]:
+        return (service for service in self.services.values() if service.alias not in self.services)
 
     def _put(self, service: MeshService) -> None:
         service.http_ports = [port for port in service.ports if port.is_http]
@@ -141,6 +153,3 @@ def _kubernetes_port(port: Any) -> Port:
     protocol = protocols.of_service_port(port.port, port.name, port.protocol, port.app_protocol)
     return Port(port.port, port.name, protocol, port.target_port or port.port)
 
-
-def service_hosts(services: Iterable[MeshService]) -> set[str]:
-    return {service.host for service in services}

@@ -105,7 +105,7 @@ class MeshHosts:
         for written, governed in self._govern():
             for port, services in governed.ports().items():
                 self._add_virtual_service(written, port, services, governed.hosts)
-        for service in self._registry.services.values():
+        for service in self._registry.rule_owners():
             self._add_defaults(service)
         self.hosts.add_portless()
         self._add_any()
@@ -123,7 +123,7 @@ class MeshHosts:
                 owners.put(host, written)
         by_owner: dict[int, list[MeshService]] = {}
         matched: set[str] = set()
-        for service in self._registry.services.values():
+        for service in self._registry.rule_owners():
             owner = owners.most_specific(service.host)
             if owner is not None:
                 by_owner.setdefault(id(owner), []).append(service)
@@ -135,7 +135,7 @@ class MeshHosts:
         services = {service.host: service for service in owned}
         hosts = []
         for host in _hosts(written):
-            service = self._registry.get(host)
+            service = self._registry.rule_owner(host)
             if service is not None:
                 services[host] = service
             elif host not in matched:
@@ -158,11 +158,7 @@ class MeshHosts:
             self._add_service(service, port, rules, origin(written), written)
 
     def _add_defaults(self, service: MeshService) -> None:
-        ports = service.http_ports
-        concrete = self._registry.concrete(service.host)
-        if not ports and concrete is not None:
-            ports = concrete.http_ports
-        for port in ports:
+        for port in service.http_ports:
             if (service.host, port.number) not in self._taken:
                 place = origin(service.written, "default")
                 rule = self._routes.default(service.host, port.number, place)
@@ -182,11 +178,13 @@ class MeshHosts:
 
     def _domains(self, service: MeshService, port: int) -> list[str]:
         """A service's names: in full, shorter ones that are no other service's full name, and its virtual IPs."""
-        domains = [service.host]
-        for short in short_names(service.host, self._registry.namespace):
-            other = self._registry.get(short)
-            if other is None or other.port(port) is None:
-                domains.append(short)
+        domains = []
+        for host in (service.host, *self._registry.aliases.get(service.host, ())):
+            domains.append(host)
+            for short in short_names(host, self._registry.namespace):
+                other = self._registry.get(short)
+                if other is None or other.port(port) is None:
+                    domains.append(short)
         if service.headless:
             domains += ["*." + domain for domain in domains]
         return domains + [address.lower() for address in service.addresses]

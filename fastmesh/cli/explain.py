@@ -1,0 +1,203 @@
+"""`fastmesh explain`: which rule decides a request and what happens, asked of the compiled snapshot. Sends nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import orjson
+
+from fastmesh.config.compile import Role, compile_plan, dns_names
+from fastmesh.config.plan import ListenerPlan, Plan, encode, iterate
+from fastmesh.config.resource import DEFAULT_NAMESPACE
+from fastmesh.config.store import ConfigSet, read
+from fastmesh.errors import EXIT_DATA, Problem
+from fastmesh.model.gateway import Gateway
+
+METHOD_URL = "METHOD URL"
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@click.command(short_help="Say which rule decides a request, and what happens.")
+@click.option("-f", "files", multiple=True, required=True, metavar="PATH", help="A file, a folder, or - (repeatable).")
+@click.argument("method")
+@click.argument("url")
+@click.option("-H", "--header", "headers", multiple=True, metavar="'K: V'", help="A request header (repeatable).")
+@click.option("--namespace", default=None, help="The client's namespace (default; with --gateway, the Gateway's).")
+@click.option("--labels", default="", metavar="K=V,...", help="The client's labels.")
+@click.option("--gateway", default=None, metavar="NS/NAME", help="Ask as this Gateway's listener.")
+@click.option("--port", type=click.IntRange(1, 65535), default=None, help="The port that the client connected to.")
+@click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def explain(
+    files: tuple[str, ...],
+    method: str,
+    url: str,
+    headers: tuple[str, ...],
+    namespace: str | None,
+    labels: str,
+    gateway: str | None,
+    port: int | None,
+    output: str,
+) -> int:
+    """Say which rule decides METHOD URL and what happens, as the proxy's own tables answer it; nothing is sent."""
+    result = read(files, allow_unenforced=True)
+    if not result.ok:
+        _show(result.problems)
+        return EXIT_DATA
+    _show(problem for problem in result.problems if problem.severity == "warning")
+    role = _role(result.resources, namespace, _labels(labels), gateway)
+    answer = _ask(result.resources, role, gateway, method, url, _headers(headers), port)
+    if output == "json":
+        sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    else:
+        click.echo("\n".join(_text(answer)))
+    return 0
+
+
+def _ask(
+    config: ConfigSet,
+    role: Role,
+    gateway: str | None,
+    method: str,
+    url: str,
+    headers: list[tuple[str, str]],
+    port: int | None,
+) -> dict[str, Any]:
+    from fastmesh.core.proxy.explain import explain as ask
+
+    scheme, authority, target, said = _split(url)
+    hosts = [value for name, value in headers if name == "host"]
+    connected, strict = port or said, bool(port or said)
+    plan, names = _compile(config, role)
+    listener = _listener(plan, gateway, port, said or DEFAULT_PORTS[scheme])
+    answer: dict[str, Any] = ask(
+        iterate(encode(plan)),
+        listener.name,
+        method,
+        scheme,
+        hosts[-1] if hosts else authority,
+        target,
+        [pair for pair in headers if pair[0] != "host"],
+        connected or DEFAULT_PORTS[scheme],
+        strict,
+    )
+    answer["endpoints"] = [_unresolved(endpoint, names) for endpoint in answer.get("endpoints") or []]
+    return answer
+
+
+def _compile(config: ConfigSet, role: Role) -> tuple[Plan, dict[str, str]]:
+    """The plan, with DNS names standing for themselves: an address that nobody has is put in and shown as the name."""
+    names = {f"0.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}": name for n, name in enumerate(sorted(dns_names(config)), 1)}
+    plan, problems = compile_plan(config, role, resolve={name: [address] for address, name in names.items()})
+    _show(problems)
+    return plan, names
+
+
+def _unresolved(endpoint: str, names: dict[str, str]) -> str:
+    address, colon, port = endpoint.rpartition(":")
+    return f"{names.get(address, address)}{colon}{port}"
+
+
+def _split(url: str) -> tuple[str, str, str, int | None]:
+    """Scheme, authority, target with query, and the port if the URL says one."""
+    text = url if "://" in url else f"http://{url}"
+    parts = urlsplit(text)
+    if parts.scheme not in DEFAULT_PORTS or not parts.netloc:
+        raise click.UsageError(f"{url}: write http://HOST[:PORT]/PATH")
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise click.UsageError(f"{url}: {error}") from None
+    target = parts.path or "/"
+    if parts.query or "?" in text:
+        target += "?" + parts.query
+    return parts.scheme, parts.netloc.rpartition("@")[2], target, port
+
+
+def _headers(written: Iterable[str]) -> list[tuple[str, str]]:
+    found = []
+    for line in written:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise click.UsageError(f"-H {line}: write 'name: value'")
+        found.append((name.strip().lower(), value.strip()))
+    return found
+
+
+def _labels(written: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in written.split(",") if pair.strip()]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise click.UsageError(f"--labels {name}: write name=value")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _role(config: ConfigSet, namespace: str | None, labels: dict[str, str], gateway: str | None) -> Role:
+    if gateway is None:
+        return Role(namespace=namespace or DEFAULT_NAMESPACE, labels=labels)
+    found = _gateway(config, gateway)
+    if found is None:
+        raise click.UsageError(f"--gateway {gateway}: there is no such Gateway in these files, write NAMESPACE/NAME")
+    owner, spec = found
+    # As the workload that this Gateway is for, and so with the other Gateways of the same workload.
+    return Role(kind="gateway", namespace=namespace or owner, labels=labels or spec.selector)
+
+
+def _gateway(config: ConfigSet, written: str) -> tuple[str, Gateway] | None:
+    namespace, slash, name = written.rpartition("/")
+    for gateway in config.gateways:
+        if gateway.name == name and gateway.namespace == (namespace if slash else DEFAULT_NAMESPACE):
+            return gateway.namespace, gateway.spec
+    return None
+
+
+def _listener(plan: Plan, gateway: str | None, port: int | None, meant: int) -> ListenerPlan:
+    """The mesh listener, or the Gateway's on the port that was said; with none said, the likeliest one."""
+    if gateway is None:
+        return plan.listeners[0]
+    name = gateway if "/" in gateway else f"{DEFAULT_NAMESPACE}/{gateway}"
+    own = [listener for listener in plan.listeners if name in listener.origins]
+    fitting = [listener for listener in own if listener.port == (port or meant)]
+    if not own or (port and not fitting):
+        ports = ", ".join(str(listener.port) for listener in own) or "none"
+        raise click.UsageError(f"--gateway {gateway}: no HTTP server on port {port or meant} (its HTTP ports: {ports})")
+    return (fitting or own)[0]
+
+
+def _show(problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        click.echo(str(problem), err=True)
+
+
+def _text(answer: dict[str, Any]) -> list[str]:
+    """For people: the decision first, then what goes upstream, then the steps."""
+    lines = [f"{answer['action']}{_status(answer)}"]
+    rule = answer.get("rule")
+    if rule:
+        route = f" route {rule['route']}" if rule.get("route") else ""
+        place = f" ({rule['file']}:{rule['line']})" if rule.get("file") else ""
+        lines.append(f"  rule       {rule['kind']} {rule['namespace']}/{rule['name']}{route}{place}")
+    for key in ("cluster", "authority", "path", "location", "timeout_ms"):
+        if answer.get(key) is not None:
+            lines.append(f"  {key:<10} {answer[key]}")
+    for name, share in (answer.get("weights") or {}).items():
+        lines.append(f"  weight     {share:.4g} {name}")
+    lines += [f"  endpoint   {endpoint}" for endpoint in answer.get("endpoints") or []]
+    lines += [f"  header     {name}: {value}" for name, value in (answer.get("request_headers") or {}).items()]
+    retries = answer.get("retries")
+    if retries:
+        lines.append(f"  retries    {retries['attempts']} on {', '.join(retries['retry_on'])}")
+    if answer.get("flags"):
+        lines.append(
+            f"  flags      {answer['flags'] if isinstance(answer['flags'], str) else ','.join(answer['flags'])}"
+        )
+    for step in answer.get("steps") or []:
+        lines.append("  step       " + (step if isinstance(step, str) else " ".join(str(v) for v in step.values())))
+    return lines
+
+
+def _status(answer: dict[str, Any]) -> str:
+    return f" {answer['status']}" if answer.get("status") is not None else ""
