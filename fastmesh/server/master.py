@@ -93,7 +93,7 @@ class Master:
         self.epoch = self._left.epoch if self._left is not None else 0
         self.listeners = ListenerSet()
         self.admin = AdminSockets(self)
-        self.reloader = Reloader(parts.compile, self._threads, self._apply)
+        self.reloader = Reloader(parts.compile, self._threads, self._apply, self._reloading)
         self.resolver = Resolver(self._questions, self._names_changed)
         self.arena = self._make_arena()
         self.crew = Crew(loop, self.arena, parts.worker_module, settings.worker, self._crew_changed)
@@ -190,19 +190,24 @@ class Master:
 
     async def _apply(self, compiled: Compiled) -> None:
         """All workers run it, or BindError or PushError and nothing has changed."""
-        self._notifier.reloading()
+        change = self.listeners.prepare(_wanted(compiled))
+        old, image = self.crew.image, self._image(compiled, change)
         try:
-            change = self.listeners.prepare(_wanted(compiled))
-            image = self._image(compiled, change)
-            try:
-                await self.crew.push(image, lambda: linger.let_go(self.listeners.leaving(change)))
-            except PushError:
-                os.close(image.plan_fd)
-                self.listeners.cancel(change)
-                raise
-            self.listeners.commit(change)
-            self.resolver.want(compiled.hosts)
-        finally:
+            await self.crew.push(image, lambda: linger.let_go(self.listeners.leaving(change)))
+        except PushError:
+            os.close(image.plan_fd)
+            self.listeners.cancel(change)
+            raise
+        if old is not None:
+            os.close(old.plan_fd)
+        self.listeners.commit(change)
+        self.resolver.want(compiled.hosts)
+
+    def _reloading(self, busy: bool) -> None:
+        """systemd waits for the second word after a reload that it asked for, also when nothing has changed."""
+        if busy:
+            self._notifier.reloading()
+        elif not self._draining:
             self._notifier.ready(self._status_text())
 
     def _names_changed(self) -> None:
@@ -272,10 +277,12 @@ class Master:
         except (SourcesError, BindError) as error:
             self._stay_with_old(left, error)
             return
-        self.crew.start(self._image(compiled, change), self._count())
+        image = self._image(compiled, change)
+        self.crew.start(image, self._count())
         try:
             await self.crew.settled()
         except PushError as error:
+            os.close(image.plan_fd)
             self.listeners.cancel(change)
             self._stay_with_old(left, error)
             return

@@ -32,14 +32,21 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Reloader:
-    """`apply(compiled)` makes the workers run it; BindError and PushError say that it could not."""
+    """`apply(compiled)` makes the workers run it; BindError and PushError say that it could not. `busy(True)` is called
+    before each reload and `busy(False)` after it, whatever its result.
+    """
 
     def __init__(
-        self, compile_sources: Compile, executor: Executor, apply: Callable[[Compiled], Awaitable[None]]
+        self,
+        compile_sources: Compile,
+        executor: Executor,
+        apply: Callable[[Compiled], Awaitable[None]],
+        busy: Callable[[bool], None],
     ) -> None:
         self._compile = compile_sources
         self._executor = executor
         self._apply = apply
+        self._busy = busy
         self._wanted: str | None = None
         self._wake = asyncio.Event()
         self.lock = asyncio.Lock()  # one change at a time: reloads and upgrades exclude each other
@@ -62,7 +69,9 @@ class Reloader:
             self._wake.clear()
             reason, self._wanted = self._wanted or "", None
             async with self.lock:
+                self._busy(True)
                 await self._reload(reason)
+                self._busy(False)
 
     async def compile(self) -> Compiled:
         """SourcesError has every problem; anything else that goes wrong is told as one problem."""
