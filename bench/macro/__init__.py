@@ -1,0 +1,1 @@
+"""The macro bench: whole proxies under whole loads, one idea a file; `bench/run.py` is the way in."""

@@ -1,0 +1,28 @@
+"""Rounds in, medians out."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from .scenarios import Figures
+
+
+@dataclass
+class Summary:
+    """`rounds[scenario][peer]` is a list of figures, one a round; `failures` are rounds that gave none."""
+
+    rounds: dict[str, dict[str, list[Figures]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, scenario: str, peer: str, figures: Figures) -> None:
+        self.rounds[scenario][peer].append(figures)
+
+    def values(self, scenario: str, peer: str, figure: str) -> list[float]:
+        rounds = self.rounds.get(scenario, {}).get(peer, [])
+        return [figures[figure] for figures in rounds if figure in figures]
+
+    def median(self, scenario: str, peer: str, figure: str) -> float | None:
+        values = self.values(scenario, peer, figure)
+        return statistics.median(values) if values else None
