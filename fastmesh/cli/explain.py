@@ -191,11 +191,9 @@ def _text(answer: dict[str, Any]) -> list[str]:
     if retries:
         lines.append(f"  retries    {retries['attempts']} on {', '.join(retries['retry_on'])}")
     if answer.get("flags"):
-        lines.append(
-            f"  flags      {answer['flags'] if isinstance(answer['flags'], str) else ','.join(answer['flags'])}"
-        )
+        lines.append(f"  flags      {','.join(answer['flags'])}")
     for step in answer.get("steps") or []:
-        lines.append("  step       " + (step if isinstance(step, str) else " ".join(str(v) for v in step.values())))
+        lines.append(f"  {step['step']:<14} {step['decision']} ({step['why']})")
     return lines
 
 
