@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +16,6 @@ from fastmesh.config.store import ConfigSet, read
 from fastmesh.errors import EXIT_DATA, Problem
 from fastmesh.model.gateway import Gateway
 
-METHOD_URL = "METHOD URL"
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -51,7 +49,7 @@ def explain(
     role = _role(result.resources, namespace, _labels(labels), gateway)
     answer = _ask(result.resources, role, gateway, method, url, _headers(headers), port)
     if output == "json":
-        sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2))
     else:
         click.echo("\n".join(_text(answer)))
     return 0
