@@ -1,8 +1,8 @@
 """Build of the data plane: one extension module per `.pyx` under `ext/`.
 
 `ext/` is a second source root, so `ext/fastmesh/core/wire/h1_parse.pyx` imports as `fastmesh.core.wire.h1_parse`.
-Environment switches: FASTMESH_DEBUG=1 (assertions and live-object counts), FASTMESH_ANNOTATE=1 (Cython's HTML),
-FASTMESH_SANITIZE=1 (address and undefined-behaviour sanitizers).
+Environment switches: FASTMESH_BUILD_JOBS=N (default: cores), FASTMESH_DEBUG=1 (assertions and live-object counts),
+FASTMESH_ANNOTATE=1 (Cython's HTML), FASTMESH_SANITIZE=1 (address and undefined-behaviour sanitizers).
 """
 
 import os
@@ -12,6 +12,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 SOURCES = Path("ext")
+JOBS = int(os.environ.get("FASTMESH_BUILD_JOBS") or os.cpu_count() or 1)
 DEBUG = os.environ.get("FASTMESH_DEBUG") == "1"
 SANITIZE = os.environ.get("FASTMESH_SANITIZE") == "1"
 
@@ -45,7 +46,7 @@ def build_modules() -> list[Extension]:
     return cythonize(
         extensions(),
         include_path=[str(SOURCES)],
-        nthreads=int(os.environ.get("FASTMESH_BUILD_JOBS", os.cpu_count() or 1)),
+        nthreads=JOBS,
         build_dir="build/cython",
         annotate=os.environ.get("FASTMESH_ANNOTATE") == "1",
         compiler_directives={"language_level": 3, "binding": False, "freethreading_compatible": False},
@@ -53,4 +54,4 @@ def build_modules() -> list[Extension]:
 
 
 if __name__ == "__main__":  # cythonize's helpers import this file again
-    setup(ext_modules=build_modules())
+    setup(ext_modules=build_modules(), options={"build_ext": {"parallel": JOBS}})
