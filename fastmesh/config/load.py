@@ -49,13 +49,17 @@ def load(paths: Iterable[str]) -> Loaded:
             text = _read(file, loaded.problems)
             if text is not None:
                 name = "<stdin>" if file == STDIN else file
-                for document in load_text(text, name, loaded.problems):
-                    loaded.documents.extend(_open_list(document))
+                loaded.documents += load_text(text, name, loaded.problems)
     return loaded
 
 
 def load_text(text: str, file: str, problems: list[Problem]) -> list[Source]:
-    """The documents of one text. After a broken document reading goes on at the next `---`."""
+    """The documents of one text, lists opened. After a broken document reading goes on at the next `---`."""
+    documents = _documents(text, file, problems)
+    return [item for document in documents for item in _open_list(document)]
+
+
+def _documents(text: str, file: str, problems: list[Problem]) -> list[Source]:
     documents: list[Source] = []
     offset = repairs = 0
     while True:
@@ -75,8 +79,9 @@ def load_text(text: str, file: str, problems: list[Problem]) -> list[Source]:
         line, message = broken
         if file.endswith(".json"):
             return _load_json(text, file, problems, line, message)
-        problems.append(_syntax(file, line, message))
-        restart = _NEXT_DOCUMENT.search(text, _start_of_line(text, line + 1))
+        if not problems or problems[-1] != _syntax(file, line, message):
+            problems.append(_syntax(file, line, message))
+        restart = _NEXT_DOCUMENT.search(text, max(offset + 1, _start_of_line(text, line)))
         if restart is None:
             return documents
         offset = restart.start()

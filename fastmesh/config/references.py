@@ -96,9 +96,9 @@ def _virtual_service(service: Resource[VirtualService], known: _Known, at: At) -
         if not known.has_host(host):
             place["host"].missing(f"{_unknown(destination.host, host, known)} requests would get 503")
         elif destination.subset and destination.subset not in known.subsets(host):
-            names = known.subsets(host)
-            guess = closest(destination.subset, names) or ", add it to a DestinationRule;"
-            message = f"no DestinationRule of {host} has a subset {destination.subset}{guess} requests would get 503"
+            names = ", ".join(sorted(known.subsets(host)))
+            right = f"its subsets are {names}" if names else "add it to one"
+            message = f"no DestinationRule of {host} has a subset {destination.subset}, {right}; requests would get 503"
             place["subset"].missing(message)
 
 
