@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -21,7 +22,10 @@ def decode(sample: bytes, **limits: int) -> dict[str, Any]:
     """Whole, in small pieces, and with bytes behind: one answer."""
     result = decode_chunked([sample], **limits)
     for size in (1, 2, 3, 7):
-        assert decode_chunked(pieces_of(sample, size), **limits) | {"body": 0, "used": 0} == result | {"body": 0, "used": 0}
+        assert decode_chunked(pieces_of(sample, size), **limits) | {"body": 0, "used": 0} == result | {
+            "body": 0,
+            "used": 0,
+        }
     assert decode_chunked(pieces_of(sample, 1), **limits)["body"].startswith(result["body"])
     if result["verdict"] != "more":
         for trailing in TRAILING:
@@ -56,7 +60,8 @@ def test_bodies(sample: bytes, body: bytes) -> None:
 REFUSED = [
     *[
         (51, "bad_chunk_size", size + b"\r\nhello\r\n0\r\n\r\n")
-        for size in (b"0x5", b"+5", b"-5", b"5_0", b" 5", b"5 ", b"", b"g", b"\xb2", b"5\t", b"5\0", b"\x00", b"5 ;a", b'"5"', b"1.0")
+        for size in (b"0x5", b"+5", b"-5", b"5_0", b" 5", b"5 ", b"", b"g", b"\xb2", b"5\t", b"5\0", b"\x00", b"5 ;a",
+        b'"5"', b"1.0")
     ],
     (52, "chunk_size_overflow", b"FFFFFFFFFFFFFFFF0\r\n"),
     (52, "chunk_size_overflow", b"FFFFFFFFFFFFFFFF\r\n"),
@@ -80,7 +85,8 @@ REFUSED = [
     # RFC 9112 7.1.1 calls blanks around ';' and '=' bad whitespace: refused
     *[
         (0, "bad_chunk_extension", b"5" + extension + b"\r\nhello\r\n0\r\n\r\n")
-        for extension in (b";", b";;", b"; a", b";a=", b";a =b", b";a= b", b";bad[=x", b";=x", b';a="b"c', b';"a"', b";a=b=c", b";\0a",
+        for extension in (b";", b";;", b"; a", b";a=", b";a =b", b";a= b", b";bad[=x", b";=x", b';a="b"c', b';"a"',
+        b";a=b=c", b";\0a",
                           b';a="\x00"', b';a="\x7f"', b";a ")
     ],
     (17, "bare_lf", b"0\r\n\n"),
@@ -96,13 +102,17 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("row", "reason", "sample"), REFUSED, ids=[f"row{case[0]}-{case[1]}-{at}" for at, case in enumerate(REFUSED)])
+@pytest.mark.parametrize(
+    ("row", "reason", "sample"), REFUSED, ids=[f"row{case[0]}-{case[1]}-{at}" for at, case in enumerate(REFUSED)]
+)
 def test_refused(row: int, reason: str, sample: bytes) -> None:
     result = decode(sample)
     assert (result["verdict"], result["status"], result["error"]) == ("bad", 400, reason)
 
 
-@pytest.mark.parametrize("sample", [b"5\r\nhello\r\n", b"5\r\nhello\r\n0\r\n", b"5\r\nhel", b"5", b"", b"0\r\nX: y\r\n"])
+@pytest.mark.parametrize(
+    "sample", [b"5\r\nhello\r\n", b"5\r\nhello\r\n0\r\n", b"5\r\nhel", b"5", b"", b"0\r\nX: y\r\n"]
+)
 def test_without_the_end_it_waits(sample: bytes) -> None:
     assert decode(sample)["verdict"] == "more"  # row 58: the peer's FIN now is an aborted body
 
@@ -115,9 +125,11 @@ def test_trailers() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [b"Content-Length", b"Host", b"Transfer-Encoding", b"Authorization", b"X-Forwarded-For", b"Cookie", b"Set-Cookie", b"Connection",
+    [b"Content-Length", b"Host", b"Transfer-Encoding", b"Authorization", b"X-Forwarded-For", b"Cookie", b"Set-Cookie",
+        b"Connection",
      b"Trailer", b"TE", b"Upgrade", b"Content-Type", b"Content-Encoding", b"Content-Range", b"Cache-Control", b"Expect",
-     b"Proxy-Authorization", b"If-Match", b"Range", b"X-Envoy-Retry-On", b"X-Forwarded-Client-Cert", b"Location", b"Content_Length",
+     b"Proxy-Authorization", b"If-Match", b"Range", b"X-Envoy-Retry-On", b"X-Forwarded-Client-Cert", b"Location",
+     b"Content_Length",
      b"x_forwarded_for", b"Max-Forwards", b"Www-Authenticate", b"X-Request-Id", b"traceparent", b"Date", b"Vary"],
 )  # fmt: skip
 def test_forbidden_trailers_are_flagged(name: bytes) -> None:
@@ -131,7 +143,9 @@ def test_trailer_limits() -> None:
     many = decode(b"0\r\n" + b"X: y\r\n" * 11 + b"\r\n", fields=10)
     assert (many["status"], many["error"]) == (431, "too_many_fields")
     assert decode_chunked([b"0\r\nX: " + b"y" * 100_000])["error"] == "trailers_too_large"
-    large = decode_chunked([b"0\r\n" + b"".join(b"X: " + b"y" * 995 + b"\r\n" for _ in range(80)) + b"\r\n"], head=1 << 30)
+    large = decode_chunked(
+        [b"0\r\n" + b"".join(b"X: " + b"y" * 995 + b"\r\n" for _ in range(80)) + b"\r\n"], head=1 << 30
+    )
     assert large["error"] == "trailers_too_large"  # offsets have 16 bits
 
 
@@ -157,6 +171,6 @@ def test_extension_limit_is_for_the_body() -> None:
 def test_any_split_gives_the_same_body(chunks: list[bytes], cuts: list[int], trailers: bytes) -> None:
     sample = b"".join(b"%x;e\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n" + trailers + b"\r\n"
     edges = [0, *sorted(min(cut, len(sample)) for cut in cuts), len(sample)]
-    pieces = [sample[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [sample[start:end] for start, end in pairwise(edges)]
     result = decode_chunked([*pieces, b"next"])
     assert (result["verdict"], result["body"], result["used"]) == ("done", b"".join(chunks), len(sample))

@@ -60,7 +60,9 @@ def test_other_names_have_no_id(name: str) -> None:
     assert h1_probe.header_id(name.encode()) == expected
 
 
-@given(st.binary(max_size=40) | st.lists(st.sampled_from(b"\x1f\x20\x7e\x7f\x80\xff\x00\t\r\nA"), max_size=40).map(bytes))
+@given(
+    st.binary(max_size=40) | st.lists(st.sampled_from(b"\x1f\x20\x7e\x7f\x80\xff\x00\t\r\nA"), max_size=40).map(bytes)
+)
 def test_find_control(data: bytes) -> None:
     expected = next((at for at, char in enumerate(data) if char < 0x20 or char == 0x7F), len(data))
     assert h1_probe.find_control(data) == expected
@@ -88,8 +90,10 @@ def test_authority(text: bytes, host: bytes, port: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b".", b":80", b"h:", b"h:0", b"h:65536", b"h:123456", b"h:8o", b"h:+80", b"h:80:80", b"a,b", b"a, b", b"u@a", b"u:p@a",
-     b"a/p", b"a b", b"a\tb", b"a?b", b"a#b", b"a%62", b"a\\b", b"a\x80", b"\xc3\xa4", b"a\x00", b"a\x7f", b"[::1", b"::1",
+    [b"", b".", b":80", b"h:", b"h:0", b"h:65536", b"h:123456", b"h:8o", b"h:+80", b"h:80:80", b"a,b", b"a, b", b"u@a",
+        b"u:p@a",
+     b"a/p", b"a b", b"a\tb", b"a?b", b"a#b", b"a%62", b"a\\b", b"a\x80", b"\xc3\xa4", b"a\x00", b"a\x7f", b"[::1",
+     b"::1",
      b"[::1]x", b"[::1]:", b"[]", b"[:]", b"[1.2.3.4]", b"[fe80::a%25eth0]", b"[v1.a]", b"a[::1]", b"a" * 256],
 )  # fmt: skip
 def test_no_authority(text: bytes) -> None:

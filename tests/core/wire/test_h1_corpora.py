@@ -89,7 +89,12 @@ def test_llhttp() -> None:
             seen[verdict] += 1
         if found and isinstance(case.get("method"), str) and case["llhttp"] == "ok":
             assert found[0][0]["method_name"].decode() == case["method"], name
-        if end["verdict"] == "done" and len(found) == case["messages"] and isinstance(case.get("body_b64"), str) and verdict == "accept":
+        if (
+            end["verdict"] == "done"
+            and len(found) == case["messages"]
+            and isinstance(case.get("body_b64"), str)
+            and verdict == "accept"
+        ):
             assert b"".join(body for _, body in found) == decoded(case["body_b64"]), name
     assert seen["reject"] >= 70
     assert seen["accept"] >= 60

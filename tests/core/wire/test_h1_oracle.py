@@ -1,4 +1,5 @@
-"""h11 as a second opinion: what we accept, h11 reads as the same message; what only h11 accepts, we refuse for a reason we chose."""
+"""h11 as a second opinion: what we accept, h11 reads as the same message; what only h11 accepts, we refuse for a reason
+we chose."""
 
 from __future__ import annotations
 
@@ -15,30 +16,66 @@ from .test_h1_corpora import messages
 
 # Where h11 is more lenient, on purpose.
 STRICTER = {
-    "bare_lf", "bare_lf_in_chunk", "folded_field", "space_before_field", "lower_case_method", "method_too_long", "bad_target",
-    "asterisk_without_options", "bad_authority", "fragment_in_target", "bad_host", "host_differs_from_target", "unsupported_version",
+    "bare_lf", "bare_lf_in_chunk", "folded_field", "space_before_field", "lower_case_method", "method_too_long",
+    "bad_target",
+    "asterisk_without_options", "bad_authority", "fragment_in_target", "bad_host", "host_differs_from_target",
+    "unsupported_version",
     "http2_preface", "empty_request_line", "framing_lookalike", "bad_content_length", "duplicate_content_length",
-    "bad_transfer_encoding", "duplicate_transfer_encoding", "unsupported_transfer_encoding", "transfer_encoding_in_http_1_0",
-    "content_length_and_transfer_encoding", "body_in_trace", "control_in_value", "bad_chunk_extension", "too_many_connection_options",
+    "bad_transfer_encoding", "duplicate_transfer_encoding", "unsupported_transfer_encoding",
+    "transfer_encoding_in_http_1_0",
+    "content_length_and_transfer_encoding", "body_in_trace", "control_in_value", "bad_chunk_extension",
+    "too_many_connection_options",
     "chunk_size_overflow", "bad_chunk_size", "duplicate_host", "missing_host", "bad_reason_phrase", "bad_status_line",
 }  # fmt: skip
 
 TOKENS = ["GET", "POST", "HEAD", "PUT", "OPTIONS", "CONNECT", "get", "X", "M-SEARCH", "G(T"]
 TARGETS = ["/", "/a?b", "*", "http://a/", "http://b/x", "a:443", "/a b", "/\x7f", "/#", "http://a:80?x", "/\xe9"]
-NAMES = ["Host", "host", "Content-Length", "Transfer-Encoding", "Connection", "X", "X-Y", "Expect", "Upgrade", "TE", "X Y", "", "X_Y", "Content_Length"]
-VALUES = ["a", "b", "a:80", "5", "05", "5, 5", "+5", "chunked", "Chunked", "gzip, chunked", "close", "keep-alive", "100-continue", "",
+NAMES = [
+    "Host",
+    "host",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Connection",
+    "X",
+    "X-Y",
+    "Expect",
+    "Upgrade",
+    "TE",
+    "X Y",
+    "",
+    "X_Y",
+    "Content_Length",
+]
+VALUES = ["a", "b", "a:80", "5", "05", "5, 5", "+5", "chunked", "Chunked", "gzip, chunked", "close", "keep-alive",
+    "100-continue", "",
           " \t5\t", "\x00", "\x0b", "\xe9", "a b", "upgrade, x"]  # fmt: skip
-BODIES = ["", "hello", "5\r\nhello\r\n0\r\n\r\n", "0\r\n\r\n", "5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n", "5 \r\nhello\r\n0\r\n\r\n", "fffffff\r\n"]
+BODIES = [
+    "",
+    "hello",
+    "5\r\nhello\r\n0\r\n\r\n",
+    "0\r\n\r\n",
+    "5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n",
+    "5 \r\nhello\r\n0\r\n\r\n",
+    "fffffff\r\n",
+]
 ENDS = ["\r\n"] * 9 + ["\n", "\r", "\r\n "]
 
-field_lines = st.tuples(st.sampled_from(NAMES), st.sampled_from([":", ": ", ":\t", " :", ""]), st.sampled_from(VALUES), st.sampled_from(ENDS)).map("".join)
-sane_lines = st.sampled_from(["Host: a\r\n", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "X: y\r\n", "Connection: close\r\n"])
+field_lines = st.tuples(
+    st.sampled_from(NAMES),
+    st.sampled_from([":", ": ", ":\t", " :", ""]),
+    st.sampled_from(VALUES),
+    st.sampled_from(ENDS),
+).map("".join)
+sane_lines = st.sampled_from(
+    ["Host: a\r\n", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "X: y\r\n", "Connection: close\r\n"]
+)
 request_lines = st.tuples(
     st.sampled_from(TOKENS), st.sampled_from([" "] * 8 + ["\t", "  "]), st.sampled_from(TARGETS),
     st.sampled_from([" HTTP/1.1"] * 6 + [" HTTP/1.0", " HTTP/1.2", " HTTP/2.0", ""]), st.sampled_from(ENDS),
 ).map("".join)  # fmt: skip
 status_lines = st.tuples(
-    st.sampled_from(["HTTP/1.1 "] * 4 + ["HTTP/1.0 ", "HTTP/2.0 "]), st.sampled_from(["200", "204", "304", "100", "404", "20", "99"]),
+    st.sampled_from(["HTTP/1.1 "] * 4 + ["HTTP/1.0 ", "HTTP/2.0 "]), st.sampled_from(["200", "204", "304", "100",
+        "404", "20", "99"]),
     st.sampled_from([" OK", " ", "", " O\tK", " \xe9", "-"]), st.sampled_from(ENDS),
 ).map("".join)  # fmt: skip
 
@@ -46,9 +83,10 @@ status_lines = st.tuples(
 def stream(start: st.SearchStrategy[str]) -> st.SearchStrategy[bytes]:
     lines = st.lists(sane_lines | sane_lines | field_lines, max_size=4, unique_by=lambda line: line.split(":")[0])
     whole = st.tuples(start, lines.map("".join), st.just("\r\n"), st.sampled_from(BODIES)).map("".join)
-    return st.tuples(whole.map(lambda text: text.encode("latin-1")), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=1)).map(
-        lambda both: _mutate(*both)
-    )
+    return st.tuples(
+        whole.map(lambda text: text.encode("latin-1")),
+        st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=1),
+    ).map(lambda both: _mutate(*both))
 
 
 def _mutate(data: bytes, changes: list[tuple[int, int]]) -> bytes:
@@ -59,7 +97,7 @@ def _mutate(data: bytes, changes: list[tuple[int, int]]) -> bytes:
 
 
 def h11_reads(role: type[h11.CLIENT] | type[h11.SERVER], data: bytes) -> tuple[Any, bytes, bool] | None:
-    """First message head, its body, and whether it ended; None when h11 refuses it. TypeError and friends are h11's bugs, not ours."""
+    """First message head, its body, and whether it ended; None when h11 refuses it."""
     connection = h11.Connection(role, max_incomplete_event_size=1 << 20)
     if role is h11.CLIENT:
         connection.send(h11.Request(method="GET", target="/", headers=[("host", "a")]))

@@ -1,8 +1,7 @@
 """Request heads: each row of the hazard table that concerns the parser, and what an accepted head says.
 
-Row numbers are those of the project's list of HTTP/1 hazards (RFC 9112 and the public advisories behind it). Where a row lets an
-implementation choose, the choice stands here as a comment.
-"""
+Row numbers are those of the project's list of HTTP/1 hazards (RFC 9112 and the public advisories behind it). Where a
+row lets an implementation choose, the choice stands here as a comment."""
 
 from __future__ import annotations
 
@@ -35,7 +34,8 @@ REFUSED = [
     (2, 400, "duplicate_host", LINE + b"Host: a\r\nX: y\r\nhOST: b\r\n\r\n"),
     *[
         (3, 400, "bad_host", target(b"GET / HTTP/1.1", host))
-        for host in (b"a, b", b"a,b", b"u@a", b"a/p", b"a b", b"", b"\xe4", b"a%2e", b"a:", b"a:x", b":80", b"h\x80", b"a:99999")
+        for host in (b"a, b", b"a,b", b"u@a", b"a/p", b"a b", b"", b"\xe4", b"a%2e", b"a:", b"a:x", b":80", b"h\x80",
+        b"a:99999")
     ],
     # 4: refused on a mismatch (HAProxy's choice), so nothing can be routed by one and forwarded by the other
     (4, 400, "host_differs_from_target", target(b"GET http://b/ HTTP/1.1")),
@@ -100,7 +100,8 @@ REFUSED = [
     (14, 400, "bad_method", target(b"GET\0 / HTTP/1.1")),
     (14, 400, "bad_method", target(b"GET: / HTTP/1.1")),
     (14, 400, "bad_method", target(b"GET\xff / HTTP/1.1")),
-    (14, 400, "lower_case_method", target(b"get / HTTP/1.1")),  # a token, but folded by some back ends: as Istio, refused
+    (14, 400, "lower_case_method", target(b"get / HTTP/1.1")),
+    # a token, but folded by some back ends: as Istio, refused
     (14, 400, "lower_case_method", target(b"Get / HTTP/1.1")),
     (14, 400, "method_too_long", target(b"A" * 33 + b" / HTTP/1.1")),
     (15, 400, "empty_request_line", b"\r\n\r\n" + LINE + HOST + END),  # one empty line is skipped, not two
@@ -133,14 +134,16 @@ REFUSED = [
     (24, 400, "field_without_colon", field(b"NoColonHere\r\n")),
     (25, 400, "empty_field_name", field(b": x\r\n")),
     (26, 400, "space_in_field_name", field(b"Foo bar: x\r\n")),
-    *[(26, 400, "bad_field_name", field(name + b": x\r\n")) for name in (b"X\x85", b"X(a)", b"X\xc3\xa9", b"X\0", b"X[", b"Fo@", b'"X"')],
+    *[(26, 400, "bad_field_name", field(name + b": x\r\n")) for name in (b"X\x85", b"X(a)", b"X\xc3\xa9", b"X\0",
+        b"X[", b"Fo@", b'"X"')],
     # 27: refused, not dropped; also where only some of the blanks are underscores
     (27, 400, "framing_lookalike", field(b"Transfer_Encoding: chunked\r\n")),
     (27, 400, "framing_lookalike", field(b"CONTENT_LENGTH: 9\r\n")),
     (28, 431, "too_many_fields", LINE + HOST + b"X: y\r\n" * 100 + END),
     *[
         (33, 400, "bad_content_length", field(b"Content-Length: " + value + b"\r\n"))
-        for value in (b"+5", b"-5", b"-0", b"0x5", b"5_0", b"5 5", b"5.0", b"5e1", b"\xd9\xa3", b"5Z", b"abc", b"\xa05", b"0o5", b"5;a")
+        for value in (b"+5", b"-5", b"-0", b"0x5", b"5_0", b"5 5", b"5.0", b"5e1", b"\xd9\xa3", b"5Z", b"abc",
+        b"\xa05", b"0o5", b"5;a")
     ],
     (34, 400, "bad_content_length", field(b"Content-Length:\r\n")),
     (34, 400, "bad_content_length", field(b"Content-Length: \t \r\n")),
@@ -188,14 +191,17 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(
-    ("row", "status", "reason", "sample"), REFUSED, ids=[f"row{case[0]}-{case[2]}-{at}" for at, case in enumerate(REFUSED)]
+    ("row", "status", "reason", "sample"),
+    REFUSED,
+    ids=[f"row{case[0]}-{case[2]}-{at}" for at, case in enumerate(REFUSED)],
 )
 def test_refused(row: int, status: int, reason: str, sample: bytes) -> None:
     assert refuse(parse_request, sample) == (status, reason)
 
 
 ACCEPTED: list[tuple[int, bytes, dict[str, Any]]] = [
-    (0, LINE + HOST + END, {"method": "GET", "path": b"/", "query": None, "framing": "none", "keep_alive": True, "minor": 1}),
+    (0, LINE + HOST + END, {"method": "GET", "path": b"/", "query": None, "framing": "none", "keep_alive": True,
+    "minor": 1}),
     (5, target(b"GET http://h:80/ HTTP/1.1", b"h"), {"authority": b"h:80", "host": b"h", "port": 80, "scheme": 1}),
     (5, target(b"GET http://h/ HTTP/1.1", b"h:80"), {"authority": b"h", "host": b"h", "port": 0}),
     (5, target(b"GET https://h/ HTTP/1.1", b"h:443"), {"authority": b"h", "scheme": 2}),
@@ -204,7 +210,8 @@ ACCEPTED: list[tuple[int, bytes, dict[str, Any]]] = [
     (5, target(b"GET http://h HTTP/1.1", b"h"), {"path": b"/", "query": None}),
     (5, target(b"GET http://h/p//q?r?s HTTP/1.1", b"h"), {"path": b"/p//q", "query": b"r?s"}),
     (8, target(b"OPTIONS * HTTP/1.1"), {"method": "OPTIONS", "target": "asterisk", "path": b"*"}),
-    (8, target(b"CONNECT h:443 HTTP/1.1", b"h:443"), {"target": "authority", "authority": b"h:443", "path": b"", "port": 443}),
+    (8, target(b"CONNECT h:443 HTTP/1.1", b"h:443"), {"target": "authority", "authority": b"h:443", "path": b"",
+    "port": 443}),
     (8, target(b"CONNECT h:443 HTTP/1.1", b"h"), {"authority": b"h:443"}),
     (8, target(b"CONNECT [::1]:443 HTTP/1.1", b"[::1]:443"), {"host": b"[::1]", "port": 443}),
     (8, b"CONNECT home0.example:443 HTTP/1.0\r\n\r\n", {"host": b"home0.example", "minor": 0}),
@@ -232,7 +239,9 @@ ACCEPTED: list[tuple[int, bytes, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("row", "sample", "expected"), ACCEPTED, ids=[f"row{case[0]}-{at}" for at, case in enumerate(ACCEPTED)])
+@pytest.mark.parametrize(
+    ("row", "sample", "expected"), ACCEPTED, ids=[f"row{case[0]}-{at}" for at, case in enumerate(ACCEPTED)]
+)
 def test_accepted(row: int, sample: bytes, expected: dict[str, Any]) -> None:
     result = accept(parse_request, sample)
     assert {name: result[name] for name in expected} == expected
@@ -253,7 +262,10 @@ def test_values_keep_their_inside() -> None:
 
 
 def test_lookalikes_of_trusted_fields_are_dropped() -> None:
-    result = accept(parse_request, field(b"X_Forwarded_For: 1.1.1.1\r\nX-Forwarded_Client_Cert: a\r\nX_Mine: b\r\nx_envoy_retry_on: 5xx\r\n"))
+    result = accept(
+        parse_request,
+        field(b"X_Forwarded_For: 1.1.1.1\r\nX-Forwarded_Client_Cert: a\r\nX_Mine: b\r\nx_envoy_retry_on: 5xx\r\n"),
+    )
     assert [entry[3] for entry in result["fields"]] == [True, True, True, False, True]
 
 

@@ -1,4 +1,5 @@
-"""Response heads: what is refused with 502, and how the end of the body is known (RFC 9112 6.3). Rows 22 and 67 to 73."""
+"""Response heads: what is refused with 502, and how the end of the body is known (RFC 9112 6.3). Rows 22 and 67 to
+73."""
 
 from __future__ import annotations
 
@@ -25,10 +26,14 @@ REFUSED = [
     *[
         (68, "bad_status_line", line + b"\r\n\r\n")
         for line in (
-            b"HTP/1.1 200 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 20 OK", b"HTTP/1.1 2 OK", b"HTTP/1.1 099 OK", b"HTTP/1.1  200 OK",
-            b"HTTP/1.1\t200 OK", b"HTTP/2.0 200 OK", b"HTTP/0.9 200 OK", b"HTTP/1.2 200 OK", b"HTTP/01.1 200 OK", b"HTTP/1.01 200 OK",
-            b"HTTP/11.1 200 OK", b"http/1.1 200 OK", b"HTTP/1.1 2x0 OK", b"HTTP/1.1 +20 OK", b"HTTP/1.1 200-OK", b"RTSP/1.1 200 OK",
-            b"HTTPER/1.1 200 OK", b"HTTP/1.v 200 OK", b"HTTP/1.1 sdd OK", b"HTTP/1.1 2d0 OK", b"\x15\x03\x03\x00\x02\x02\x28", b"HTTP/1.1", b"HTTP/1.1 ",
+            b"HTP/1.1 200 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 20 OK", b"HTTP/1.1 2 OK", b"HTTP/1.1 099 OK",
+            b"HTTP/1.1  200 OK",
+            b"HTTP/1.1\t200 OK", b"HTTP/2.0 200 OK", b"HTTP/0.9 200 OK", b"HTTP/1.2 200 OK", b"HTTP/01.1 200 OK",
+            b"HTTP/1.01 200 OK",
+            b"HTTP/11.1 200 OK", b"http/1.1 200 OK", b"HTTP/1.1 2x0 OK", b"HTTP/1.1 +20 OK", b"HTTP/1.1 200-OK",
+            b"RTSP/1.1 200 OK",
+            b"HTTPER/1.1 200 OK", b"HTTP/1.v 200 OK", b"HTTP/1.1 sdd OK", b"HTTP/1.1 2d0 OK",
+            b"\x15\x03\x03\x00\x02\x02\x28", b"HTTP/1.1", b"HTTP/1.1 ",
         )
     ],
     (68, "bad_reason_phrase", b"HTTP/1.1 200 O\0K\r\n\r\n"),
@@ -46,26 +51,32 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("row", "reason", "sample"), REFUSED, ids=[f"row{case[0]}-{case[1]}-{at}" for at, case in enumerate(REFUSED)])
+@pytest.mark.parametrize(
+    ("row", "reason", "sample"), REFUSED, ids=[f"row{case[0]}-{case[1]}-{at}" for at, case in enumerate(REFUSED)]
+)
 def test_refused(row: int, reason: str, sample: bytes) -> None:
     assert refuse(parse_response, sample) == (502, reason)
 
 
 ACCEPTED: list[tuple[bytes, dict[str, Any]]] = [
-    (OK + b"Content-Length: 5\r\n\r\n", {"code": 200, "reason": b"OK", "framing": "length", "length": 5, "keep_alive": True}),
+    (OK + b"Content-Length: 5\r\n\r\n", {"code": 200, "reason": b"OK", "framing": "length", "length": 5,
+    "keep_alive": True}),
     (OK + b"Transfer-Encoding: chunked\r\n\r\n", {"framing": "chunked", "keep_alive": True}),
     (OK + b"\r\n", {"framing": "close", "keep_alive": False}),
     (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", {"framing": "close", "keep_alive": False, "minor": 0}),
     # 67: Content-Length is dropped, the coding wins, the connection ends with this message
-    (OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", {"framing": "chunked", "length": 0, "keep_alive": False}),
-    (OK + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", {"framing": "chunked", "length": 0, "keep_alive": False}),
+    (OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", {"framing": "chunked", "length": 0,
+    "keep_alive": False}),
+    (OK + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", {"framing": "chunked", "length": 0,
+    "keep_alive": False}),
     (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", {"framing": "none", "length": 0, "keep_alive": True}),
     (b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", {"framing": "none"}),
     (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", {"framing": "none", "keep_alive": True}),
     (b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n", {"framing": "none"}),
     (b"HTTP/1.1 100 Continue\r\n\r\n", {"code": 100, "framing": "none", "keep_alive": True}),
     (b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n", {"code": 103, "framing": "none", "length": 0}),
-    (b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", {"framing": "none", "upgrade": True}),
+    (b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", {"framing": "none",
+    "upgrade": True}),
     (b"HTTP/1.1 301\r\n\r\n", {"code": 301, "reason": b""}),
     (b"HTTP/1.1 200 \r\n\r\n", {"reason": b""}),
     (b"HTTP/1.1 500 Ori\xc3\xabnt\ta  b\r\n\r\n", {"reason": b"Ori\xc3\xabnt\ta  b"}),
@@ -86,7 +97,7 @@ def framing_flags(sample: bytes, to_head: bool) -> list[bool]:
 
 
 def test_content_length_without_body_is_told_not_counted() -> None:
-    """After HEAD and in 304 it says what GET would have got: passed on. In 204 and 1xx it must not be (RFC 9110 8.6)."""
+    """After HEAD and in 304 it says what GET would have got: passed on. Not so in 204 and 1xx (RFC 9110 8.6)."""
     sized = OK + b"Content-Length: 5\r\n\r\n"
     assert accept(lambda data: parse_response(data, True), sized)["framing"] == "none"
     assert framing_flags(sized, True) == [False]
@@ -110,7 +121,9 @@ def test_limits() -> None:
     assert (refused["status"], refused["error"]) == (502, "field_line_too_long")
     huge = parse_response(OK + (b"X: " + b"y" * 10_000 + b"\r\n") * 7 + b"\r\n")
     assert (huge["status"], huge["error"]) == (502, "head_too_large")
-    assert parse_response(OK + b"Content-Length: 1000\r\n\r\n", body=10)["verdict"] == "done"  # the limit is for requests
+    assert (
+        parse_response(OK + b"Content-Length: 1000\r\n\r\n", body=10)["verdict"] == "done"
+    )  # the limit is for requests
 
 
 def test_refused_at_the_byte_that_is_wrong() -> None:

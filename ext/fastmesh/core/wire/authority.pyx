@@ -1,8 +1,7 @@
 """`host[:port]`, strictly: RFC 3986 3.2.2 without what two readers could read in two ways.
 
-Refused though the grammar has it: percent-escapes (is `%61` the host `a`?), the comma (two Host values folded into one), and
-an empty port (`h:` and `h` are one host to some and two to others).
-"""
+Refused though the grammar has it: percent-escapes (is `%61` the host `a`?), the comma (two Host values folded into
+one), and an empty port (`h:` and `h` are one host to some and two to others). """
 from fastmesh.core.wire.headers cimport CHAR_CLASS, CHAR_HOST, CHAR_HEX
 
 cdef enum:

@@ -1,5 +1,5 @@
-# Chunked bodies (RFC 9112 7.1), one state a byte outside the data. Strict where decoders have been led apart: bare CR or LF, blanks
-# around the size, a ';' without a name, data that is not followed by CRLF.
+# Chunked bodies (RFC 9112 7.1), one state a byte outside the data. Strict where decoders have been led apart: bare CR
+# or LF, blanks around the size, a ';' without a name, data that is not followed by CRLF.
 
 cdef enum ChunkState:
     AT_SIZE = 0               # the first digit of a size
@@ -125,8 +125,8 @@ cdef int begin_data(ChunkDecoder* decoder, const Limits* limits) noexcept nogil:
     return CHUNK_MORE
 
 
-# One byte of `;name`, `;name=token` or `;name="quoted"` (RFC 9112 7.1.1, without the blanks that it calls bad). Read to find the
-# end of the line, then dropped. Their sum is limited: a byte of data may not carry kilobytes of them.
+# One byte of `;name`, `;name=token` or `;name="quoted"` (RFC 9112 7.1.1, without the blanks that it calls bad). Read to
+# find the end of the line, then dropped. Their sum is limited: a byte of data may not carry kilobytes of them.
 cdef int extension_step(ChunkDecoder* decoder, uint8_t char, const Limits* limits) noexcept nogil:
     cdef int state = decoder.state
     decoder.extension += 1
@@ -157,7 +157,8 @@ cdef int extension_step(ChunkDecoder* decoder, uint8_t char, const Limits* limit
 
 
 # The trailer section, gathered up to its empty line and then read like a head's fields.
-cdef int trailer_step(ChunkDecoder* decoder, const uint8_t** cursor, const uint8_t* end, const Limits* limits) noexcept nogil:
+cdef int trailer_step(ChunkDecoder* decoder, const uint8_t** cursor, const uint8_t* end,
+                      const Limits* limits) noexcept nogil:
     cdef const uint8_t* start = cursor[0]
     cdef const uint8_t* at = start
     cdef uint8_t char = at[0]
@@ -182,12 +183,14 @@ cdef int trailer_step(ChunkDecoder* decoder, const uint8_t** cursor, const uint8
     else:
         return CHUNK_END if decoder.state == COMPLETE else CHUNK_BAD
     cursor[0] = at
-    if not (decoder.trailer_size == 0 and decoder.state >= AT_LAST_LF) and not keep_trailer(decoder, start, at, limits):
-        return CHUNK_BAD
+    if at > start and not (decoder.trailer_size == 0 and decoder.state >= AT_LAST_LF):    # no copy of a lone last CRLF
+        if not keep_trailer(decoder, start, at, limits):
+            return CHUNK_BAD
     return end_trailers(decoder, limits) if decoder.state == COMPLETE else CHUNK_MORE
 
 
-cdef bint keep_trailer(ChunkDecoder* decoder, const uint8_t* start, const uint8_t* at, const Limits* limits) noexcept nogil:
+cdef bint keep_trailer(ChunkDecoder* decoder, const uint8_t* start, const uint8_t* at,
+                       const Limits* limits) noexcept nogil:
     cdef uint64_t needed = decoder.trailer_size + <uint64_t> (at - start)
     cdef uint32_t room = decoder.trailer_room
     cdef char* trailer

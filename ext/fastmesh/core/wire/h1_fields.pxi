@@ -23,7 +23,8 @@ cdef struct Facts:
 
 
 # Fields from `at` to the empty line. `facts` NULL: trailers, where nothing steers. Sets field_count and size.
-cdef int parse_fields(Head* head, const uint8_t* at, const uint8_t* end, const Limits* limits, Facts* facts) noexcept nogil:
+cdef int parse_fields(Head* head, const uint8_t* at, const uint8_t* end, const Limits* limits,
+                      Facts* facts) noexcept nogil:
     cdef const uint8_t* base = <const uint8_t*> head.base
     cdef const uint8_t* line
     cdef const uint8_t* name_end
@@ -99,7 +100,8 @@ cdef int parse_fields(Head* head, const uint8_t* at, const uint8_t* end, const L
 
 
 # Why line..at is no field name: at[0] is neither ':' nor a token character, or it is a ':' with nothing before it.
-cdef int bad_name(Head* head, const uint8_t* line, const uint8_t* at, const uint8_t* end, uint32_t before) noexcept nogil:
+cdef int bad_name(Head* head, const uint8_t* line, const uint8_t* at, const uint8_t* end,
+                  uint32_t before) noexcept nogil:
     cdef uint8_t char = at[0]
     if char == 58:
         return bad(head, 400, b"empty_field_name")
@@ -116,8 +118,9 @@ cdef int bad_name(Head* head, const uint8_t* line, const uint8_t* at, const uint
     return bad(head, 400, b"bad_field_name")
 
 
-# RFC 9112 leaves `Transfer_Encoding` alone, a CGI-like back end does not. In a request the framing ones are refused, names of
-# other fields that we set or trust are dropped (nginx drops all underscores); a response only loses the framing ones.
+# RFC 9112 leaves `Transfer_Encoding` alone, a CGI-like back end does not. In a request the framing ones are refused,
+# names of other fields that we set or trust are dropped (nginx drops all underscores); a response only loses the
+# framing ones.
 cdef int note_lookalike(Head* head, Field* field, const Facts* facts) noexcept nogil:
     cdef int id = lookalike_id(<const uint8_t*> span_ptr(head, field.name), field.name.len)
     if id == HDR_CONTENT_LENGTH or id == HDR_TRANSFER_ENCODING:
@@ -186,8 +189,8 @@ cdef int note_length(Head* head, const uint8_t* at, const uint8_t* end, Facts* f
     return H1_DONE
 
 
-# RFC 9112 6.1: `chunked`, alone and once, is what we can send on. Another coding that ends in chunked is one that we do not
-# implement (501); one whose end cannot be found is faulty (400).
+# RFC 9112 6.1: `chunked`, alone and once, is what we can send on. Another coding that ends in chunked is one that we do
+# not implement (501); one whose end cannot be found is faulty (400).
 cdef int note_coding(Head* head, const uint8_t* value, const uint8_t* end, Facts* facts) noexcept nogil:
     if facts.saw & SAW_CODING:
         return bad(head, 400, b"duplicate_transfer_encoding")
@@ -271,7 +274,8 @@ cdef inline void finish_connection(Head* head, Facts* facts) noexcept nogil:
         head.keep_alive = (facts.saw & (SAW_KEEP_ALIVE | SAW_CLOSE)) == SAW_KEEP_ALIVE
         return
     head.keep_alive = not facts.saw & SAW_CLOSE
-    head.upgrade = (facts.saw & (SAW_UPGRADE | SAW_UPGRADE_OPTION | SAW_NO_UPGRADE)) == (SAW_UPGRADE | SAW_UPGRADE_OPTION)
+    head.upgrade = (facts.saw & (SAW_UPGRADE | SAW_UPGRADE_OPTION | SAW_NO_UPGRADE)
+                    == (SAW_UPGRADE | SAW_UPGRADE_OPTION))
 
 
 # Flags every field that a Connection field names, but for those that outlive a connection.

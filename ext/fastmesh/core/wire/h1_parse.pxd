@@ -1,8 +1,8 @@
 """HTTP/1 heads and chunked bodies, parsed in place. Strict: what cannot be sent on in one canonical form is refused.
 
-A parse function sees all bytes that have arrived, every time; it keeps no state and copies nothing. It answers H1_DONE, H1_MORE,
-or H1_BAD with `head.error_status` and `head.error` set (also when the limit is passed before the end has come).
-"""
+A parse function sees all bytes that have arrived, every time; it keeps no state and copies nothing. It answers H1_DONE,
+H1_MORE, or H1_BAD with `head.error_status` and `head.error` set (also when the limit is passed before the end has
+come). """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastmesh.core.wire.message cimport Head, Limits
 
@@ -39,14 +39,16 @@ cdef struct ChunkDecoder:
 cdef void chunk_start(ChunkDecoder* decoder) noexcept nogil
 cdef void chunk_free(ChunkDecoder* decoder) noexcept nogil
 
-# One step over data[0:size]: sets *used to what was eaten. Call again with the rest until CHUNK_MORE, CHUNK_END or CHUNK_BAD.
+# One step over data[0:size]: sets *used to what was eaten. Call again with the rest until CHUNK_MORE, CHUNK_END or
+# CHUNK_BAD.
 cdef int chunk_next(ChunkDecoder* decoder, const char* data, size_t size, const Limits* limits,
                     size_t* used, const char** piece, size_t* piece_size) noexcept nogil
 
-# The trailer fields after CHUNK_END, with forbidden ones (framing, routing, authentication, hop-by-hop) flagged FIELD_HOP.
-# trailers.field_count is 0 when there are none. H1_DONE or H1_BAD.
+# The trailer fields after CHUNK_END, with forbidden ones (framing, routing, authentication, hop-by-hop) flagged
+# FIELD_HOP. trailers.field_count is 0 when there are none. H1_DONE or H1_BAD.
 cdef int chunk_trailers(ChunkDecoder* decoder, const Limits* limits, Head* trailers) noexcept nogil
 
-# Is there a reason to parse data[0:size] when data[0:seen] gave H1_MORE? Only a line end can complete a head, so a peer that sends a
-# byte at a time does not make us read the whole head each time. (A wrong byte within a line is then seen at its end.)
+# Is there a reason to parse data[0:size] when data[0:seen] gave H1_MORE? Only a line end can complete a head, so a peer
+# that sends a byte at a time does not make us read the whole head each time. (A wrong byte within a line is then seen
+# at its end.)
 cdef bint head_worth_parsing(const char* data, size_t seen, size_t size) noexcept nogil

@@ -1,9 +1,8 @@
 """HTTP/1 heads and chunked bodies (RFC 9112), parsed in place.
 
 In reading order: how a parse ends, the field section and what its fields say, the two start lines, then chunked bodies.
-A parser is one pass over the bytes with `at` moving towards `end`. It looks at no byte that it has not compared with `end`,
-refuses at the byte that is wrong, and says H1_MORE only when more bytes could still make a message of it.
-"""
+A parser is one pass over the bytes with `at` moving towards `end`. It looks at no byte that it has not compared with
+`end`, refuses at the byte that is wrong, and says H1_MORE only when more bytes could still make a message of it. """
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc

@@ -1,7 +1,7 @@
 """The HTTP/1 parser as Python sees it: for tests, fuzzing and the micro benchmark only.
 
-Every input is copied into a malloc block of exactly its size, so that an address sanitizer sees the first byte read too many.
-"""
+Every input is copied into a malloc block of exactly its size, so that an address sanitizer sees the first byte read too
+many. """
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -16,13 +16,13 @@ METHODS = ("OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", 
 
 HEADER_IDS = {
     b"host": HDR_HOST, b"content-length": HDR_CONTENT_LENGTH, b"transfer-encoding": HDR_TRANSFER_ENCODING,
-    b"connection": HDR_CONNECTION, b"keep-alive": HDR_KEEP_ALIVE, b"proxy-connection": HDR_PROXY_CONNECTION, b"te": HDR_TE,
-    b"trailer": HDR_TRAILER, b"upgrade": HDR_UPGRADE, b"expect": HDR_EXPECT, b"http2-settings": HDR_HTTP2_SETTINGS,
+    b"connection": HDR_CONNECTION, b"keep-alive": HDR_KEEP_ALIVE, b"proxy-connection": HDR_PROXY_CONNECTION,
+    b"te": HDR_TE, b"trailer": HDR_TRAILER, b"upgrade": HDR_UPGRADE, b"expect": HDR_EXPECT, b"http2-settings": HDR_HTTP2_SETTINGS,
     b"user-agent": HDR_USER_AGENT, b"content-type": HDR_CONTENT_TYPE, b"x-request-id": HDR_X_REQUEST_ID,
     b"x-forwarded-for": HDR_X_FORWARDED_FOR, b"x-forwarded-proto": HDR_X_FORWARDED_PROTO,
     b"x-forwarded-host": HDR_X_FORWARDED_HOST, b"x-forwarded-port": HDR_X_FORWARDED_PORT,
-    b"x-forwarded-client-cert": HDR_X_FORWARDED_CLIENT_CERT, b"forwarded": HDR_FORWARDED, b"traceparent": HDR_TRACEPARENT,
-    b"tracestate": HDR_TRACESTATE, b"b3": HDR_B3, b"x-envoy-": HDR_X_ENVOY, b"grpc-status": HDR_GRPC_STATUS,
+    b"x-forwarded-client-cert": HDR_X_FORWARDED_CLIENT_CERT, b"forwarded": HDR_FORWARDED,
+    b"traceparent": HDR_TRACEPARENT, b"tracestate": HDR_TRACESTATE, b"b3": HDR_B3, b"x-envoy-": HDR_X_ENVOY, b"grpc-status": HDR_GRPC_STATUS,
     b"grpc-timeout": HDR_GRPC_TIMEOUT, b"server": HDR_SERVER, b"date": HDR_DATE, b"location": HDR_LOCATION,
     b"cookie": HDR_COOKIE, b"set-cookie": HDR_SET_COOKIE, b"origin": HDR_ORIGIN, b"authorization": HDR_AUTHORIZATION,
     b"retry-after": HDR_RETRY_AFTER,
@@ -81,8 +81,8 @@ def parse_request(bytes data not None, **limits):
         if verdict == h1_parse.H1_MORE:
             return {"verdict": "more"}
         return common_of(&head) | {
-            "method": METHODS[head.method], "method_name": text(&head, head.method_name), "target": TARGETS[head.target],
-            "scheme": head.scheme, "path": text(&head, head.path),
+            "method": METHODS[head.method], "method_name": text(&head, head.method_name),
+            "target": TARGETS[head.target], "scheme": head.scheme, "path": text(&head, head.path),
             "query": text(&head, head.query) if head.has_query else None,
             "authority": text(&head, head.authority), "host": text(&head, head.host), "port": head.port,
             "expect_continue": bool(head.expect_continue), "expect_other": bool(head.expect_other),

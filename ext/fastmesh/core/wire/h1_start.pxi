@@ -124,7 +124,8 @@ cdef int method_id(const uint8_t* name, size_t size) noexcept nogil:
     return METHOD_OTHER
 
 
-# RFC 9112 3.2: the target up to its single space. Spans may wrap on a line too long for 16 bits; request_line refuses it then.
+# RFC 9112 3.2: the target up to its single space. Spans may wrap on a line too long for 16 bits; request_line refuses
+# it then.
 cdef int read_target(Head* head, const uint8_t** cursor, const uint8_t* end) noexcept nogil:
     cdef const uint8_t* at = cursor[0]
     cdef const uint8_t* start = at
@@ -225,7 +226,8 @@ cdef bint note_authority(Head* head, const uint8_t* start, const uint8_t* end, b
     return split_authority(start, end - start, &head.host.len, &head.port)
 
 
-# The version and the line end, also in part. RFC 9110 2.5 lets 1.2 be read as 1.1; like Envoy we speak 1.0 and 1.1 only.
+# The version and the line end, also in part. RFC 9110 2.5 lets 1.2 be read as 1.1; like Envoy we speak 1.0 and 1.1
+# only.
 cdef int read_version(Head* head, const uint8_t** cursor, const uint8_t* end) noexcept nogil:
     cdef const uint8_t* at = cursor[0]
     cdef const uint8_t* name = <const uint8_t*> b"HTTP/"

@@ -38,7 +38,8 @@ cdef int unfinished(Head* head, const uint8_t* line, const uint8_t* end, const L
     return H1_MORE
 
 
-cdef inline int unfinished_field(Head* head, const uint8_t* line, const uint8_t* end, const Limits* limits) noexcept nogil:
+cdef inline int unfinished_field(Head* head, const uint8_t* line, const uint8_t* end,
+                                 const Limits* limits) noexcept nogil:
     return unfinished(head, line, end, limits, 431, b"field_line_too_long")
 
 

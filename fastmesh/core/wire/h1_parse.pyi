@@ -1,0 +1,1 @@
+"""Compiled; no names for Python: see the .pxd under ext/."""
