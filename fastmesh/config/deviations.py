@@ -57,6 +57,11 @@ def honour(root: dict[str, Any], note: Note) -> tuple[dict[str, Any], frozenset[
     return proper, honoured
 
 
+def _items(value: Any) -> list[Any]:
+    """A list as it is; anything else is left for the decoder to refuse."""
+    return value if isinstance(value, list) else []
+
+
 def _namespace(root: dict[str, Any]) -> str:
     metadata = root.get("metadata")
     named = metadata.get("namespace") if isinstance(metadata, dict) else None
@@ -76,7 +81,7 @@ def _service_entry(spec: dict[str, Any], namespace: str, article: bool, note: No
             _endpoint(endpoint, proper.get("ports"), ("spec", "endpoints", index), note)
             for index, endpoint in enumerate(spec["endpoints"])
         ]
-    if article and proper.get("endpoints") and "resolution" not in spec:
+    if article and _items(proper.get("endpoints")) and "resolution" not in spec:
         _resolution(proper, note)
     return proper
 
@@ -85,9 +90,9 @@ def _address(spec: dict[str, Any], namespace: str, note: Note) -> None:
     """`address` with hosts ["*"] names the host; beside real hosts an IP is an address and a name is one more host."""
     written = spec.pop("address")
     name, port = _split_port(written)
-    hosts = [host for host in spec.get("hosts") or [] if host != "*"]
+    hosts = [host for host in _items(spec.get("hosts")) if host != "*"]
     if _is_ip(name):
-        spec["addresses"] = [*(spec.get("addresses") or []), name]
+        spec["addresses"] = [*_items(spec.get("addresses")), name]
         advice = f"write addresses: [{name}]"
     else:
         host = name if "." in name else f"{name}.{namespace}.{_DOMAIN}"
@@ -96,7 +101,7 @@ def _address(spec: dict[str, Any], namespace: str, note: Note) -> None:
     if spec.get("hosts") == ["*"] and hosts:
         note(("spec", "hosts", 0), f'"*" is not the name of a service, write hosts: [{hosts[0]}]')
     note(("spec", "address"), f"address is not a field of ServiceEntry, {advice}")
-    if hosts:
+    if hosts and isinstance(spec.get("hosts"), (list, type(None))):
         spec["hosts"] = hosts
     if port and not spec.get("ports"):
         note(("spec", "address"), f"the port belongs to ports, write ports: [{{number: {port}, name: http}}]")
@@ -122,7 +127,7 @@ def _endpoint(endpoint: Any, ports: Any, path: Path, note: Note) -> Any:
     """`ports: [{number: 80}]` as `ports: {http: 80}`: named by the service port of that number, or the only one."""
     if not isinstance(endpoint, dict) or not isinstance(endpoint.get("ports"), list):
         return endpoint
-    service_ports = [port for port in ports or [] if isinstance(port, dict) and isinstance(port.get("name"), str)]
+    service_ports = [port for port in _items(ports) if isinstance(port, dict) and isinstance(port.get("name"), str)]
     named: dict[str, Any] = {}
     for port in endpoint["ports"]:
         if not isinstance(port, dict) or "number" not in port:
@@ -150,8 +155,8 @@ def _resolution(spec: dict[str, Any], note: Note) -> None:
 def _own_hosts(spec: dict[str, Any], note: Note) -> list[str]:
     """The hosts that the http routes name, in order, then `*`."""
     hosts: list[str] = []
-    for rule in spec.get("http") or []:
-        for route in (rule.get("route") or []) if isinstance(rule, dict) else []:
+    for rule in _items(spec.get("http")):
+        for route in _items(rule.get("route")) if isinstance(rule, dict) else []:
             destination = route.get("destination") if isinstance(route, dict) else None
             host = destination.get("host") if isinstance(destination, dict) else None
             if isinstance(host, str) and host not in hosts:

@@ -266,3 +266,13 @@ def test_istios_samples_load() -> None:
 def test_reading_never_leaves_the_collector_off() -> None:
     code = "import gc; from fastmesh.config.store import read; read(['/nowhere']); assert gc.isenabled()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("junk", ["1", "x", "[]", "{}", "~", "[~]", "[1]", "{a: ~}", "true", "1.5", "'*'"])
+@pytest.mark.parametrize("field", ["hosts", "http", "address", "ports", "endpoints", "location", "addresses"])
+@pytest.mark.parametrize("kind", ["ServiceEntry", "VirtualService", "DestinationRule"])
+def test_junk_in_a_deviating_object_is_refused_and_never_raises(kind: str, field: str, junk: str) -> None:
+    right = {"hosts": "['*']", "address": "a:80", "endpoints": "[{address: b, ports: [{number: 80}]}]"}
+    fields = "".join(f"  {name}: {value}\n" for name, value in {**right, field: junk}.items())
+    result = parse(f"apiVersion: istio.io/v1alpha3\nkind: {kind}\nmetadata: {{name: a}}\nspec:\n{fields}")
+    assert [str(problem) for problem in result.problems]
