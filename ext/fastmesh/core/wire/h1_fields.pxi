@@ -18,7 +18,6 @@ cdef enum:
 cdef struct Facts:
     uint32_t saw
     uint32_t options          # of all Connection fields
-    uint32_t length_at        # index of the Content-Length field
     Span host
 
 
@@ -184,7 +183,6 @@ cdef int note_length(Head* head, const uint8_t* at, const uint8_t* end, Facts* f
         length = length * 10 + (at[0] - 48)
         at += 1
     facts.saw |= SAW_LENGTH
-    facts.length_at = head.field_count - 1
     head.length = length
     return H1_DONE
 

@@ -386,15 +386,13 @@ cdef int finish_response(Head* head, bint to_head, Facts* facts) noexcept nogil:
     if head.status < 200 or head.status == 204:
         head.length = 0
         return H1_DONE
-    if to_head or head.status == 304:            # Content-Length tells what GET would have got: passed on as it is
-        if facts.saw & SAW_LENGTH and not facts.saw & SAW_CODING:
-            head.fields[facts.length_at].flags = 0
+    if facts.saw & SAW_CODING and facts.saw & SAW_LENGTH:
+        head.length = 0                          # the coding wins, and this peer is not trusted with another message
+        head.keep_alive = False
+    if to_head or head.status == 304:            # `length` is what GET would have got (RFC 9110 8.6): the writer may say it
         return H1_DONE
     if facts.saw & SAW_CODING:
         head.framing = FRAMING_CHUNKED
-        if facts.saw & SAW_LENGTH:               # the coding wins, and this peer is not trusted with another message
-            head.length = 0
-            head.keep_alive = False
     elif facts.saw & SAW_LENGTH:
         head.framing = FRAMING_LENGTH
     else:
