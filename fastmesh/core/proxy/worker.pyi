@@ -1,0 +1,35 @@
+"""The face of the data plane towards Python."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Iterable
+from typing import Any
+
+from fastmesh.core.base.arena import Arena
+from fastmesh.core.proxy.engine import Engine
+from fastmesh.core.route.snapshot import Snapshot
+
+class Worker(Engine):
+    """A worker on `loop`, in slot `index` of the arena. See server/settings for the keys of `settings`."""
+
+    def __init__(self, loop: AbstractEventLoop, arena: Arena, index: int, settings: dict[str, Any]) -> None: ...
+    @property
+    def settings(self) -> dict[str, Any]: ...
+    @property
+    def version(self) -> str | None:
+        """The version of the configuration that runs; None before the first."""
+
+    def load(self, items: Iterable[tuple[str, dict[str, Any]]]) -> Snapshot:
+        """A snapshot to be built from plan items: call its `step(budget_us)` until True, then `apply`."""
+
+    def apply(self, snapshot: Snapshot, listeners: dict[str, int]) -> None:
+        """Run `snapshot` from the next request on. `listeners`: name -> listening descriptor, owned from here on."""
+
+    def drain(self, idle_grace: float = 5.0) -> None:
+        """Stop accepting; answers say `connection: close`; idle connections close after `idle_grace` seconds."""
+
+    def close_idle(self) -> None:
+        """Close keep-alive connections without a request."""
+
+    def reopen_logs(self) -> None: ...
+    def flush_logs(self) -> None: ...
+    def set_log_level(self, level: str) -> None: ...

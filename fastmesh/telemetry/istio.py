@@ -1,0 +1,54 @@
+"""Istio's standard metrics, from the cells that the data plane keeps for each set of labels and worker.
+
+A cell's key is two bytes of worker slot, then the label values, each ended by 0x1f (`core/proxy/account`); its words
+are the number of requests, then three histograms: duration in us, request bytes, response bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import fastmesh
+from fastmesh.core.proxy.account import BOUNDS, LABELS
+from fastmesh.telemetry.exposition import Family, Histogram, label_text
+from fastmesh.telemetry.readable import Entry
+
+ENTRY_SERIES = 5
+BUCKETS = len(BOUNDS) + 1
+HISTOGRAM = BUCKETS + 1  # the buckets and the sum
+WORDS = 1 + 3 * HISTOGRAM
+
+HISTOGRAMS = (
+    ("istio_request_duration_milliseconds", "How long requests took, in milliseconds.", 1000),
+    ("istio_request_bytes", "Sizes of request bodies in bytes.", 1),
+    ("istio_response_bytes", "Sizes of response bodies in bytes.", 1),
+)
+
+
+def families(entries: Iterable[Entry]) -> list[Family]:
+    """The request metrics and `istio_build`, which dashboards join on."""
+    build = Family("istio_build", "gauge", "The version of the proxy.")
+    build.add(1, label_text(("component", "tag"), ("proxy", fastmesh.__version__)))
+    requests = Family("istio_requests", "counter", "Requests, counted when they are complete.")
+    histograms = [Family(name, "histogram", help) for name, help, _ in HISTOGRAMS]
+    for values, words in _summed(entries):
+        labels = label_text(LABELS, values)
+        requests.add(words[0], labels)
+        for i, (family, (_, _, unit)) in enumerate(zip(histograms, HISTOGRAMS, strict=True)):
+            start = 1 + i * HISTOGRAM
+            total = words[start + BUCKETS]
+            counts = words[start : start + BUCKETS]
+            family.add(Histogram(BOUNDS, counts, total if unit == 1 else total / unit), labels)
+    return [build, requests, *histograms]
+
+
+def _summed(entries: Iterable[Entry]) -> list[tuple[list[str], list[int]]]:
+    """Label values with words, over all workers, in a lasting order."""
+    found: dict[bytes, list[int]] = {}
+    for kind, key, words in entries:
+        if kind != ENTRY_SERIES or not words[0]:
+            continue
+        before = found.get(key[2:])
+        fresh = words[:WORDS]
+        found[key[2:]] = list(fresh) if before is None else [a + b for a, b in zip(before, fresh, strict=True)]
+    return [(key.decode("utf-8", "replace").split("\x1f")[:-1], found[key]) for key in sorted(found)]

@@ -1,0 +1,185 @@
+"""The proxy's own metrics, `fastmesh_*`: what every word of the arena is called, and the families made of them.
+
+A row of a table says: word, metric, kind, labels that stand for the word, help. Rows of one metric follow each other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from fastmesh.config.plan import Plan
+from fastmesh.server import words as names
+from fastmesh.telemetry.exposition import Family, label_text
+from fastmesh.telemetry.membership import Members, members
+from fastmesh.telemetry.readable import Entry, signed, totals
+
+
+class Row(NamedTuple):
+    word: str
+    metric: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    label: tuple[str, str] | None = None
+
+
+def _gauge(word: str, metric: str, help: str) -> Row:
+    return Row(word, metric, "gauge", help)
+
+
+def _count(word: str, metric: str, help: str, **label: str) -> Row:
+    return Row(word, metric, "counter", help, next(iter(label.items()), None))
+
+
+_ANSWERS = "Responses to clients by class of status; 1xx are those relayed before the final one."
+_REFUSED = "Messages that the HTTP parser refused, by the status sent."
+_TIMEOUTS = "Client connections or messages given up, by what did not come in time."
+WORKER = (
+    _gauge("WK_CX_ACTIVE", "fastmesh_downstream_connections_active", "Open connections of clients."),
+    _gauge("WK_RQ_ACTIVE", "fastmesh_downstream_requests_active", "Requests under way."),
+    _count("WK_CX_TOTAL", "fastmesh_downstream_connections", "Connections accepted."),
+    _count("WK_RQ_TOTAL", "fastmesh_downstream_requests", "Requests that ended."),
+    _count("WK_RQ_1XX", "fastmesh_downstream_responses", _ANSWERS, code_class="1xx"),
+    _count("WK_RQ_2XX", "fastmesh_downstream_responses", _ANSWERS, code_class="2xx"),
+    _count("WK_RQ_3XX", "fastmesh_downstream_responses", _ANSWERS, code_class="3xx"),
+    _count("WK_RQ_4XX", "fastmesh_downstream_responses", _ANSWERS, code_class="4xx"),
+    _count("WK_RQ_5XX", "fastmesh_downstream_responses", _ANSWERS, code_class="5xx"),
+    _count("WK_REFUSED_400", "fastmesh_downstream_refused_messages", _REFUSED, code="400"),
+    _count("WK_REFUSED_413", "fastmesh_downstream_refused_messages", _REFUSED, code="413"),
+    _count("WK_REFUSED_414", "fastmesh_downstream_refused_messages", _REFUSED, code="414"),
+    _count("WK_REFUSED_431", "fastmesh_downstream_refused_messages", _REFUSED, code="431"),
+    _count("WK_REFUSED_501", "fastmesh_downstream_refused_messages", _REFUSED, code="501"),
+    _count("WK_REFUSED_505", "fastmesh_downstream_refused_messages", _REFUSED, code="505"),
+    _count("WK_HEADER_TIMEOUT", "fastmesh_downstream_timeouts", _TIMEOUTS, awaited="header"),
+    _count("WK_IDLE_TIMEOUT", "fastmesh_downstream_timeouts", _TIMEOUTS, awaited="request"),
+    _count("WK_BODY_TIMEOUT", "fastmesh_downstream_timeouts", _TIMEOUTS, awaited="body"),
+    _count("WK_CLIENT_ABORT", "fastmesh_downstream_aborts", "Clients that left before their response was complete."),
+    _count("WK_ACCEPT_FULL", "fastmesh_downstream_accepts_full", "Accepts that met a full descriptor table."),
+    _count("WK_RX_BYTES", "fastmesh_downstream_received_bytes", "Bytes from clients, heads included."),
+    _count("WK_TX_BYTES", "fastmesh_downstream_sent_bytes", "Bytes to clients, heads included."),
+    _count("WK_LOG_LINES", "fastmesh_access_log_lines", "Access log lines written."),
+    _count("WK_LOG_DROPPED", "fastmesh_access_log_dropped_lines", "Access log lines lost: the file took none."),
+    _count("WK_RATE_LIMITED", "fastmesh_requests_rate_limited", "Requests refused by a RateLimit."),
+    _count("WK_NO_ROUTE", "fastmesh_requests_unrouted", "Requests for which there was no host or no rule (flag NR)."),
+    _count("WK_UPSTREAM_REFUSED", "fastmesh_upstream_refused_responses", "Responses that broke the protocol."),
+)
+
+_RESPONSES = "Requests to the cluster that ended, by class of the status that the client saw."
+CLUSTER = (
+    _gauge("CL_RQ_ACTIVE", "fastmesh_cluster_requests_active", "Requests under way to the cluster."),
+    _gauge("CL_CX_ACTIVE", "fastmesh_cluster_connections_active", "Open connections to the cluster."),
+    _gauge("CL_RQ_PENDING", "fastmesh_cluster_requests_pending", "Requests that wait for a connection."),
+    _gauge("CL_RETRY_ACTIVE", "fastmesh_cluster_retries_active", "Requests that are being retried."),
+    _count("CL_RQ_TOTAL", "fastmesh_cluster_requests", "Requests to the cluster that ended."),
+    _count("CL_RQ_2XX", "fastmesh_cluster_responses", _RESPONSES, code_class="2xx"),
+    _count("CL_RQ_3XX", "fastmesh_cluster_responses", _RESPONSES, code_class="3xx"),
+    _count("CL_RQ_4XX", "fastmesh_cluster_responses", _RESPONSES, code_class="4xx"),
+    _count("CL_RQ_5XX", "fastmesh_cluster_responses", _RESPONSES, code_class="5xx"),
+    _count("CL_CX_TOTAL", "fastmesh_cluster_connections", "Connections begun."),
+    _count("CL_CX_CONNECT_FAIL", "fastmesh_cluster_connect_failures", "Connections that failed, time-outs included."),
+    _count("CL_CX_CONNECT_TIMEOUT", "fastmesh_cluster_connect_timeouts", "Connections that took too long."),
+    _count("CL_CX_OVERFLOW", "fastmesh_cluster_connection_overflows", "Requests that found maxConnections reached."),
+    _count("CL_RQ_PENDING_OVERFLOW", "fastmesh_cluster_request_overflows", "Requests refused by a breaker (flag UO)."),
+    _count("CL_RQ_RETRY", "fastmesh_cluster_retries", "Retries sent."),
+    _count("CL_RQ_RETRY_SUCCESS", "fastmesh_cluster_retry_successes", "Requests that a retry saved."),
+    _count("CL_RQ_RETRY_OVERFLOW", "fastmesh_cluster_retry_overflows", "Retries not sent: too many at once."),
+    _count("CL_RQ_RETRY_LIMIT", "fastmesh_cluster_retries_exhausted", "Requests that failed after their last retry."),
+    _count("CL_RQ_TIMEOUT", "fastmesh_cluster_request_timeouts", "Requests that exceeded the route's time-out."),
+    _count("CL_RQ_PER_TRY_TIMEOUT", "fastmesh_cluster_per_try_timeouts", "Attempts that exceeded perTryTimeout."),
+    _count("CL_RQ_RX_RESET", "fastmesh_cluster_resets", "Attempts that the endpoint cut."),
+    _count("CL_NONE_HEALTHY", "fastmesh_cluster_none_healthy", "Requests that found no usable endpoint (flag UH)."),
+    _count("CL_EJECTIONS", "fastmesh_cluster_ejections", "Endpoints ejected by outlier detection."),
+    _count("CL_RX_BYTES", "fastmesh_cluster_received_bytes", "Body bytes from the cluster."),
+    _count("CL_TX_BYTES", "fastmesh_cluster_sent_bytes", "Body bytes to the cluster."),
+)
+
+ENDPOINT = (
+    _gauge("EP_RQ_ACTIVE", "fastmesh_endpoint_requests_active", "Attempts under way to the endpoint."),
+    _gauge("EP_CX_ACTIVE", "fastmesh_endpoint_connections_active", "Open connections to the endpoint."),
+    _count("EP_RQ_TOTAL", "fastmesh_endpoint_requests", "Attempts sent to the endpoint."),
+    _count("EP_RQ_SUCCESS", "fastmesh_endpoint_successes", "Attempts answered with a status below 500."),
+    _count("EP_RQ_ERROR", "fastmesh_endpoint_errors", "Attempts that failed or were answered with 5xx."),
+    _count("EP_CX_TOTAL", "fastmesh_endpoint_connections", "Connections begun."),
+    _count("EP_CX_CONNECT_FAIL", "fastmesh_endpoint_connect_failures", "Connections that failed."),
+    _count("EP_RQ_TIMEOUT", "fastmesh_endpoint_timeouts", "Attempts that exceeded perTryTimeout."),
+)
+
+_LIMITED = "Requests that a RateLimit decided, by result."
+LIMIT = (
+    _count("LM_PASSED", "fastmesh_rate_limit_requests", _LIMITED, result="passed"),
+    _count("LM_LIMITED", "fastmesh_rate_limit_requests", _LIMITED, result="limited"),
+    _count("LM_EVICTED", "fastmesh_rate_limit_evictions", "Keyed buckets given to another key before they were full."),
+)
+
+
+class Table:
+    """The families of one sort of row."""
+
+    def __init__(self, rows: tuple[Row, ...], words: dict[str, str], width: int, first: int = 0) -> None:
+        places = list(words)
+        self._width, self._first = width, first
+        self.families: list[Family] = []
+        self._columns: list[tuple[int, bool, str, Family]] = []
+        for row in rows:
+            if not self.families or self.families[-1].name != row.metric:
+                self.families.append(Family(row.metric, row.kind, row.help))
+            own = label_text([row.label[0]], [row.label[1]]) if row.label else ""
+            self._columns.append((places.index(row.word), row.kind == "gauge", own, self.families[-1]))
+
+    def add(self, values: tuple[int, ...], labels: str = "") -> None:
+        sums = totals(values, self._width, self._first)
+        for place, gauge, own, family in self._columns:
+            value = signed(sums[place]) if gauge else sums[place]
+            family.samples.append((f"{labels},{own}" if labels and own else labels or own, value))
+
+
+def families(entries: Iterable[Entry], plan: Plan | None = None) -> list[Family]:
+    """Every word of the arena. With a plan, clusters and endpoints that it no longer has are left out."""
+    present = members(plan) if plan is not None else None
+    worker = Table(WORKER, names.WORKER_WORDS, names.WORKER_ROW)
+    cluster = Table(CLUSTER, names.CLUSTER_WORDS, names.CLUSTER_ROW)
+    limit = Table(LIMIT, names.LIMIT_WORDS, names.LIMIT_ROW)
+    endpoints: list[tuple[bytes, tuple[int, ...]]] = []
+    for kind, key, values in entries:
+        if kind == names.ENTRY_WORKER:
+            worker.add(values)
+        elif kind == names.ENTRY_CLUSTER and (present is None or present.has_cluster(key)):
+            cluster.add(values, label_text(["cluster_name"], [key.decode("utf-8", "replace")]))
+        elif kind == names.ENTRY_ENDPOINT:
+            endpoints.append((key, values))
+        elif kind == names.ENTRY_LIMIT:
+            limit.add(values, label_text(["limit"], [key.decode("utf-8", "replace")]))
+    return [*worker.families, *cluster.families, *_endpoints(endpoints, present), *limit.families]
+
+
+def _endpoints(found: list[tuple[bytes, tuple[int, ...]]], present: Members | None) -> list[Family]:
+    table = Table(ENDPOINT, names.ENDPOINT_WORDS, names.ENDPOINT_ROW, names.OUTLIER_WORDS)
+    ejected = Family("fastmesh_endpoint_ejected", "gauge", "1 while outlier detection keeps the endpoint out.")
+    ejections = Family("fastmesh_endpoint_ejections", "counter", "How often outlier detection took the endpoint out.")
+    now = time.monotonic() * 1000
+    for key, values in found:
+        if present is not None and not present.has_endpoint(key):
+            continue
+        cluster, _, address = key.decode("utf-8", "replace").partition("\0")
+        labels = label_text(("cluster_name", "endpoint"), (cluster, address))
+        table.add(values, labels)
+        ejected.add(int(values[names.OUT_EJECTED_UNTIL] > now), labels)
+        ejections.add(values[names.OUT_EJECTIONS], labels)
+    return [*table.families, ejected, ejections]
+
+
+def arena_families(usage: tuple[int, int, int, int]) -> list[Family]:
+    """How full the shared memory is."""
+    used, size, entries, overflows = usage
+    rows: list[tuple[str, Literal["counter", "gauge"], str, int]] = [
+        ("fastmesh_arena_used_bytes", "gauge", "Shared memory in use for counters, limits and ejections.", used),
+        ("fastmesh_arena_size_bytes", "gauge", "Shared memory that may be used (--arena-size).", size),
+        ("fastmesh_arena_entries", "gauge", "Clusters, endpoints, limits and series in shared memory.", entries),
+        ("fastmesh_arena_overflows", "counter", "Entries that found no room: their numbers are lost.", overflows),
+    ]
+    made = []
+    for name, kind, help, value in rows:
+        made.append(Family(name, kind, help))
+        made[-1].add(value)
+    return made
