@@ -1,0 +1,107 @@
+"""`fastmesh demo`: the shop with traffic, what to try next, and a table of what the proxies count, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Sequence
+
+from fastmesh.demo.admin import Admins, Numbers
+from fastmesh.demo.processes import DemoError
+from fastmesh.demo.shop import Replica, Shop, open_shop
+from fastmesh.demo.table import Screen, aligned
+from fastmesh.demo.traffic import GATEWAY, Traffic
+
+TITLES = ("service", "version", "requests", "success %", "p50 ms", "p99 ms", "ejected", "limited")
+IN_PLACE, IN_LINES = 0.5, 5.0  # seconds between two tables
+
+
+async def live(port: int) -> None:
+    screen = Screen(sys.stdout)
+    print("opening the shop: three services, five replicas, two proxies", file=sys.stderr)
+    async with open_shop(port, watch=True) as shop:
+        print("\n".join(what_to_try(shop)) + "\n", flush=True)
+        traffic = Traffic(shop, random.Random())
+        sending = asyncio.create_task(traffic.run())
+        try:
+            await _show(screen, shop, traffic, sending)
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            print("\nclosing the shop", file=sys.stderr)
+
+
+async def _show(screen: Screen, shop: Shop, traffic: Traffic, sending: asyncio.Task[None]) -> None:
+    admins = Admins(shop.gateway.admin, shop.mesh.admin)
+    front = Admins(shop.gateway.admin)
+    started = time.monotonic()
+    try:
+        while True:
+            await asyncio.wait((sending,), timeout=IN_PLACE if screen.live else IN_LINES)
+            if lost := shop.children.lost:
+                raise DemoError("\n  ".join([f"{lost[0].name} ended", *lost[0].lines]))
+            if sending.done():
+                sending.result()
+            both, gateway = await admins.numbers(), await front.numbers()
+            rows = [TITLES, _gateway_row(gateway, traffic), *_service_rows(shop, both, traffic)]
+            retries = both.total("cluster.", ".upstream_rq_retry_success")
+            news = f"{traffic.news}; {retries} failures hidden by retries; {time.monotonic() - started:.0f} s"
+            red = [n for n, row in enumerate(rows) if n and row[6] not in ("", "0")]
+            screen.show([*aligned(rows), "", news], bold=(0,), red=red)
+    finally:
+        admins.close()
+        front.close()
+
+
+def _gateway_row(numbers: Numbers, traffic: Traffic) -> Sequence[str]:
+    """What clients of the gateway saw; a request over its limit is no failure."""
+    requests = numbers.stats.get("http.downstream_rq_total", 0)
+    failed = numbers.stats.get("http.downstream_rq_5xx", 0)
+    limited = numbers.total("rate_limit.", ".limited")
+    return (*GATEWAY, str(requests), _percent(requests - failed, requests), *_milliseconds(traffic, GATEWAY), "",
+            str(limited))  # fmt: skip
+
+
+def _service_rows(shop: Shop, numbers: Numbers, traffic: Traffic) -> list[Sequence[str]]:
+    """What the proxies got from each version of a service, failed attempts that a retry hid included."""
+    groups: dict[tuple[str, str], list[Replica]] = {}
+    for replica in shop.replicas.values():
+        groups.setdefault((replica.service, replica.version), []).append(replica)
+    rows: list[Sequence[str]] = []
+    for group, replicas in groups.items():
+        found = [numbers.endpoints[each.address] for each in replicas if each.address in numbers.endpoints]
+        requests = sum(each.requests for each in found)
+        success = _percent(sum(each.success for each in found), requests)
+        out = str(sum(each.out for each in found))
+        rows.append((*group, str(requests), success, *_milliseconds(traffic, group), out, ""))
+    return rows
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}" if whole else ""
+
+
+def _milliseconds(traffic: Traffic, row: tuple[str, str]) -> tuple[str, str]:
+    found = [traffic.percentile(row, part) for part in (0.50, 0.99)]
+    half, most = ("" if value is None else f"{1000 * value:.1f}" for value in found)
+    return half, most
+
+
+def what_to_try(shop: Shop) -> list[str]:
+    url, folder = shop.url, shop.folder
+    ask = f"fastmesh explain -f {folder} --gateway default/shop-gateway"
+    tries = [
+        (f"curl {url}/product", "one of three replicas in turn"),
+        (f"curl -H 'x-canary: true' {url}/product", "always v2"),
+        (f"curl {url}/catalog", "v1 four times of five, v2 once"),
+        (f"curl {url}/payment", "fails each fifth time; a retry hides it"),
+        (f"curl -H 'x-request-id: mine' {url}/order", "order calls product and payment through the mesh"),
+        (f"curl -i -H 'x-user: me' '{url}/product?[1-15]'", "ten pass in a second, then 429"),
+        (f"{ask} GET http://shop/catalog", "which rule decides, and why"),
+        (f"curl {shop.gateway.admin}/clusters", "the gateway's admin; also /stats /stats/prometheus /config_dump"),
+        (f"$EDITOR {folder}/gateway.yaml", "the rules; a change is taken over when it is saved"),
+    ]
+    width = max(len(command) for command, _ in tries)
+    return ["try in another terminal:", *(f"  {command.ljust(width)}  {what}" for command, what in tries)]
