@@ -57,12 +57,18 @@ GOALS: tuple[Goal, ...] = (
 )
 
 
+def _uncounted(summary: Summary) -> list[float]:
+    """The promises are for a mesh that is on: all requests are in its metrics."""
+    return [value for scenario in summary.rounds for value in summary.values(scenario, SUBJECT, "uncounted")]
+
+
 def judge(summary: Summary) -> list[Verdict]:
     verdicts = []
+    doubt = " (NO METRICS)" if any(_uncounted(summary)) else ""
     for goal in GOALS:
         value = goal.measured(summary)
         good = value is not None and (value >= goal.limit if goal.at_least else value <= goal.limit)
-        mark = "not measured" if value is None else "met" if good else "missed"
+        mark = "not measured" if value is None else ("met" if good else "missed") + doubt
         sign = ">=" if goal.at_least else "<="
         verdicts.append(Verdict(f"{goal.says} {sign} {goal.limit:g} {goal.unit}", value, goal.limit, goal.unit, mark))
     return verdicts

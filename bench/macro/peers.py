@@ -62,6 +62,10 @@ class Peer(ABC):
     def command(self, setup: Setup) -> list[str]:
         """Write the configuration into the setup's folder and say how to start."""
 
+    def uncounted(self, setup: Setup, requests: int) -> int:
+        """Requests that its metrics should show and do not; rivals run without metrics and owe none."""
+        return 0
+
     def environment(self) -> dict[str, str] | None:
         return None
 

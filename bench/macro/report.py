@@ -49,13 +49,17 @@ def _row(summary: Summary, scenario: Scenario, peer: str) -> list[str]:
         *ratios,
         *(_detail(summary.median(scenario.name, peer, name), by, form) for name, by, form in DETAILS),
         f"{errors:.0f}",
-        _note(errors, summary.median(scenario.name, peer, "foreign") or 0.0),
+        _note(summary, scenario.name, peer),
     ]
 
 
-def _note(errors: float, foreign: float) -> str:
-    """INVALID: not every request was answered. noisy: others worked on the proxy's core, so its caches were shared."""
-    return "INVALID" if errors else "noisy" if foreign > NOISE else ""
+def _note(summary: Summary, scenario: str, peer: str) -> str:
+    """What takes from a row's worth: answers that failed, requests that its metrics miss, others on its core."""
+    if sum(summary.values(scenario, peer, "errors")):
+        return "INVALID"
+    if sum(summary.values(scenario, peer, "uncounted")):
+        return "NO METRICS"
+    return "noisy" if (summary.median(scenario, peer, "foreign") or 0.0) > NOISE else ""
 
 
 def _ratio(summary: Summary, scenario: Scenario, peer: str, rival: str) -> str:

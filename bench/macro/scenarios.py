@@ -16,6 +16,7 @@ from .peers import DOMAIN, MANY_HOSTS, Peer, Running, Setup, running
 KIB = 1024
 MIB = 1024 * 1024
 IDLE = 10_000
+LOG_LINE = 200  # bytes: no line with Istio's keys is shorter
 Figures = dict[str, float]
 
 
@@ -34,7 +35,9 @@ class Bench:
         return Setup(self.folder / str(next(self.numbers)), self.upstream, hosts=hosts, log=log)
 
     def load(self, proxy: Running, shape: Shape) -> Outcome:
-        return load.run(shape, proxy.port, proxy.worker, proxy.others, self.warmup, self.duration)
+        outcome = load.run(shape, proxy.port, proxy.worker, proxy.others, self.warmup, self.duration)
+        outcome.counts["uncounted"] = proxy.peer.uncounted(proxy.setup, outcome.counts["requests"])
+        return outcome
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ def _figures(outcome: Outcome) -> Figures:
         "rps": counts["requests"] / counts["seconds"],
         "busy": outcome.worker.total / counts["seconds"],
         "foreign": outcome.foreign,
+        "requests": counts["requests"],
         "errors": outcome.errors,
+        "uncounted": outcome.counts["uncounted"],
     }
 
 
@@ -120,7 +125,16 @@ def _pair(bench: Bench, peer: Peer, plain: tuple[Setup, Shape], other: tuple[Set
         setup, shape = other if is_other else plain
         with running(peer, setup) as proxy:
             found[is_other] = _figures(bench.load(proxy, shape)) | _memory(proxy, "after")
+            if setup.log:
+                found[is_other] |= _logged(setup, found[is_other])
     return found[False], found[True]
+
+
+def _logged(setup: Setup, figures: Figures) -> Figures:
+    """A log that was not written has no price: all of the round's requests count as errors."""
+    written = setup.log_file.stat().st_size if setup.log_file.exists() else 0
+    each = written / max(1.0, figures["requests"])
+    return {"log_bytes": each, "errors": figures["errors"] + (figures["requests"] if each < LOG_LINE else 0)}
 
 
 def _many_hosts(bench: Bench, peer: Peer) -> Figures:
