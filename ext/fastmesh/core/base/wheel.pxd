@@ -1,7 +1,7 @@
 """All timers of a worker: a hierarchical wheel of 1 ms ticks on one uvloop timer.
 
-A Timer lives inside its owner and costs no allocation; starting and cancelling are a few pointer moves. The owner must cancel
-its timers before it dies. Long idle times cost nothing until they fire: the loop is asked for the next slot that has timers.
+A Timer lives inside its owner and costs no allocation; starting and cancelling are a few pointer moves. The wheel holds a reference
+to the owner of a running timer. Long idle times cost nothing until they fire: the loop is asked for the next slot that has timers.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -13,7 +13,7 @@ cdef struct Timer:
     Timer* next
     Timer* prev
     uint64_t deadline         # ms of the monotonic clock
-    void* owner               # a Timed, borrowed
+    void* owner               # a Timed, with a reference while the timer runs
     int kind
 
 cdef class Wheel:

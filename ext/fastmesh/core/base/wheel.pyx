@@ -1,4 +1,5 @@
 """See wheel.pxd. Slots of level 0 fire; slots of the higher levels are dealt out again when time reaches them."""
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t
 from fastmesh.core.base.clock cimport now_ms
 
@@ -48,6 +49,8 @@ cdef class Wheel:
         if timer.next != NULL:
             _unlink(timer)
             self.pending -= 1
+        else:
+            Py_INCREF(owner)
         if self.pending == 0 and not self.firing:
             self.now = now_ms()
         timer.owner = <void*>owner
@@ -62,6 +65,7 @@ cdef class Wheel:
         if timer.next != NULL:
             _unlink(timer)
             self.pending -= 1
+            Py_DECREF(<Timed>timer.owner)
 
     cdef void _place(self, Timer* timer) noexcept:
         cdef uint64_t deadline = timer.deadline
@@ -96,6 +100,7 @@ cdef class Wheel:
     cdef void _fire(self, uint64_t until):
         cdef Timer* head
         cdef Timer* timer
+        cdef Timed owner
         self.firing = True
         while self.now < until:
             if self.pending == 0:
@@ -116,7 +121,9 @@ cdef class Wheel:
                     self._place(timer)
                     continue
                 self.pending -= 1
-                (<Timed>timer.owner).on_timer(timer.kind)
+                owner = <Timed>timer.owner
+                Py_DECREF(owner)          # ours is in `owner` now
+                owner.on_timer(timer.kind)
         self.firing = False
 
     cdef void _cascade_at(self, Timer* head) noexcept:

@@ -6,7 +6,7 @@ from libc.string cimport strlen
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.counters cimport WK_ACCEPT_FULL
 from fastmesh.core.net.readiness cimport (
-    EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, Reactor, c_close, errno, setsockopt, sockaddr,
+    EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, Reactor, errno, setsockopt, sockaddr,
     socklen_t,
 )
 from fastmesh.core.net.server_h1 cimport make_server_h1
@@ -133,7 +133,5 @@ cdef class Acceptor(Descriptor):
             if not self._accept_one():
                 break
         self.open = False
-        self.unwatch_read()
         self.reactor.wheel.cancel(&self.timer)
-        c_close(self.fd)
-        self.fd = -1
+        self.close_descriptor()

@@ -74,18 +74,17 @@ cdef class Pool(ConnectionOwner):
             connection.next_idle = None
             connection.in_pool = False
             self.idle_count -= 1
-            if idempotent:
+            if not idempotent and self.endpoint.closed_after:
+                now = now_ms()
+                age = now - connection.idle_since
+                trusted = self.endpoint.closed_after // 2
+                if now - self.learned_at < LEARNED_FOR and age >= trusted:
+                    connection.close()
+                    continue
+            # What came since the last look of the loop would be taken for the answer of this request (or is its FIN)
+            if c_recv(connection.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 and errno == EAGAIN:
                 return connection
-            now = now_ms()
-            age = now - connection.idle_since
-            trusted = self.endpoint.closed_after // 2
-            if trusted and now - self.learned_at < LEARNED_FOR and age >= trusted:
-                connection.close()
-                continue
-            if c_recv(connection.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 or errno != EAGAIN:
-                connection.close()        # closed or confused already
-                continue
-            return connection
+            connection.close()
         return None
 
     cdef bint _room(self) noexcept:
@@ -215,8 +214,10 @@ cdef class Pool(ConnectionOwner):
         self.learned_at = now
 
     cdef void _close_idle(self):
+        cdef ClientH1 connection
         while self.idle is not None:
-            self.idle.close()
+            connection = self.idle
+            connection.close()
 
     cdef void retire(self):
         self.retired = True

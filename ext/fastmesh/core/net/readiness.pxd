@@ -1,7 +1,9 @@
-"""Raw descriptors, and the loop that says when they are ready. The only file that knows uvloop's interface.
+"""Raw descriptors, and who says when they are ready.
 
-`Reactor` is what everything on descriptors shares within one worker: the loop, the timers, the scratch buffer, the limits.
-`Descriptor` is one socket. The loop is asked only *when*; recv, send and the rest are called here, in C.
+`Reactor` is what everything on descriptors shares within one worker: the loop, the timers, the scratch buffer, the limits, and one
+epoll set, which uvloop watches like any other descriptor. uvloop's own poll handles are not used per connection: after EPOLLERR they
+call back once and forget the descriptor, so that an error behind unread bytes is never seen; and each costs about 700 bytes.
+`Descriptor` is one socket. recv, send and the rest are called here, in C.
 """
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from fastmesh.core.base.outbuf cimport OutBuf
@@ -28,7 +30,20 @@ cdef extern from "<errno.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int c_close "close"(int fd)
 
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data:
+        void* ptr
+    struct epoll_event:
+        uint32_t events
+        epoll_data data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int operation, int fd, epoll_event* event)
+    int epoll_wait(int epoll, epoll_event* events, int room, int timeout)
+    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
+    uint32_t EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
+
 cdef enum:
+    BATCH = 256               # events taken from the epoll set at a time
     SCRATCH = 262144          # one receive buffer for all connections of a worker
     HIGH_WATER = 262144       # bytes waiting for a slow peer above which the other side is no longer read
     LOW_WATER = 65536
@@ -48,14 +63,23 @@ cdef class Reactor:
     cdef Limits limits
     cdef Timeouts timeouts
     cdef uint64_t* row        # this worker's WorkerWord row
+    cdef int epoll            # -1 until `start_reactor`
+    cdef list closed          # what ended since the last batch: events and callers may still point to it
     cdef bint draining
     cdef readonly Py_ssize_t connections      # downstream
+
+    cdef void dispatch(self)
+
+cdef int start_reactor(Reactor reactor) except -1
 
 cdef class Descriptor(Timed):
     cdef Reactor reactor
     cdef readonly int fd      # -1 = closed
+    cdef bint known           # in the epoll set
     cdef bint reading
     cdef bint writing
+    cdef void _watch(self)
+    cdef void mute(self)      # out of the epoll set, until it is watched again
     cdef void watch_read(self)
     cdef void unwatch_read(self)
     cdef void watch_write(self)
@@ -63,5 +87,6 @@ cdef class Descriptor(Timed):
     cdef void close_descriptor(self)
     cdef void on_readable(self)
     cdef void on_writable(self)
+    cdef void on_hangup(self) # the peer is gone while nobody reads or writes
     # Sends what waits in `out`: 1 all gone, 0 the kernel is full (watching for writability), -1 the peer is gone
     cdef int send_out(self, OutBuf* out) noexcept

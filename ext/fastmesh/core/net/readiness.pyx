@@ -2,6 +2,8 @@
 import os
 import sys
 
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from fastmesh.core.base.outbuf cimport OutBuf, out_consume, out_size
 from fastmesh.core.base.rng cimport rng_seed
@@ -10,6 +12,7 @@ from fastmesh.core.base.wheel cimport Wheel
 
 cdef class Reactor:
     def __cinit__(self, *args, **kwargs):
+        self.epoll = -1
         self.scratch = <char*>malloc(SCRATCH)
         if self.scratch == NULL:
             raise MemoryError
@@ -17,49 +20,97 @@ cdef class Reactor:
 
     def __dealloc__(self):
         free(self.scratch)
+        if self.epoll >= 0:
+            c_close(self.epoll)
+
+
+    cdef void dispatch(self):
+        """Serve one batch of ready descriptors."""
+        cdef epoll_event[BATCH] events
+        cdef Descriptor descriptor
+        cdef uint32_t what
+        cdef int i
+        cdef int count = epoll_wait(self.epoll, events, BATCH, 0)
+        for i in range(count):
+            descriptor = <Descriptor>events[i].data.ptr
+            what = events[i].events
+            if descriptor.reading and what & (EPOLLIN | EPOLLERR | EPOLLHUP):
+                descriptor.on_readable()
+                if descriptor.writing and what & EPOLLOUT:
+                    descriptor.on_writable()
+            elif descriptor.writing:
+                descriptor.on_writable()
+            elif descriptor.fd >= 0 and what & (EPOLLERR | EPOLLHUP):
+                descriptor.on_hangup()
+        if self.closed:
+            self.closed = []
+
+    def _ready(self):
+        self.dispatch()
+
+
+cdef int start_reactor(Reactor reactor) except -1:
+    """Make the epoll set and let the loop watch it."""
+    reactor.closed = []
+    reactor.epoll = epoll_create1(EPOLL_CLOEXEC)
+    if reactor.epoll < 0:
+        raise OSError("no descriptor is left for an epoll set")
+    reactor.loop.add_reader(reactor.epoll, reactor._ready)
+    return 0
 
 
 cdef class Descriptor(Timed):
+    cdef void _watch(self):
+        cdef epoll_event event
+        event.data.ptr = <void*>self
+        event.events = (EPOLLIN if self.reading else 0) | (EPOLLOUT if self.writing else 0)
+        epoll_ctl(self.reactor.epoll, EPOLL_CTL_MOD if self.known else EPOLL_CTL_ADD, self.fd, &event)
+        if not self.known:
+            self.known = True
+            Py_INCREF(self)               # the epoll set points to it
+
     cdef void watch_read(self):
         if not self.reading and self.fd >= 0:
             self.reading = True
-            self.reactor.loop.add_reader(self.fd, self._readable)
+            self._watch()
 
     cdef void unwatch_read(self):
         if self.reading:
             self.reading = False
-            self.reactor.loop.remove_reader(self.fd)
+            self._watch()
 
     cdef void watch_write(self):
         if not self.writing and self.fd >= 0:
             self.writing = True
-            self.reactor.loop.add_writer(self.fd, self._writable)
+            self._watch()
 
     cdef void unwatch_write(self):
         if self.writing:
             self.writing = False
-            self.reactor.loop.remove_writer(self.fd)
+            self._watch()
+
+    cdef void mute(self):
+        cdef epoll_event event
+        if self.known:
+            self.known = self.reading = self.writing = False
+            epoll_ctl(self.reactor.epoll, EPOLL_CTL_DEL, self.fd, &event)
+            self.reactor.closed.append(self)
+            Py_DECREF(self)
 
     cdef void close_descriptor(self):
         if self.fd >= 0:
-            self.unwatch_read()
-            self.unwatch_write()
+            self.mute()
             c_close(self.fd)
             self.fd = -1
-
-    def _readable(self):
-        if self.fd >= 0:
-            self.on_readable()
-
-    def _writable(self):
-        if self.fd >= 0:
-            self.on_writable()
 
     cdef void on_readable(self):
         pass
 
     cdef void on_writable(self):
         pass
+
+    cdef void on_hangup(self):
+        self.mute()
 
     cdef int send_out(self, OutBuf* out) noexcept:
         cdef ssize_t sent

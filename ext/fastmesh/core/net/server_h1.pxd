@@ -48,7 +48,7 @@ cdef class ServerH1(ServerStream):
     cdef Timer timer
     cdef Timer probe
     cdef uint64_t since       # ms: start of what the timer watches (idle, head, last piece)
-    cdef uint32_t probes
+    cdef uint8_t probes
     cdef uint32_t requests
     cdef ServerUserFactory factory
 

@@ -44,7 +44,6 @@ cdef enum:
     TIMER_MAIN = 0
     TIMER_PROBE = 1
     PROBE_AFTER = 30          # ms
-    PROBE_CHECK = 10          # ms between a probe and the look at its answer
     DIRECT = 16384            # body pieces from this size on are sent from where they lie
     HELD_MAX = 65536          # bytes of pipelined requests that wait
     TURN_MAX = 32             # requests of one connection in one turn of the loop
@@ -360,7 +359,7 @@ cdef class ServerH1(ServerStream):
         if out_size(&self.out) > HIGH_WATER:
             return                        # a client that does not read gets no next answer yet
         if self.keep_alive and self.request_done:
-            self.response_done = False
+            self.response_done = self.head_sent = False
             self.user = None
             self.state = SERVER_HEAD
             self.since = now_ms()
@@ -400,6 +399,9 @@ cdef class ServerH1(ServerStream):
         self.flush()
         if self.fd >= 0 and user is not None and out_size(&self.out) <= LOW_WATER and self.user is user:
             user.on_client_drained()
+
+    cdef void on_hangup(self):
+        self._gone()
 
     cdef size_t waiting(self) noexcept:
         return out_size(&self.out)
@@ -514,23 +516,14 @@ cdef class ServerH1(ServerStream):
             self._gone()
 
     cdef void _probe_client(self):
-        cdef char byte
-        cdef ssize_t got
-        if self.user is None or self.state != SERVER_WAIT:
-            return
-        if self.probes & 1:               # a probe is out: was it answered with a reset?
-            self.probes += 1
-            got = c_recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT)
-            if got < 0 and errno != EAGAIN:
-                self._gone()
-                return
-            self.reactor.wheel.start(&self.probe, self, TIMER_PROBE, PROBE_AFTER * (1 << (self.probes if self.probes < 8 else 8)))
-            return
-        if self.minor == 0 or self.head_sent:
+        """A closed socket answers the probe with a reset, which arrives as a hang-up; a half-closed one does not."""
+        cdef ssize_t sent
+        if self.user is None or self.state != SERVER_WAIT or self.minor == 0 or self.head_sent:
             return                        # HTTP/1.0 knows no interim responses; a response under way finds out by itself
-        self.probes += 1
-        got = c_send(self.fd, <const char*>"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL | MSG_DONTWAIT)
-        if got < 0 and errno != EAGAIN:
+        sent = c_send(self.fd, <const char*>"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL | MSG_DONTWAIT)
+        if sent < 0 and errno != EAGAIN:
             self._gone()
             return
-        self.reactor.wheel.start(&self.probe, self, TIMER_PROBE, PROBE_CHECK)
+        if self.probes < 8:
+            self.probes += 1
+        self.reactor.wheel.start(&self.probe, self, TIMER_PROBE, PROBE_AFTER << self.probes)

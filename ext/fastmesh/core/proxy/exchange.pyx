@@ -34,6 +34,7 @@ from fastmesh.core.proxy.rescue cimport Rescue, rescue
 from fastmesh.core.proxy.trace cimport fit_request_id, make_request_id
 from fastmesh.core.proxy.transit cimport (
     FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_NR, FLAG_RL, FLAG_UC, FLAG_UO, FLAG_URX, FLAG_UT, Transit,
+    keep_trailers,
 )
 from fastmesh.core.route.cluster cimport CLUSTER_BLACKHOLE, CLUSTER_ENDPOINTS, TRIED_MAX, Cluster
 from fastmesh.core.route.limit cimport Limit
@@ -264,7 +265,7 @@ cdef class Exchange(Transit):
         if self.head.framing == FRAMING_NONE or (self.head.framing == FRAMING_LENGTH and self.head.length == 0):
             upstream.send_end(NULL)
         elif self.request_done:
-            upstream.send_end(NULL)       # trailers of a request that is sent again were not kept
+            upstream.send_end(&self.trailers.head if self.trailers is not None else NULL)
         elif not self.in_client_turn:
             upstream.flush()
             return
@@ -502,6 +503,8 @@ cdef class Exchange(Transit):
         self.request_done = True
         if self.accounted:
             return
+        if trailers != NULL:
+            self.trailers = keep_trailers(trailers)
         if self.upstream is not None:
             self.upstream.send_end(trailers)
         if self.rule is not None and self.rule.timeout and self.cluster is not None and not self.response_begun:
@@ -789,10 +792,12 @@ cdef class Exchange(Transit):
     cdef void _recycle(self):
         """Let go of everything; the object may serve another request once nobody in this call refers to it."""
         if self.client is not None and not self.client.request_done:
-            return                        # body bytes may still arrive here: this one is left to the reference count
-        if PyList_GET_SIZE(self.engine.spare) < SPARES:
+            self.engine.closed.append(self)   # body bytes may still arrive here: this one is not used again
+        elif PyList_GET_SIZE(self.engine.spare) < SPARES:
             self.reset()
             self.engine.spare.append(self)
+        else:
+            self.engine.closed.append(self)
 
     cdef void keep_head(self):
         """Copy the head out of the scratch buffer: it is needed until the response has come."""
@@ -821,6 +826,7 @@ cdef class Exchange(Transit):
         self.path = None
         self.original_path = None
         self.rewritten = None
+        self.trailers = None
         self.flags = 0
         self.steps = 0
         self.status = 0

@@ -10,6 +10,7 @@ from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.match cimport Request
 from fastmesh.core.route.rule cimport Destination, Rule, VirtualHost
 from fastmesh.core.route.snapshot cimport Listener, Snapshot
+from fastmesh.core.wire.message cimport Head
 
 cdef enum Flag:               # Envoy's response flags
     FLAG_UH = 1               # no healthy upstream
@@ -29,6 +30,12 @@ cdef enum Flag:               # Envoy's response flags
     FLAG_UPE = 16384          # upstream protocol error
     FLAG_SI = 32768           # stream idle time-out
     FLAG_UR = 65536           # upstream reset
+
+cdef class KeptTrailers:
+    cdef Head head
+    cdef bytes text
+
+cdef KeptTrailers keep_trailers(const Head* trailers)
 
 ctypedef void* TriedOne
 ctypedef TriedOne[16] Tried
@@ -74,6 +81,7 @@ cdef class Transit(StreamUser):
     # the request body, while it may be needed again or has nowhere to go
     cdef OutBuf body
     cdef bint replayable
+    cdef KeptTrailers trailers        # of a request whose connection was not there yet, or that may be sent again
     cdef bint in_client_turn          # inside the turn that read the head: the client flushes for us
     cdef bint client_paused
     cdef bint upstream_paused

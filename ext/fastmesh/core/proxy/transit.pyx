@@ -1,6 +1,20 @@
 """See transit.pxd."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free
 from fastmesh.core.base.outbuf cimport out_free
+from fastmesh.core.wire.message cimport Head
+
+
+cdef class KeptTrailers:
+    pass
+
+
+cdef KeptTrailers keep_trailers(const Head* trailers):
+    cdef KeptTrailers kept = KeptTrailers.__new__(KeptTrailers)
+    kept.head = trailers[0]
+    kept.text = PyBytes_FromStringAndSize(trailers.base, trailers.size)
+    kept.head.base = PyBytes_AS_STRING(kept.text)
+    return kept
 
 
 cdef class Transit(StreamUser):

@@ -10,6 +10,7 @@ from fastmesh.core.base.counters cimport (
 from fastmesh.core.base.wheel cimport Wheel
 from fastmesh.core.net.acceptor cimport make_acceptor
 from fastmesh.core.net.pool cimport Pool
+from fastmesh.core.net.readiness cimport start_reactor
 from fastmesh.core.net.server_h1 cimport ServerH1, ServerUserFactory
 from fastmesh.core.net.stream cimport StreamUser
 from fastmesh.core.proxy.access_log cimport LogFile, open_log
@@ -50,6 +51,7 @@ cdef class Worker(Engine):
         cdef dict limits = settings.get("limits", {})
         cdef dict timeouts = settings.get("timeouts", {})
         self.loop = loop
+        start_reactor(self)
         self.wheel = Wheel(loop)
         self.arena = arena
         self.slot = index
