@@ -16,6 +16,7 @@ import msgspec
 from fastmesh.config.clusters import Clusters
 from fastmesh.config.destinations import DestinationRules
 from fastmesh.config.findings import findings
+from fastmesh.config.gateway_api import HTTPRoutes
 from fastmesh.config.gateways import GatewayHosts, chosen, places
 from fastmesh.config.hosts import ROOT_NAMESPACE, exported
 from fastmesh.config.instances import dns_names
@@ -99,7 +100,8 @@ class _Compiler:
     def _mesh(self) -> tuple[list[ListenerPlan], list[VirtualHostPlan]]:
         scope = self._scope(frozenset({MESH}))
         written = [item for item in self._virtual_services() if binds(item, scope.gateways)]
-        hosts = MeshHosts(self.registry, self.routes, self.limits, written, scope).build()
+        http_routes = HTTPRoutes(self.config, self.clusters, scope)
+        hosts = MeshHosts(self.registry, self.routes, http_routes, self.limits, written, scope).build()
         listener = ListenerPlan(
             name="mesh",
             role="mesh",
@@ -112,11 +114,13 @@ class _Compiler:
 
     def _gateway(self) -> tuple[list[ListenerPlan], list[VirtualHostPlan]]:
         scope = self._scope(frozenset())
-        hosts = GatewayHosts(self.registry, self.routes, self.limits, self._virtual_services(), scope)
-        listeners = [
-            hosts.listener(bind, port, own, _address(bind or self.role.bind, self.role.ports.get(port, port)))
-            for (bind, port), own in places(chosen(self.config.gateways, self.role.labels)).items()
-        ]
+        http_routes = HTTPRoutes(self.config, self.clusters, scope)
+        hosts = GatewayHosts(self.registry, self.routes, http_routes, self.limits, self._virtual_services(), scope)
+        own = places(chosen(self.config.gateways, self.role.labels))
+        listeners = []
+        for bind, port in hosts.ports(own):
+            address = _address(bind or self.role.bind, self.role.ports.get(port, port))
+            listeners.append(hosts.listener(bind, port, own.get((bind, port), []), address))
         return listeners, hosts.vhosts
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from fastmesh.config import protocols
+from fastmesh.config.gateway_api import HTTPRoutes
 from fastmesh.config.hosts import fqdn, intersection
 from fastmesh.config.limits import Limits
 from fastmesh.config.matches import Scope, is_catch_all
@@ -55,6 +56,7 @@ class Host:
     rules: list[RulePlan] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
     redirects: bool = False
+    ordered: list[RulePlan] = field(default_factory=list)  # of the Gateway API: they stay as they stand
     first: Resource[VirtualService] | None = None
 
 
@@ -80,6 +82,7 @@ class GatewayHosts:
         self,
         registry: Registry,
         routes: Routes,
+        http_routes: HTTPRoutes,
         limits: Limits,
         virtual_services: list[Resource[VirtualService]],
         scope: Scope,
@@ -87,17 +90,25 @@ class GatewayHosts:
         self.vhosts: list[VirtualHostPlan] = []
         self._registry = registry
         self._routes = routes
+        self._http_routes = http_routes
+        self._api_places = http_routes.places()
         self._limits = limits
         self._written = virtual_services
         self._scope = scope
         self._shared: dict[tuple[object, ...], int] = {}
-        self._sorted: dict[tuple[int, ...], list[RulePlan]] = {}
+
+    def ports(self, own: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Bind address and port of every listener, those of Gateways of the Gateway API last."""
+        return list(dict.fromkeys([*own, *(("", port) for port in self._api_places)]))
 
     def listener(self, bind: str, port: int, own: list[Place], address: str) -> ListenerPlan:
         hosts: dict[str, Host] = {}
         rules: dict[tuple[str, int], list[RulePlan]] = {}
         for place in own:
             self._add_place(place, port, hosts, rules)
+        names = [place.name for place in own]
+        if not bind:
+            names += self._add_api(port, hosts)
         return ListenerPlan(
             name=f"{bind or '0.0.0.0'}_{port}",
             role="gateway",
@@ -108,7 +119,7 @@ class GatewayHosts:
             ],
             unknown="404",
             https_redirect=[name for name, host in hosts.items() if host.redirects],
-            origins=list(dict.fromkeys(place.name for place in own)),
+            origins=list(dict.fromkeys(names)),
         )
 
     def _add_place(
@@ -137,6 +148,17 @@ class GatewayHosts:
             for written_host in place.server.hosts:
                 hosts.setdefault(written_host.rpartition("/")[2].lower(), Host()).redirects = True
 
+    def _add_api(self, port: int, hosts: dict[str, Host]) -> list[str]:
+        """The hosts of HTTPRoutes on this port; the answer is the names of their Gateways."""
+        places = self._api_places.get(port, [])
+        scope = replace(self._scope, port=port)
+        for name, (place, rules) in self._http_routes.of_port(port, places).items():
+            host = hosts.setdefault(name, Host())
+            limits = self._limits.of_gateway(place.gateway.namespace, place.gateway.name, scope)
+            host.limits.extend(index for index in limits if index not in host.limits)
+            host.ordered = [self._limits.extend(rule, self._of_destinations(rule, scope)) for rule in rules]
+        return [place.name for place in places]
+
     def _rules(self, written: Resource[VirtualService], scope: Scope) -> list[RulePlan]:
         """The rules with the limits that hold here: by route name, by VirtualService, by the service that is meant."""
         found = self._limits.on_rules(self._routes.of_virtual_service(written, scope), written, scope)
@@ -152,14 +174,14 @@ class GatewayHosts:
         return found
 
     def _vhost(self, name: str, port: int, host: Host) -> int:
-        key = (port, tuple(map(id, host.rules)), tuple(host.limits))
+        key = (port, tuple(map(id, host.rules)), tuple(map(id, host.ordered)), tuple(host.limits))
         index = self._shared.get(key)
         if index is None:
             index = self._shared[key] = len(self.vhosts)
             self.vhosts.append(
                 VirtualHostPlan(
                     name=f"{name}:{port}",
-                    rules=catch_all_last(host.rules),
+                    rules=catch_all_last(host.rules) + host.ordered,
                     origin=origin(host.first) if host.first is not None else None,
                     limits=host.limits,
                 )

@@ -78,6 +78,7 @@ class DestinationPlan(PlanPart, frozen=True):
     response_headers: list[HeaderOpsPlan] = []
     authority: str | None = None  # authority rewrite of this destination
     missing: bool = False
+    missing_status: int = 503  # what `missing` answers: 500 for routes of the Gateway API
 
 
 class RewritePlan(PlanPart, frozen=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from fastmesh.config.gateway_api import HTTPRoutes
 from fastmesh.config.hosts import DOMAIN, HostIndex, covers, fqdn, is_wildcard
 from fastmesh.config.limits import Limits
 from fastmesh.config.matches import MESH, Scope, gateway_name
@@ -89,6 +90,7 @@ class MeshHosts:
         self,
         registry: Registry,
         routes: Routes,
+        http_routes: HTTPRoutes,
         limits: Limits,
         virtual_services: list[Resource[VirtualService]],
         scope: Scope,
@@ -96,6 +98,7 @@ class MeshHosts:
         self.hosts = VirtualHosts()
         self._registry = registry
         self._routes = routes
+        self._http_routes = http_routes
         self._limits = limits
         self._scope = scope
         self._written = virtual_services
@@ -159,10 +162,13 @@ class MeshHosts:
 
     def _add_defaults(self, service: MeshService) -> None:
         for port in service.http_ports:
-            if (service.host, port.number) not in self._taken:
-                place = origin(service.written, "default")
-                rule = self._routes.default(service.host, port.number, place)
-                self._add_service(service, port.number, [rule], place, None)
+            if (service.host, port.number) in self._taken:
+                continue
+            place = origin(service.written, "default")
+            rules = self._http_routes.of_service(service, port.number)
+            if not rules:
+                rules = [self._routes.default(service.host, port.number, place)]
+            self._add_service(service, port.number, rules, rules[0].origin, None)
 
     def _add_service(
         self,

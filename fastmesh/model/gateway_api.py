@@ -1,0 +1,182 @@
+# ruff: noqa: RUF012 - msgspec copies an empty list or dict for each object
+"""Gateway and HTTPRoute of the Kubernetes Gateway API.
+
+https://gateway-api.sigs.k8s.io/reference/spec/
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from fastmesh.model.base import Duration, Int32, Spec, UInt32
+
+GROUP = "gateway.networking.k8s.io"
+
+
+class ParentRef(Spec, frozen=True):
+    """A Gateway (traffic from outside), or a Service (`group` "") for traffic inside the mesh."""
+
+    name: str
+    group: str = GROUP
+    kind: str = "Gateway"
+    namespace: str = ""
+    section_name: str = ""
+    port: UInt32 = 0
+
+
+class PathMatch(Spec, frozen=True):
+    """PathPrefix works on whole segments."""
+
+    type: Literal["Exact", "PathPrefix", "RegularExpression"] = "PathPrefix"
+    value: str = "/"
+
+
+class ValueMatch(Spec, frozen=True):
+    """Of a header (the name in any case) or a query parameter."""
+
+    name: str
+    value: str
+    type: Literal["Exact", "RegularExpression"] = "Exact"
+
+
+class RouteMatch(Spec, frozen=True):
+    path: PathMatch | None = None
+    headers: list[ValueMatch] = []
+    query_params: list[ValueMatch] = []
+    method: str = ""
+
+
+class Header(Spec, frozen=True):
+    name: str
+    value: str
+
+
+class HeaderModifier(Spec, frozen=True):
+    set: list[Header] = []
+    add: list[Header] = []
+    remove: list[str] = []
+
+
+class PathModifier(Spec, frozen=True):
+    type: Literal["ReplaceFullPath", "ReplacePrefixMatch"]
+    replace_full_path: str = ""
+    replace_prefix_match: str = ""
+
+
+class RequestRedirect(Spec, frozen=True):
+    scheme: Literal["http", "https"] | None = None
+    hostname: str = ""
+    path: PathModifier | None = None
+    port: UInt32 = 0
+    status_code: Literal[301, 302, 303, 307, 308] = 302
+
+
+class URLRewrite(Spec, frozen=True):
+    hostname: str = ""
+    path: PathModifier | None = None
+
+
+class Filter(Spec, frozen=True):
+    """One member fits `type`; what this version does not act on stays as written."""
+
+    type: str
+    request_header_modifier: HeaderModifier | None = None
+    response_header_modifier: HeaderModifier | None = None
+    request_redirect: RequestRedirect | None = None
+    url_rewrite: URLRewrite | None = msgspec.field(name="urlRewrite", default=None)
+    request_mirror: Any = None
+    cors: Any = None
+    external_auth: Any = None
+    extension_ref: Any = None
+
+
+class BackendRef(Spec, frozen=True):
+    """Share = weight / sum of weights; 0 takes nothing."""
+
+    name: str
+    group: str = ""
+    kind: str = "Service"
+    namespace: str = ""
+    port: UInt32 = 0
+    weight: Int32 = 1
+    filters: list[Filter] = []
+
+
+class Timeouts(Spec, frozen=True):
+    """0s switches a timeout off; `backend_request` is one try of `request`."""
+
+    request: Duration | None = None
+    backend_request: Duration | None = None
+
+
+class Retry(Spec, frozen=True):
+    codes: list[Int32] = []
+    attempts: Int32 | None = None
+    backoff: Duration | None = None
+
+
+class HTTPRouteRule(Spec, frozen=True):
+    name: str = ""
+    matches: list[RouteMatch] = []
+    filters: list[Filter] = []
+    backend_refs: list[BackendRef] = []
+    timeouts: Timeouts | None = None
+    retry: Retry | None = None
+    session_persistence: Any = None
+
+
+class HTTPRoute(Spec, frozen=True):
+    parent_refs: list[ParentRef] = []
+    hostnames: list[str] = []
+    rules: list[HTTPRouteRule] = []
+    use_default_gateways: str = ""
+
+
+class LabelExpression(Spec, frozen=True):
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: list[str] = []
+
+
+class NamespaceSelector(Spec, frozen=True):
+    match_labels: dict[str, str] = {}
+    match_expressions: list[LabelExpression] = []
+
+
+class RouteNamespaces(Spec, frozen=True):
+    from_: Literal["Same", "All", "Selector", "None"] = msgspec.field(name="from", default="Same")
+    selector: NamespaceSelector | None = None
+
+
+class RouteKind(Spec, frozen=True):
+    kind: str
+    group: str = GROUP
+
+
+class AllowedRoutes(Spec, frozen=True):
+    namespaces: RouteNamespaces = RouteNamespaces()
+    kinds: list[RouteKind] = []
+
+
+class Listener(Spec, frozen=True):
+    """No hostname: every host."""
+
+    name: str
+    port: UInt32
+    protocol: str
+    hostname: str = ""
+    tls: Any = None
+    allowed_routes: AllowedRoutes = AllowedRoutes()
+
+
+class Gateway(Spec, frozen=True):
+    gateway_class_name: str
+    listeners: list[Listener] = []
+    addresses: Any = None
+    infrastructure: Any = None
+    allowed_listeners: Any = None
+    backend_tls: Any = msgspec.field(name="backendTLS", default=None)
+    default_scope: str = ""
+    tls: Any = None
