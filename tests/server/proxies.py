@@ -35,18 +35,18 @@ class Proxy:
         self,
         folder: Path,
         *flags: str,
-        module: str = "tests.server.fake_proxy",
+        command: tuple[str, ...] = ("tests.server.fake_proxy",),
         defaults: tuple[tuple[str, str], ...] = DEFAULTS,
         **config: Any,
     ) -> None:
-        self.file = folder / "mesh.json"
+        self.file = folder / "mesh.yaml"
         self.said: list[str] = []
         self._news = threading.Condition()
         self.say(**({"version": "v1"} | config))
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         given = [part for name, value in defaults if name not in flags for part in (name, value)] + list(flags)
-        command = [sys.executable, "-m", module, "-f", str(self.file), *given]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        whole = [sys.executable, "-m", *command, "-f", str(self.file), *given]
+        self.process = subprocess.Popen(whole, stderr=subprocess.PIPE, text=True, env=environment)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
