@@ -59,7 +59,7 @@ $(MADE): tools/setup.sh
 # Build requirements first: the package is then built by them, in place, not in an environment of its own.
 $(INSTALLED): $(MADE) pyproject.toml setup.py fastmesh/__init__.py
 	$(PY) -m pip install -q 'setuptools>=77' 'Cython~=3.3'
-	$(PY) -m pip install -q --no-build-isolation --editable '.[dev]'
+	FASTMESH_PYTHON_ONLY=1 $(PY) -m pip install -q --no-build-isolation --editable '.[dev]'
 	touch $@
 
 $(BUILT): $(INSTALLED) $(SOURCES)

@@ -2,7 +2,8 @@
 
 `ext/` is a second source root, so `ext/fastmesh/core/wire/h1_parse.pyx` imports as `fastmesh.core.wire.h1_parse`.
 Environment switches: FASTMESH_BUILD_JOBS=N (default: cores), FASTMESH_DEBUG=1 (assertions and live-object counts),
-FASTMESH_ANNOTATE=1 (Cython's HTML), FASTMESH_SANITIZE=1 (address and undefined-behaviour sanitizers).
+FASTMESH_ANNOTATE=1 (Cython's HTML), FASTMESH_SANITIZE=1 (address and undefined-behaviour sanitizers),
+FASTMESH_PYTHON_ONLY=1 (no modules: `make build` installs like this, then compiles in place, and only what changed).
 """
 
 import os
@@ -43,6 +44,8 @@ def extensions() -> list[Extension]:
 
 
 def build_modules() -> list[Extension]:
+    if os.environ.get("FASTMESH_PYTHON_ONLY") == "1":
+        return []
     return cythonize(
         extensions(),
         include_path=[str(SOURCES)],
