@@ -10,11 +10,11 @@ import click
 import orjson
 
 from fastmesh.config.compile import Role, compile_plan, dns_names
+from fastmesh.config.gateway_api import GATEWAY_NAME
 from fastmesh.config.plan import ListenerPlan, Plan, encode, iterate
 from fastmesh.config.resource import DEFAULT_NAMESPACE
 from fastmesh.config.store import ConfigSet, read
 from fastmesh.errors import EXIT_DATA, Problem
-from fastmesh.model.gateway import Gateway
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -139,16 +139,21 @@ def _role(config: ConfigSet, namespace: str | None, labels: dict[str, str], gate
     found = _gateway(config, gateway)
     if found is None:
         raise click.UsageError(f"--gateway {gateway}: there is no such Gateway in these files, write NAMESPACE/NAME")
-    owner, spec = found
+    owner, selected = found
     # As the workload that this Gateway is for, and so with the other Gateways of the same workload.
-    return Role(kind="gateway", namespace=namespace or owner, labels=labels or spec.selector)
+    return Role(kind="gateway", namespace=namespace or owner, labels=labels or selected)
 
 
-def _gateway(config: ConfigSet, written: str) -> tuple[str, Gateway] | None:
+def _gateway(config: ConfigSet, written: str) -> tuple[str, dict[str, str]] | None:
+    """The namespace of a Gateway of either kind, and the labels of the workload that serves it."""
     namespace, slash, name = written.rpartition("/")
+    wanted = namespace if slash else DEFAULT_NAMESPACE
     for gateway in config.gateways:
-        if gateway.name == name and gateway.namespace == (namespace if slash else DEFAULT_NAMESPACE):
-            return gateway.namespace, gateway.spec
+        if (gateway.namespace, gateway.name) == (wanted, name):
+            return wanted, gateway.spec.selector
+    for gateway in getattr(config, "api_gateways", []):
+        if (gateway.namespace, gateway.name) == (wanted, name):
+            return wanted, {GATEWAY_NAME: name}
     return None
 
 

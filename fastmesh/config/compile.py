@@ -85,7 +85,7 @@ class _Compiler:
         )
         version = hashlib.blake2b(encode(plan), digest_size=8).hexdigest()
         plan = msgspec.structs.replace(plan, mesh=msgspec.structs.replace(plan.mesh, version=version))
-        return plan, findings(self.clusters)
+        return plan, findings(self.config, self.clusters)
 
     def _scope(self, gateways: frozenset[str]) -> Scope:
         return Scope(port=0, gateways=gateways, namespace=self.role.namespace, labels=self.role.labels)

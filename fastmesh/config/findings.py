@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from fastmesh.config.clusters import Clusters
+from fastmesh.config.route_rules import SKIPPED
+from fastmesh.config.store import ConfigSet
 from fastmesh.errors import Problem
 
 
-def findings(clusters: Clusters) -> list[Problem]:
+def findings(config: ConfigSet, clusters: Clusters) -> list[Problem]:
+    return _plaintext(clusters) + _filters(config)
+
+
+def _plaintext(clusters: Clusters) -> list[Problem]:
     """Traffic that a rule wants encrypted and that goes out in plaintext."""
     found: dict[str, Problem] = {}
     for name, rule in clusters.plaintext.items():
@@ -15,3 +21,19 @@ def findings(clusters: Clusters) -> list[Problem]:
         problem = written.problem(("spec", "trafficPolicy"), message, "warning", "unserved")
         found.setdefault(f"{written.namespace}/{written.name}/{name}", problem)
     return list(found.values())
+
+
+def _filters(config: ConfigSet) -> list[Problem]:
+    """Parts of HTTPRoutes that nothing acts on yet."""
+    found = []
+    for route in getattr(config, "http_routes", []):
+        for number, rule in enumerate(route.spec.rules):
+            path = ("spec", "rules", number)
+            for index, item in enumerate(rule.filters):
+                if item.type in SKIPPED:
+                    message = f"{item.type} is valid but not served yet"
+                    found.append(route.problem((*path, "filters", index), message, "warning", "unserved"))
+            if rule.session_persistence is not None:
+                message = "sessionPersistence is valid but not served yet"
+                found.append(route.problem((*path, "sessionPersistence"), message, "warning", "unserved"))
+    return found

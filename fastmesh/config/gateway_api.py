@@ -28,6 +28,7 @@ from fastmesh.model.gateway_api import (
     ParentRef,
 )
 
+GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"  # the label of a Gateway's own workload
 CLASSES = frozenset({"istio", "fastmesh"})
 Placed = tuple[tuple[int, ...], RulePlan]
 
@@ -65,10 +66,12 @@ class HTTPRoutes:
                     self._by_service.setdefault(host, []).append((route, parent))
 
     def places(self) -> dict[int, list[Place]]:
-        """HTTP listeners of our classes by port."""
+        """HTTP listeners of our classes by port; a workload with labels is that of one Gateway."""
         found: dict[int, list[Place]] = {}
+        labels = self._scope.labels
         for gateway in self._gateways:
-            if gateway.spec.gateway_class_name in CLASSES:
+            ours = gateway.spec.gateway_class_name in CLASSES
+            if ours and (not labels or labels.get(GATEWAY_NAME) == gateway.name):
                 for listener in gateway.spec.listeners:
                     if listener.protocol == "HTTP":
                         found.setdefault(listener.port, []).append(Place(gateway, listener))
