@@ -12,7 +12,7 @@ import msgspec
 
 from fastmesh.config import protocols
 from fastmesh.config.gateway_api import HTTPRoutes
-from fastmesh.config.hosts import fqdn, intersection
+from fastmesh.config.hosts import as_domain, fqdn, intersection
 from fastmesh.config.limits import Limits
 from fastmesh.config.matches import Scope, is_catch_all
 from fastmesh.config.origins import origin
@@ -115,7 +115,8 @@ class GatewayHosts:
             port=port,
             address=address,
             domains=[
-                DomainPlan(domain=name, port=0, vhost=self._vhost(name, port, host)) for name, host in hosts.items()
+                DomainPlan(domain=as_domain(name), port=0, vhost=self._vhost(name, port, host))
+                for name, host in hosts.items()
             ],
             unknown="404",
             https_redirect=[name for name, host in hosts.items() if host.redirects],

@@ -22,6 +22,11 @@ def is_address(host: str) -> bool:
     return ":" in host or _IPV4.match(host) is not None
 
 
+def as_domain(host: str) -> str:
+    """A host as it stands in a Host header: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
 def is_wildcard(host: str) -> bool:
     return host.startswith("*")
 

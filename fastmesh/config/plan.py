@@ -1,9 +1,9 @@
 """The finished form of the configuration: what `compile` makes and what the data plane runs.
 
-A plan is plain data: every name is resolved, every default is filled in, every rule is in the order in which it is tried.
-The data plane (`fastmesh.core.route.snapshot`) reads a plan item by item and never sees the YAML. On the wire between the
-master and its workers a plan is a sequence of msgpack items `[kind, body]`, each preceded by its length, so that a worker
-can take it over in small slices; `encode` and `iterate` below are the two ends of that road.
+A plan is plain data: every name is resolved, every default is filled in, every rule is in the order in which it is
+tried. The data plane (`fastmesh.core.route.snapshot`) reads a plan item by item and never sees the YAML. On the wire
+between the master and its workers a plan is a sequence of msgpack items `[kind, body]`, each preceded by its length, so
+that a worker can take it over in small slices; `encode` and `iterate` below are the two ends of that road.
 
 Units: times are integer milliseconds, sizes are bytes. `None` means "not set" where a field is optional.
 """
@@ -27,13 +27,13 @@ class Origin(PlanPart, frozen=True):
     kind: str  # "VirtualService", "Service", "RateLimit", ...
     namespace: str
     name: str
-    route: str = ""  # HTTPRoute.name as the access log shows it (`route.match` form is made at run time from match names)
+    route: str = ""  # HTTPRoute.name as the access log shows it (`route.match` is made at run time from match names)
     file: str = ""
     line: int = 0
 
 
 class StringMatchPlan(PlanPart, frozen=True):
-    """One comparison. `value` is already lower case when `ignore_case` is set; a regex matches the whole value (RE2)."""
+    """One comparison. `value` is in lower case when `ignore_case` is set; a regex matches the whole value (RE2)."""
 
     kind: Literal["exact", "prefix", "suffix", "regex", "present"]
     value: str = ""
@@ -49,7 +49,7 @@ class NamedMatchPlan(PlanPart, frozen=True):
 
 
 class MatchPlan(PlanPart, frozen=True):
-    """One HTTPMatchRequest, static parts (port, gateways, sourceLabels, sourceNamespace) already decided: AND of all fields."""
+    """One HTTPMatchRequest, static parts (port, gateways, sourceLabels, sourceNamespace) decided: AND of all fields."""
 
     name: str = ""
     path: StringMatchPlan | None = None  # on the path without query; "prefix" is a raw string prefix
@@ -215,7 +215,7 @@ class ClusterPlan(PlanPart, frozen=True):
 
 
 class LimitPlan(PlanPart, frozen=True):
-    """One token bucket family of a RateLimit object. `requests` tokens come back every `period`; at most `burst` are kept."""
+    """One token bucket family of a RateLimit. `requests` tokens come back every `period`; at most `burst` are kept."""
 
     name: str  # ns/name/index: the key of its state, which survives reloads
     origin: Origin
@@ -230,7 +230,7 @@ class LimitPlan(PlanPart, frozen=True):
 
 
 class DomainPlan(PlanPart, frozen=True):
-    """`domain` is lower case: a name, "*.suffix", "*" or an IP literal. `port` 0 answers a Host without a port."""
+    """`domain` is lower case: a name, "*.suffix", "*" or an IP literal (IPv6 in brackets). `port` 0 answers a Host without a port."""
 
     domain: str
     port: int

@@ -55,6 +55,8 @@ class Routes:
             matches = clauses(route.match, scope, written.namespace)
             if matches is None:
                 continue
+            if route.delegate is not None:  # not served; told when it was read
+                continue
             # Istio takes other 3xx codes into the configuration and drops the rule.
             if route.redirect is None or (route.redirect.redirect_code or 301) in REDIRECT_CODES:
                 place = origin(written, route.name, ("spec", "http", number))

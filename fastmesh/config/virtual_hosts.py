@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from fastmesh.config.gateway_api import HTTPRoutes
-from fastmesh.config.hosts import DOMAIN, HostIndex, covers, fqdn, is_wildcard
+from fastmesh.config.hosts import DOMAIN, HostIndex, as_domain, covers, fqdn, is_wildcard
 from fastmesh.config.limits import Limits
 from fastmesh.config.matches import MESH, Scope, gateway_name
 from fastmesh.config.origins import origin
@@ -155,7 +155,7 @@ class MeshHosts:
         for host in hosts:
             limits = self._limits.of_virtual_service(written, self._scope.at(port))
             plan = VirtualHostPlan(name=f"{host}:{port}", rules=rules, origin=origin(written), limits=limits)
-            self.hosts.share(host, port, plan)
+            self.hosts.share(as_domain(host), port, plan)
         for service in services:
             self._taken.add((service.host, port))
             self._add_service(service, port, rules, origin(written), written)
@@ -193,7 +193,7 @@ class MeshHosts:
                     domains.append(short)
         if service.headless:
             domains += ["*." + domain for domain in domains]
-        return domains + [address.lower() for address in service.addresses]
+        return domains + [as_domain(address.lower()) for address in service.addresses]
 
     def _add_any(self) -> None:
         """A VirtualService for `*` (Istio refuses it on the mesh) takes what nobody else has."""

@@ -33,7 +33,7 @@ def rule(name: str, spec: str, namespace: str = "shop") -> str:
 
 def test_a_service_is_known_by_its_names_and_addresses() -> None:
     plan = plan_of(SERVICES, namespace="shop")
-    for host in ("a.shop.svc.cluster.local", "a.shop.svc", "a.shop", "a", "10.0.0.1", "2001:db8::1"):
+    for host in ("a.shop.svc.cluster.local", "a.shop.svc", "a.shop", "a", "10.0.0.1", "[2001:db8::1]"):
         assert route(plan, host, 80) == [A], host
         assert route(plan, host) == [A], host
         assert route(plan, host, 8080) == [A.replace("80|", "8080|", 1)], host
