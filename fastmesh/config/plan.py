@@ -230,7 +230,8 @@ class LimitPlan(PlanPart, frozen=True):
 
 
 class DomainPlan(PlanPart, frozen=True):
-    """`domain` is lower case: a name, "*.suffix", "*" or an IP literal (IPv6 in brackets). `port` 0 answers a Host without a port."""
+    """`domain` is lower case: a name, "*.suffix", "*" or an IP literal (IPv6 in brackets). `port` 0 answers a Host
+    without a port."""
 
     domain: str
     port: int
