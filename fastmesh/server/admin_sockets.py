@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
+import logging
 from typing import TYPE_CHECKING
 
 from fastmesh.server.admin import AdminPages
 from fastmesh.server.guard import HostGuard
 from fastmesh.server.http import HttpServer
 from fastmesh.server.settings import ProxySettings
-from fastmesh.server.sockets import BindError, Bound, bind, parse_address
+from fastmesh.server.sockets import BindError, Bound, bind, parse_address, remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fastmesh.server.pages import ProxyView
+
+
+log = logging.getLogger("fastmesh.admin")
 
 
 class AdminSockets:
@@ -41,6 +46,8 @@ class AdminSockets:
                 left.sock.close()
             self._passed = {}
         for name, item in self.bound.items():
+            if name == "admin" and not _is_local(item):
+                log.warning("the admin interface on %s can stop the proxy: let only operators reach it", item.address)
             guard = HostGuard([parse_address(item.asked).host]) if name == "admin" else None
             server = HttpServer(AdminPages(self._view, guard).answer)
             await server.start(item.sock)
@@ -60,4 +67,9 @@ class AdminSockets:
         for server in self._servers:
             await server.close()
         for item in self.bound.values():
-            item.sock.close()
+            remove(item)
+
+
+def _is_local(bound: Bound) -> bool:
+    address = parse_address(bound.address)
+    return bool(address.path) or ipaddress.ip_address(address.host).is_loopback

@@ -190,6 +190,8 @@ class Master:
 
     async def _apply(self, compiled: Compiled) -> None:
         """All workers run it, or BindError or PushError and nothing has changed."""
+        if not self.crew.accepting:
+            raise PushError("the listeners were drained through the admin interface")
         change = self.listeners.prepare(_wanted(compiled))
         old, image = self.crew.image, self._image(compiled, change)
         try:
@@ -239,13 +241,16 @@ class Master:
             if said:
                 log.error("upgrade refused, the running code goes on: %s", said)
                 return
-            if self._draining or self.crew.image is None:
-                return
             log.info("upgrade: becoming the new code")
+            old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # from now on they wait for the new image
+            await asyncio.sleep(0.01)  # what came before is handled here
             try:
-                upgrade.become_new_image(self._leave(self.crew.image), SIGNALS)
+                if self.crew.image is not None and not self._stop_asked.is_set():
+                    upgrade.become_new_image(self._leave(self.crew.image))
             except OSError as error:
                 log.error("upgrade failed, the running code goes on: %s", error)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
 
     def _leave(self, image: Image) -> upgrade.State:
         return upgrade.State(
@@ -352,7 +357,7 @@ class Master:
         self.crew.tell(say.ReopenLogs())
 
     def _upgrade_soon(self) -> None:
-        if self._started_once and not self._draining:
+        if self._started_once and not self._draining and self.crew.accepting:
             self._tasks.append(asyncio.create_task(self._upgrade()))
 
     def _resize(self, step: int) -> None:

@@ -65,6 +65,15 @@ class Bound(msgspec.Struct, frozen=True):
         return bound_address(self.sock)
 
 
+def remove(bound: Bound) -> None:
+    """Close it for good; the path of a unix socket goes as well."""
+    address = parse_address(bound.asked)
+    bound.sock.close()
+    if address.path:
+        with contextlib.suppress(OSError):
+            os.unlink(address.path)
+
+
 def bound_address(sock: socket.socket) -> str:
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
@@ -176,7 +185,7 @@ class ListenerSet:
         """The workers run it: close what nobody wants any more."""
         for item in self.leaving(change):
             log.info("closed %s (%s)", item.address, item.name)
-            item.sock.close()
+            remove(item)
         for item in change.fresh:
             log.info("listening on %s (%s)", item.address, item.name)
         self.bound = change.result
@@ -192,7 +201,7 @@ class ListenerSet:
 
     def close(self) -> None:
         for item in self.bound.values():
-            item.sock.close()
+            remove(item)
         self.bound = {}
 
     def _take_passed(self, want: Wanted) -> socket.socket | None:

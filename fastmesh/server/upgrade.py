@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -84,13 +83,12 @@ def preflight() -> str:
     return "" if done.returncode == 0 else said or f"exit code {done.returncode}"
 
 
-def become_new_image(state: State, signals: Iterable[signal.Signals]) -> None:
-    """Does not return, unless by OSError; then everything is as before."""
+def become_new_image(state: State) -> None:
+    """Does not return, unless by OSError; then everything is as before. The caller has blocked the signals."""
     state_fd = os.memfd_create("fastmesh-upgrade", os.MFD_CLOEXEC)
     os.write(state_fd, msgspec.json.encode(state))
     os.lseek(state_fd, 0, os.SEEK_SET)
     passed = [state_fd, *_descriptors(state)]
-    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         for fd in passed:
             os.set_inheritable(fd, True)
@@ -102,7 +100,6 @@ def become_new_image(state: State, signals: Iterable[signal.Signals]) -> None:
         for fd in passed:
             os.set_inheritable(fd, False)
         os.close(state_fd)
-        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
 
 
 def inherited_state() -> State | None:
