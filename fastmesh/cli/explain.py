@@ -151,7 +151,7 @@ def _gateway(config: ConfigSet, written: str) -> tuple[str, dict[str, str]] | No
     for gateway in config.gateways:
         if (gateway.namespace, gateway.name) == (wanted, name):
             return wanted, gateway.spec.selector
-    for gateway in getattr(config, "api_gateways", []):
+    for gateway in config.api_gateways:
         if (gateway.namespace, gateway.name) == (wanted, name):
             return wanted, {GATEWAY_NAME: name}
     return None

@@ -43,7 +43,7 @@ def decode(document: Source, problems: list[Problem], *, strict: bool, allow_une
     if meta is None or spec is None or reader.errors > before:
         return None
     return Resource(
-        kind=kind.name, api_version=str(proper["apiVersion"]), name=meta.name,
+        kind=kind.stored or kind.name, api_version=str(proper["apiVersion"]), name=meta.name,
         namespace=(meta.namespace or DEFAULT_NAMESPACE) if kind.namespaced else "",
         labels=meta.labels, annotations=meta.annotations, spec=spec, source=document, honoured=honoured,
     )  # fmt: skip

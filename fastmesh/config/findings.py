@@ -26,7 +26,7 @@ def _plaintext(clusters: Clusters) -> list[Problem]:
 def _filters(config: ConfigSet) -> list[Problem]:
     """Parts of HTTPRoutes that nothing acts on yet."""
     found = []
-    for route in getattr(config, "http_routes", []):
+    for route in config.http_routes:
         for number, rule in enumerate(route.spec.rules):
             path = ("spec", "rules", number)
             for index, item in enumerate(rule.filters):

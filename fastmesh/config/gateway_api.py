@@ -51,8 +51,8 @@ class Place:
 
 class HTTPRoutes:
     def __init__(self, config: ConfigSet, clusters: Clusters, scope: Scope) -> None:
-        self._routes: list[Resource[HTTPRoute]] = getattr(config, "http_routes", [])
-        self._gateways: list[Resource[Gateway]] = getattr(config, "api_gateways", [])
+        self._routes: list[Resource[HTTPRoute]] = config.http_routes
+        self._gateways: list[Resource[Gateway]] = config.api_gateways
         self._ages = {id(route): age for age, route in enumerate(self._routes)}
         self._namespaces = {item.name: item.labels for item in config.namespaces}
         self._clusters = clusters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fastmesh.model import gateway_api
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.kubernetes import (
@@ -38,6 +39,7 @@ class Kind(msgspec.Struct, frozen=True):
     whole: bool = False
     strict: bool = True  # unknown fields beside `spec` are errors
     namespaced: bool = True
+    stored: str = ""  # its name inside fastmesh, when another group has a kind of the same name
 
 
 _V1 = ("v1", "v1beta1", "v1alpha3")
@@ -50,6 +52,8 @@ _READ = [
     Kind(ISTIO, "WorkloadGroup", _V1, WorkloadGroup),
     Kind(ISTIO, "Gateway", _V1, Gateway),
     Kind(ISTIO, "Sidecar", _V1, Sidecar),
+    Kind(GATEWAY_API, "Gateway", ("v1", "v1beta1"), gateway_api.Gateway, stored="APIGateway"),
+    Kind(GATEWAY_API, "HTTPRoute", ("v1", "v1beta1"), gateway_api.HTTPRoute),
     Kind(OWN, "RateLimit", ("v1alpha1",), RateLimit),
     Kind("", "Service", ("v1",), Service, strict=False),
     Kind("", "Endpoints", ("v1",), Endpoints, whole=True, strict=False),
@@ -76,7 +80,7 @@ UNSERVED = {
     *(
         (GATEWAY_API, name)
         for name in (
-            "GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute",
+            "GatewayClass", "GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute",
             "ReferenceGrant", "BackendTLSPolicy", "ListenerSet",
         )
     ),

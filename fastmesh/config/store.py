@@ -14,6 +14,7 @@ from fastmesh.config.references import check_references
 from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.config.unserved import note_unserved
 from fastmesh.errors import ConfigError, Problem
+from fastmesh.model import gateway_api
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.kubernetes import (
@@ -52,6 +53,8 @@ class ConfigSet:
     virtual_services: list[Resource[VirtualService]] = field(default_factory=list)
     destination_rules: list[Resource[DestinationRule]] = field(default_factory=list)
     gateways: list[Resource[Gateway]] = field(default_factory=list)
+    http_routes: list[Resource[gateway_api.HTTPRoute]] = field(default_factory=list)
+    api_gateways: list[Resource[gateway_api.Gateway]] = field(default_factory=list)
     sidecars: list[Resource[Sidecar]] = field(default_factory=list)
     rate_limits: list[Resource[RateLimit]] = field(default_factory=list)
     by_key: dict[tuple[str, str, str], AnyResource] = field(default_factory=dict)  # kind, namespace, name
@@ -82,7 +85,7 @@ _LISTS = {
     "StatefulSet": "stateful_sets", "Pod": "pods", "Namespace": "namespaces", "ServiceAccount": "service_accounts",
     "ServiceEntry": "service_entries", "WorkloadEntry": "workload_entries", "WorkloadGroup": "workload_groups",
     "VirtualService": "virtual_services", "DestinationRule": "destination_rules", "Gateway": "gateways",
-    "Sidecar": "sidecars", "RateLimit": "rate_limits",
+    "HTTPRoute": "http_routes", "APIGateway": "api_gateways", "Sidecar": "sidecars", "RateLimit": "rate_limits",
 }  # fmt: skip
 
 

@@ -156,7 +156,7 @@ def test_two_kinds_are_called_gateway() -> None:
     )
     assert result.ok
     assert [gateway.api_version for gateway in result.resources.gateways] == ["networking.istio.io/v1beta1"]
-    assert [(p.line, p.code) for p in result.warnings] == [(8, "unserved")]
+    assert [gateway.api_version for gateway in result.resources.api_gateways] == ["gateway.networking.k8s.io/v1"]
 
 
 @pytest.mark.parametrize("kind", ["AuthorizationPolicy", "RequestAuthentication", "PeerAuthentication"])

@@ -149,3 +149,28 @@ def test_the_gateway(addresses: Path, path: str, action: str) -> None:
 def test_every_sample_file_loads(addresses: Path) -> None:
     for file in sorted(NETWORKING.glob("*.yaml")):
         assert request(addresses, "details", file.name)["action"] in ("route", "abort"), file.name
+
+
+@pytest.mark.parametrize(
+    ("file", "shares_of_reviews"),
+    [
+        ("route-all-v1", {"v1": 1.0}),
+        ("route-reviews-v1", {"v1": 1.0}),
+        ("route-reviews-v3", {"v3": 1.0}),
+        ("route-reviews-50-v3", {"v1": 0.5, "v3": 0.5}),
+        ("route-reviews-90-10", {"v1": 0.9, "v2": 0.1}),
+    ],
+)
+def test_http_routes_of_the_mesh(addresses: Path, file: str, shares_of_reviews: dict[str, float]) -> None:
+    files = [SAMPLES / "platform/kube/bookinfo.yaml", SAMPLES / f"gateway-api/{file}.yaml", addresses]
+    answer = ask(files, "GET", "http://reviews:9080/x")
+    weights = answer["weights"] or {answer["cluster"]: 1.0}
+    found = {name.split("|")[3].split(".")[0].removeprefix("reviews-"): share for name, share in weights.items()}
+    assert found == pytest.approx(shares_of_reviews)
+
+
+@pytest.mark.parametrize(("path", "action"), [("/productpage", "route"), ("/static/x", "route"), ("/staticx", "none")])
+def test_the_gateway_of_the_gateway_api(addresses: Path, path: str, action: str) -> None:
+    files = [SAMPLES / "platform/kube/bookinfo.yaml", SAMPLES / "gateway-api/bookinfo-gateway.yaml", addresses]
+    answer = ask(files, "GET", f"http://any.example{path}", "--gateway", "default/bookinfo-gateway")
+    assert answer["action"] == action
