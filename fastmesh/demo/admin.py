@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from fastmesh.demo.client import Client
 
 OUT = "failed_outlier_check"
+REQUESTS = "istio_requests_total"
 
 
 @dataclass(slots=True)
 class Endpoint:
     """One replica, added up over the clusters that it is in and the proxies that call it."""
 
-    requests: int = 0
-    success: int = 0
-    ejections: int = 0
-    out: bool = False
+    attempts: int = 0  # requests that were sent to it, retries among them
+    out: bool = False  # ejected now
 
 
 @dataclass(slots=True)
@@ -26,9 +28,22 @@ class Numbers:
 
     endpoints: dict[str, Endpoint] = field(default_factory=dict)  # by address
     stats: dict[str, int] = field(default_factory=dict)  # by Envoy's dotted name
+    requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # service, version, status; Istio's metric
 
     def total(self, prefix: str, suffix: str) -> int:
         return sum(value for name, value in self.stats.items() if name.startswith(prefix) and name.endswith(suffix))
+
+    def of(self, service: str, version: str, status: str = "") -> int:
+        """Requests that a version of a service answered for good: an attempt that was retried is not among them."""
+        return sum(n for key, n in self.requests.items() if key[:2] == (service, version) and status in ("", key[2]))
+
+    def add_metrics(self, text: str) -> None:
+        lines = [line for line in text.splitlines() if line.startswith(REQUESTS)]
+        for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+            for sample in family.samples:
+                known = sample.labels
+                key = (known["destination_service_name"], known["destination_version"], known["response_code"])
+                self.requests[key] += int(sample.value)
 
     def add_clusters(self, clusters: list[dict[str, Any]]) -> None:
         for cluster in clusters:
@@ -36,9 +51,7 @@ class Numbers:
                 place = host["address"]["socket_address"]
                 known = self.endpoints.setdefault(f"{place['address']}:{place['port_value']}", Endpoint())
                 counted = {stat["name"]: stat["value"] for stat in host["stats"]}
-                known.requests += counted.get("rq_total", 0)
-                known.success += counted.get("rq_success", 0)
-                known.ejections += host.get("ejections", 0)
+                known.attempts += counted.get("rq_total", 0)
                 known.out = known.out or bool(host["health_status"].get(OUT))
 
 
@@ -52,6 +65,7 @@ class Admins:
         numbers = Numbers()
         for client in self._clients:
             numbers.add_clusters((await client.get("/clusters?format=json")).json()["cluster_statuses"])
+            numbers.add_metrics((await client.get("/stats/prometheus")).body.decode())
             for stat in (await client.get("/stats?format=json")).json()["stats"]:
                 numbers.stats[stat["name"]] = numbers.stats.get(stat["name"], 0) + int(stat["value"])
         return numbers

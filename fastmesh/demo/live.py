@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ async def _show(screen: Screen, shop: Shop, traffic: Traffic, sending: asyncio.T
             both, gateway = await admins.numbers(), await front.numbers()
             rows = [TITLES, _gateway_row(gateway, traffic), *_service_rows(shop, both, traffic)]
             retries = both.total("cluster.", ".upstream_rq_retry_success")
-            news = f"{traffic.news}; {retries} failures hidden by retries; {time.monotonic() - started:.0f} s"
+            news = f"{traffic.news}; failures hidden by retries: {retries}; {time.monotonic() - started:.0f} s"
             red = [n for n, row in enumerate(rows) if n and row[6] not in ("", "0")]
             screen.show([*aligned(rows), "", news], bold=(0,), red=red)
     finally:
@@ -65,15 +66,15 @@ def _gateway_row(numbers: Numbers, traffic: Traffic) -> Sequence[str]:
 
 
 def _service_rows(shop: Shop, numbers: Numbers, traffic: Traffic) -> list[Sequence[str]]:
-    """What the proxies got from each version of a service, failed attempts that a retry hid included."""
+    """What callers got from each version of a service; an attempt whose retry worked is no failure to them."""
     groups: dict[tuple[str, str], list[Replica]] = {}
     for replica in shop.replicas.values():
         groups.setdefault((replica.service, replica.version), []).append(replica)
     rows: list[Sequence[str]] = []
     for group, replicas in groups.items():
         found = [numbers.endpoints[each.address] for each in replicas if each.address in numbers.endpoints]
-        requests = sum(each.requests for each in found)
-        success = _percent(sum(each.success for each in found), requests)
+        requests = numbers.of(*group)
+        success = _percent(numbers.of(*group, "200"), requests)
         out = str(sum(each.out for each in found))
         rows.append((*group, str(requests), success, *_milliseconds(traffic, group), out, ""))
     return rows
@@ -91,17 +92,18 @@ def _milliseconds(traffic: Traffic, row: tuple[str, str]) -> tuple[str, str]:
 
 def what_to_try(shop: Shop) -> list[str]:
     url, folder = shop.url, shop.folder
-    ask = f"fastmesh explain -f {folder} --gateway default/shop-gateway"
+    command = "fastmesh" if shutil.which("fastmesh") else sys.argv[0]
+    ask = f"{command} explain -f {folder} --gateway default/shop-gateway"
     tries = [
-        (f"curl {url}/product", "one of three replicas in turn"),
-        (f"curl -H 'x-canary: true' {url}/product", "always v2"),
-        (f"curl {url}/catalog", "v1 four times of five, v2 once"),
-        (f"curl {url}/payment", "fails each fifth time; a retry hides it"),
-        (f"curl -H 'x-request-id: mine' {url}/order", "order calls product and payment through the mesh"),
-        (f"curl -i -H 'x-user: me' '{url}/product?[1-15]'", "ten pass in a second, then 429"),
-        (f"{ask} GET http://shop/catalog", "which rule decides, and why"),
-        (f"curl {shop.gateway.admin}/clusters", "the gateway's admin; also /stats /stats/prometheus /config_dump"),
-        (f"$EDITOR {folder}/gateway.yaml", "the rules; a change is taken over when it is saved"),
+        ("one of three replicas in turn", f"curl {url}/product"),
+        ("always v2", f"curl -H 'x-canary: true' {url}/product"),
+        ("v1 four times of five, v2 once", f"curl {url}/catalog"),
+        ("fails each fifth time, a retry hides it", f"curl {url}/payment"),
+        ("calls product and payment", f"curl -H 'x-request-id: mine' {url}/order"),
+        ("ten pass in a second, then 429", f"curl -i -H 'x-user: me' '{url}/product?[1-15]'"),
+        ("which rule decides, and why", f"{ask} GET http://shop/catalog"),
+        ("the rules; saved is taken over", f"$EDITOR {folder}/gateway.yaml"),
+        ("the gateway's admin", f"curl http://{shop.gateway.admin}/clusters"),
+        ("its metrics", f"curl http://{shop.gateway.admin}/stats/prometheus"),
     ]
-    width = max(len(command) for command, _ in tries)
-    return ["try in another terminal:", *(f"  {command.ljust(width)}  {what}" for command, what in tries)]
+    return ["try in another terminal:", *(f"  {line}" for line in aligned(tries))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 from collections.abc import AsyncIterator
@@ -126,4 +127,6 @@ def _refuse_taken(port: int) -> None:
     try:
         socket.create_server((HOST, port)).close()
     except OSError as error:
-        raise DemoError(f"port {port}: {error.strerror}; choose another with --port (0: any free one)") from None
+        raise DemoError(
+            f"port {port}: {os.strerror(error.errno or 0)}; choose another with --port (0: any free one)"
+        ) from None
