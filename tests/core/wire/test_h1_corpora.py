@@ -40,11 +40,13 @@ ABOVE_THE_PARSER = {
 }
 
 
-def messages(data: bytes, responses: bool = False) -> tuple[list[tuple[dict[str, Any], bytes]], dict[str, Any]]:
+def messages(
+    data: bytes, responses: bool = False, **limits: int
+) -> tuple[list[tuple[dict[str, Any], bytes]], dict[str, Any]]:
     """Every whole message of one connection's bytes, and how it ended: `done`, `more`, or `bad` with its reason."""
     found: list[tuple[dict[str, Any], bytes]] = []
     while data:
-        head = parse_response(data) if responses else parse_request(data)
+        head = parse_response(data, **limits) if responses else parse_request(data, **limits)
         if head["verdict"] != "done":
             return found, head
         data, body = data[head["size"] :], b""
