@@ -33,7 +33,7 @@ cdef class LogFile(AccessLog):
     cdef void reopen(self)
     cdef int _stamp(self, uint64_t wall, char* to) noexcept
     cdef void _json(self, Writer* w, Transit t, uint64_t now, uint64_t wall)
-    cdef void _article(self, Writer* w, Transit t, uint64_t now, uint64_t wall)
+    cdef void _article(self, Writer* w, Transit t, uint64_t lasted, const char* begun, uint64_t wall)
     cdef void _plain(self, Writer* w, Transit t, uint64_t now, uint64_t wall)
     cdef void _ecs(self, Writer* w, Transit t, uint64_t now, uint64_t wall)
 

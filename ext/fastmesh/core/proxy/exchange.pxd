@@ -60,7 +60,7 @@ cdef class Exchange(Transit):
     cdef int _https_redirect(self)
     # the request's path and rule, shared with explain
     cdef int normalize(self)
-    cdef void look_up(self, int own_port)
+    cdef void look_up(self, uint32_t port, bint strict)
     cdef bint moves_to_https(self)
     cdef void rewrite_path(self)
     cdef Limit refusing_limit(self, bint take)

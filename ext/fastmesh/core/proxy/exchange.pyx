@@ -33,7 +33,7 @@ from fastmesh.core.proxy.relay cimport RelayText, apply_ops, request_out, respon
 from fastmesh.core.proxy.rescue cimport Rescue, rescue
 from fastmesh.core.proxy.trace cimport fit_request_id, make_request_id
 from fastmesh.core.proxy.transit cimport (
-    FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_NR, FLAG_RL, FLAG_UC, FLAG_UO, FLAG_URX, FLAG_UT, Transit,
+    FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_NC, FLAG_NR, FLAG_RL, FLAG_UC, FLAG_UO, FLAG_URX, FLAG_UT, Transit,
     keep_trailers,
 )
 from fastmesh.core.route.cluster cimport CLUSTER_BLACKHOLE, CLUSTER_ENDPOINTS, TRIED_MAX, Cluster
@@ -43,7 +43,7 @@ from fastmesh.core.route.rule cimport (
     RETRY_5XX, RETRY_CONNECT_FAILURE, RETRY_GATEWAY_ERROR, RETRY_GRPC_CANCELLED, RETRY_GRPC_DEADLINE,
     RETRY_GRPC_EXHAUSTED, RETRY_GRPC_INTERNAL, RETRY_GRPC_UNAVAILABLE, RETRY_RATELIMITED, RETRY_RESET,
     RETRY_RESET_BEFORE_REQUEST, RETRY_RETRIABLE_4XX, RETRY_STATUS_CODES, STEP_ANSWER, STEP_FAULT, STEP_LIMIT,
-    STEP_REWRITE, Direct, Fault, Redirect, Retry, Rewrite,
+    STEP_REWRITE, Direct, Fault, Redirect, Retry, Rewrite, VirtualHost,
 )
 from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Listener
 from fastmesh.core.wire.h1_write cimport CONNECTION_UNSAID, HeadOut, out_clear, out_field, reason_phrase, write_number
@@ -145,7 +145,8 @@ cdef class Exchange(Transit):
         return GO_ON
 
     cdef int find_rule(self):
-        self.look_up((<ServerStream>self.client).own_port)
+        cdef int own_port = self.client.own_port
+        self.look_up(self.head.port, self.head.port != 0 and self.head.port != own_port)
         if self.listener.https_redirect is not None and self.moves_to_https():
             return self._https_redirect()
         return GO_ON
@@ -193,6 +194,8 @@ cdef class Exchange(Transit):
         self.destination = self.rule.choose(&self.engine.rng)
         self.cluster = cluster = self.destination.cluster
         if cluster is None:
+            if self.destination.missing_status != 503:
+                return self.reply(self.destination.missing_status, FLAG_NC, "cluster_not_found", "", 0)
             return self._give_up(FAIL_NO_CLUSTER)
         if cluster.rows == NULL:
             cluster.attach(self.engine.arena, self.engine.slot)
@@ -656,20 +659,19 @@ cdef class Exchange(Transit):
         self.request.path, self.request.path_size = PyBytes_AS_STRING(self.path), normal
         return 0
 
-    cdef void look_up(self, int own_port):
-        """The virtual host and the rule, and which optional steps they ask for."""
+    cdef void look_up(self, uint32_t port, bint strict):
+        """The virtual host and the rule, and which optional steps they ask for. `strict`: only routes of that port count."""
         cdef const Head* head = &self.head
         cdef char[256] name
         cdef size_t size = head.host.len, i
         cdef const char* host = span_ptr(head, head.host)
         cdef char c
-        cdef bint strict = head.port != 0 and head.port != own_port
         self.steps = STEP_LIMIT if self.snapshot.mesh_limits is not None else 0
         if size <= sizeof(name):
             for i in range(size):
                 c = host[i]
                 name[i] = <char>(c + 32) if c'A' <= c <= c'Z' else c
-            self.vhost = self.listener.find(name, size, head.port, strict)
+            self.vhost = self.listener.find(name, size, port, strict)
         if self.vhost is not None:
             if self.vhost.limits is not None:
                 self.steps |= STEP_LIMIT
@@ -682,6 +684,7 @@ cdef class Exchange(Transit):
     cdef bint moves_to_https(self):
         cdef const Head* head = &self.head
         cdef const Field* field
+        cdef VirtualHost found
         cdef char[256] name
         cdef size_t i, size = head.host.len
         cdef char c
@@ -694,7 +697,8 @@ cdef class Exchange(Transit):
         for i in range(size):
             c = head.base[head.host.off + i]
             name[i] = <char>(c + 32) if c'A' <= c <= c'Z' else c
-        return self.listener.https_redirect.find(name, size, 0) is not None
+        found = self.listener.https_redirect.find(name, size, 0)
+        return found is not None and found.redirects
 
     cdef Limit refusing_limit(self, bint take):
         """The first limit that has no token for this request; `take` = False only looks."""
@@ -745,18 +749,17 @@ cdef class Exchange(Transit):
         cdef bytes host = PyBytes_FromStringAndSize(span_ptr(head, head.host), head.host.len)
         cdef bytes path = PyBytes_FromStringAndSize(self.request.path, self.request.path_size)
         cdef int port = head.port
+        cdef int usual = 443 if scheme == b"https" else 80
         if redirect.authority is not None:
             host, port = redirect.authority, 0
-        if redirect.scheme is not None and redirect.authority is None:
-            port = 0 if port in (80, 443) else port
-        if redirect.port:
+        elif redirect.scheme is not None and port == (443 if self.request.https else 80):
+            port = 0                      # the port that the old scheme implied means nothing to the new one
+        if redirect.port or redirect.port_from:
             port = redirect.port
-        elif redirect.port_from == 1:
-            port = 0
-        elif redirect.port_from == 2:
-            port = self.listener.port or port
-        if (port == 80 and scheme == b"http") or (port == 443 and scheme == b"https"):
-            port = 0
+            if redirect.port_from == 2:
+                port = self.listener.port or head.port
+            if port == usual:
+                port = 0
         if redirect.path is not None:
             path = redirect.path
         elif redirect.prefix is not None:

@@ -72,9 +72,7 @@ def explain(items, str listener, str method, str scheme, str authority, str targ
     exchange.keep_head()
     exchange.head.port = port if strict_port and port else 0
     exchange.head.scheme = 2 if scheme == "https" else 1
-    if port and strict_port:
-        exchange.head.port = port
-    return _tell(story, exchange)
+    return _tell(story, exchange, port or 80, strict_port)
 
 
 cdef bytes _request_bytes(str method, str authority, str target, list headers):
@@ -83,14 +81,14 @@ cdef bytes _request_bytes(str method, str authority, str target, list headers):
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
-cdef dict _tell(Story story, Exchange x):
+cdef dict _tell(Story story, Exchange x, int port, bint strict):
     cdef Listener listener = x.listener
     if x.normalize() < 0:
         story.tell("begin", "refused", "the path cannot be normalised")
         return story.answered("none", 400)
     x.request_id_at, x.request_id_size = "00000000-0000-4000-8000-000000000000", 36
     story.tell("begin", "go on", "the message is valid")
-    x.look_up(0)
+    x.look_up(port, strict)
     if listener.https_redirect is not None and x.moves_to_https():
         story.result["location"] = "https://" + _text(x.head.base + x.head.host.off, x.head.host.len) + _path_and_query(x)
         story.tell("find_rule", "redirect to https", "the Gateway server sets tls.httpsRedirect for this host")
@@ -184,8 +182,8 @@ cdef dict _tell_destination(Story story, Exchange x):
     _tell_request(story, x)
     story.tell("choose_cluster", story.result["cluster"], "by weight" if story.result["weights"] else "the only destination")
     if chosen.cluster is None:
-        story.tell("attempt", "503", "the cluster does not exist: no such service, port or subset")
-        return story.answered("route", 503, ["NC"])
+        story.tell("attempt", str(chosen.missing_status), "the cluster does not exist: no such service, port or subset")
+        return story.answered("route", chosen.missing_status, ["NC"])
     endpoints = [endpoint.text.decode() for endpoint in chosen.cluster.endpoints]
     story.result["endpoints"] = endpoints
     if not endpoints and chosen.cluster.kind == 0:

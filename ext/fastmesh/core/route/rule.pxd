@@ -40,6 +40,7 @@ cdef class Destination:
     cdef Cluster cluster      # None: it does not exist (503 NC)
     cdef bytes cluster_name
     cdef uint32_t weight
+    cdef uint16_t missing_status      # what a missing cluster answers: 503, by Gateway API 500
     cdef bytes authority      # or None
     cdef list request_ops     # of HeaderOps, or None
     cdef list response_ops
@@ -72,31 +73,36 @@ cdef class Fault:
     cdef uint32_t abort_share
 
 cdef class Rule:
-    cdef readonly dict origin
-    cdef bytes route_name
-    cdef list clauses
+    cdef bint root            # the only condition is a path prefix `/`: every path fits (but `*`)
     cdef uint32_t steps       # Step bits
+    cdef Destination only     # the one destination, or None: choose by weight
+    cdef Retry retry          # or None
+    cdef uint32_t timeout     # ms, 0 = none
+    cdef list clauses
     cdef list destinations
     cdef uint32_t weights     # their sum
+    cdef readonly dict origin
+    cdef bytes route_name
     cdef Redirect redirect
     cdef Direct direct
     cdef Rewrite rewrite
     cdef bytes authority      # or None
     cdef list response_ops    # of HeaderOps, or None
-    cdef uint32_t timeout     # ms, 0 = none
-    cdef Retry retry          # or None
     cdef Fault fault
     cdef list limits          # of Limit
     cdef Destination choose(self, Rng* rng)
 
 cdef class VirtualHost:
+    cdef Rule first           # the first of `rules`: with thousands of hosts every step through memory counts
+    cdef list limits          # asked also when no rule matches; None when there are none
+    cdef list rules
     cdef readonly str name
     cdef readonly object origin
     cdef bytes name_bytes
+    cdef bint redirects       # in a listener's https table: this host moves to https
     cdef object series        # proxy.account's table for requests that met no cluster
-    cdef list rules
-    cdef list limits          # asked also when no rule matches; None when there are none
     cdef Rule find(self, const Request* request)   # the first rule with a clause that fits, or None
 
-cdef Rule make_rule(dict plan, dict clusters, list limits)
-cdef VirtualHost make_virtual_host(dict plan, dict clusters, list limits)
+# `shared` holds the destinations and retry policies made so far: equal ones are one object, which stays in the processor's cache.
+cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared)
+cdef VirtualHost make_virtual_host(dict plan, dict clusters, list limits, dict shared)

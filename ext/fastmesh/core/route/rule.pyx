@@ -1,9 +1,8 @@
 """See rule.pxd."""
-from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from libc.stdint cimport uint32_t
 from fastmesh.core.base.rng cimport Rng, rng_below
 from fastmesh.core.route.header_ops cimport make_ops
-from fastmesh.core.route.match cimport Request, first_match, make_clauses
+from fastmesh.core.route.match cimport MATCH_PREFIX, Clause, Request, first_match, make_clauses
 
 cdef dict RETRY_ON = {
     "5xx": RETRY_5XX, "gateway-error": RETRY_GATEWAY_ERROR, "reset": RETRY_RESET,
@@ -45,8 +44,8 @@ cdef class Rule:
         """A destination by weight; retries keep it."""
         cdef Destination destination
         cdef uint32_t draw
-        if PyList_GET_SIZE(self.destinations) == 1:
-            return <Destination>PyList_GET_ITEM(self.destinations, 0)
+        if self.only is not None:
+            return self.only
         draw = rng_below(rng, self.weights)
         for destination in self.destinations:
             if draw < destination.weight:
@@ -57,7 +56,9 @@ cdef class Rule:
 
 cdef class VirtualHost:
     cdef Rule find(self, const Request* request):
-        cdef Rule rule
+        cdef Rule rule = self.first
+        if rule is None or (rule.root and request.path[0] == c'/'):
+            return rule
         for rule in self.rules:
             if not rule.clauses or first_match(rule.clauses, request) is not None:
                 return rule
@@ -68,10 +69,13 @@ cdef bytes _bytes(text):
     return None if text is None else text.encode()
 
 
-cdef Retry _make_retry(plan):
+cdef Retry _make_retry(plan, dict shared):
     if plan is None or plan["attempts"] == 0:
         return None
-    cdef Retry retry = Retry.__new__(Retry)
+    key = repr(plan)
+    if key in shared:
+        return shared[key]
+    cdef Retry retry = shared.setdefault(key, Retry.__new__(Retry))
     retry.attempts = plan["attempts"]
     for policy in plan["retry_on"]:
         retry.on |= <uint32_t>RETRY_ON[policy]
@@ -85,11 +89,15 @@ cdef Retry _make_retry(plan):
     return retry
 
 
-cdef Destination _make_destination(dict plan, dict clusters):
-    cdef Destination destination = Destination.__new__(Destination)
+cdef Destination _make_destination(dict plan, dict clusters, dict shared):
+    key = repr(plan)
+    if key in shared:
+        return shared[key]
+    cdef Destination destination = shared.setdefault(key, Destination.__new__(Destination))
     destination.cluster = None if plan["missing"] else clusters.get(plan["cluster"])
     destination.cluster_name = plan["cluster"].encode()
     destination.weight = plan["weight"]
+    destination.missing_status = plan["missing_status"]
     destination.authority = _bytes(plan["authority"])
     destination.request_ops = make_ops(plan["request_headers"])
     destination.response_ops = make_ops(plan["response_headers"])
@@ -145,13 +153,25 @@ cdef Fault _make_fault(plan):
     return fault
 
 
-cdef Rule make_rule(dict plan, dict clusters, list limits):
+cdef bint _is_root(list clauses):
+    cdef Clause clause
+    if len(clauses) != 1:
+        return False
+    clause = clauses[0]
+    return (clause.path is not None and clause.path.kind == MATCH_PREFIX and clause.path.value == b"/"
+            and clause.scheme is None and clause.method is None and clause.authority is None
+            and not clause.headers and not clause.query)
+
+
+cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
     cdef Rule rule = Rule.__new__(Rule)
     cdef Destination destination
     rule.origin = plan["origin"]
     rule.route_name = rule.origin["route"].encode()
     rule.clauses = make_clauses(plan["matches"])
-    rule.destinations = [_make_destination(item, clusters) for item in plan["destinations"]]
+    rule.root = _is_root(rule.clauses)
+    rule.destinations = [_make_destination(item, clusters, shared) for item in plan["destinations"]]
+    rule.only = rule.destinations[0] if len(rule.destinations) == 1 else None
     for destination in rule.destinations:
         rule.weights += destination.weight
     rule.redirect = _make_redirect(plan["redirect"])
@@ -160,7 +180,7 @@ cdef Rule make_rule(dict plan, dict clusters, list limits):
     rule.authority = _bytes(plan["authority"])
     rule.response_ops = make_ops(plan["response_headers"])
     rule.timeout = plan["timeout"] or 0
-    rule.retry = _make_retry(plan["retry"])
+    rule.retry = _make_retry(plan["retry"], shared)
     rule.fault = _make_fault(plan["fault"])
     rule.limits = [limits[index] for index in plan["limits"]] or None
     if rule.limits is not None:
@@ -174,11 +194,12 @@ cdef Rule make_rule(dict plan, dict clusters, list limits):
     return rule
 
 
-cdef VirtualHost make_virtual_host(dict plan, dict clusters, list limits):
+cdef VirtualHost make_virtual_host(dict plan, dict clusters, list limits, dict shared):
     cdef VirtualHost host = VirtualHost.__new__(VirtualHost)
     host.name = plan["name"]
     host.name_bytes = host.name.encode()
     host.origin = plan["origin"]
-    host.rules = [make_rule(rule, clusters, limits) for rule in plan["rules"]]
+    host.rules = [make_rule(rule, clusters, limits, shared) for rule in plan["rules"]]
+    host.first = host.rules[0] if host.rules else None
     host.limits = [limits[index] for index in plan["limits"]] or None
     return host

@@ -35,6 +35,7 @@ cdef class Snapshot:
     cdef bint http10
     cdef object source        # a view of workload facts for the source_* labels
     cdef object _items
+    cdef dict _shared         # while it is built: see rule.make_rule
     cdef bint built
     cdef _take(self, str kind, dict body)
     cdef Listener _listener(self, dict plan)

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.clock cimport now_ns
 from fastmesh.core.route.cluster cimport Cluster, make_cluster
-from fastmesh.core.route.host_table cimport make_host_table
+from fastmesh.core.route.host_table cimport HostTable, make_host_table
 from fastmesh.core.route.limit cimport Limit, make_limit
 from fastmesh.core.route.rule cimport VirtualHost, make_virtual_host
 from fastmesh.core.wire.path cimport PATH_BASE, PATH_DECODE_AND_MERGE_SLASHES, PATH_MERGE_SLASHES, PATH_NONE
@@ -39,6 +39,7 @@ cdef class Snapshot:
         self.listeners = {}
         self.vhosts = []
         self.limits = []
+        self._shared = {}
 
     def step(self, uint64_t budget_us=0) -> bool:
         """Take over items for about `budget_us` microseconds (0 = all); True when the snapshot is complete."""
@@ -51,6 +52,7 @@ cdef class Snapshot:
             raise ValueError("the plan has no mesh item")
         self.mesh_limits = [self.limits[index] for index in self.mesh["namespace_limits"]] or None
         self.built = True
+        self._shared = None
         return True
 
     cdef _take(self, str kind, dict body):
@@ -59,7 +61,7 @@ cdef class Snapshot:
             cluster = make_cluster(body)
             self.clusters[body["name"]] = cluster
         elif kind == "vhost":
-            self.vhosts.append(make_virtual_host(body, self.clusters, self.limits))
+            self.vhosts.append(make_virtual_host(body, self.clusters, self.limits, self._shared))
         elif kind == "limit":
             self.limits.append(make_limit(body))
         elif kind == "workload":
@@ -88,6 +90,13 @@ cdef class Snapshot:
         listener.hosts = make_host_table(domains)
         listener.has_any = any(name == "*" and port == 0 for name, port, _ in domains)
         if plan["https_redirect"]:
-            redirect = VirtualHost.__new__(VirtualHost)
-            listener.https_redirect = make_host_table([(name, 0, redirect) for name in plan["https_redirect"]])
+            listener.https_redirect = _https_table(plan["https_redirect"], [name for name, _, _ in domains])
         return listener
+
+
+cdef HostTable _https_table(list moving, list names):
+    """Which hosts move to https: the most specific domain decides, also when it is one that stays."""
+    cdef VirtualHost moves = VirtualHost.__new__(VirtualHost)
+    cdef VirtualHost stays = VirtualHost.__new__(VirtualHost)
+    moves.redirects = True
+    return make_host_table([(name, 0, moves) for name in moving] + [(name, 0, stays) for name in names])

@@ -15,6 +15,9 @@ cdef inline char* _put(char* at, const char* text, size_t size) noexcept nogil:
 cdef int write_number(char* at, uint64_t value) noexcept nogil:
     cdef char[20] digits
     cdef int n = 0, i
+    if value < 10:                        # the likely case
+        at[0] = <char>(c'0' + value)
+        return 1
     while True:
         digits[n] = <char>(c'0' + value % 10)
         value //= 10
