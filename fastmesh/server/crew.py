@@ -20,6 +20,7 @@ from fastmesh.server.backoff import Backoff
 from fastmesh.server.member import Handed, Image, Member, Stage
 from fastmesh.server.push import Push, PushError
 from fastmesh.server.settings import WorkerSettings
+from fastmesh.telemetry.readable import ReadableArena
 
 log = logging.getLogger("fastmesh.crew")
 
@@ -28,7 +29,7 @@ STALLED = 10.0  # seconds without a word from a worker
 EARLY_DEATHS = 3  # so many more than workers before one serves, and the program cannot run at all
 
 
-class SharedArena(Protocol):
+class SharedArena(ReadableArena, Protocol):
     @property
     def fd(self) -> int: ...
     @property
@@ -214,13 +215,15 @@ class Crew:
                 log.debug("worker %d (pid %d) is drained: %s", member.index, member.pid, message)
 
     def _built(self, member: Member, message: say.Built) -> None:
-        log.debug("worker %d built plan %d in %.1f ms", member.index, message.serial, message.milliseconds)
+        took, longest = message.milliseconds, message.longest
+        log.debug("worker %d built plan %d in %.1f ms, longest slice %.1f", member.index, message.serial, took, longest)
         if self._push is not None and message.serial == self._push.image.serial:
             self._push.built(member)
         else:
             member.channel.send(say.Apply(serial=message.serial))  # the plan that it starts with: nobody else waits
 
     def _applied(self, member: Member, message: say.Applied) -> None:
+        log.debug("worker %d applied plan %d in %.1f ms", member.index, message.serial, message.milliseconds)
         member.serial = message.serial
         if member.stage is Stage.STARTING:
             member.stage = Stage.SERVING

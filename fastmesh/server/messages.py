@@ -79,11 +79,13 @@ class Ready(Message, kw_only=True, frozen=True):
 
 class Built(Message, kw_only=True, frozen=True):
     serial: int
-    milliseconds: float = 0.0
+    milliseconds: float = 0.0  # from first slice to last
+    longest: float = 0.0  # the longest slice: what a request may have waited
 
 
 class Applied(Message, kw_only=True, frozen=True):
     serial: int
+    milliseconds: float = 0.0
 
 
 class Refused(Message, kw_only=True, frozen=True):

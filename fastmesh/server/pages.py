@@ -97,7 +97,8 @@ def stats(view: ProxyView, request: Request) -> Response:
 
 
 def prometheus(view: ProxyView, request: Request) -> Response:
-    return Response(200, statistics.prometheus(view), "text/plain; version=0.0.4; charset=utf-8")
+    kind, text = statistics.prometheus(view, request.headers.get("accept", ""))
+    return Response(200, text, kind)
 
 
 def clusters(view: ProxyView, request: Request) -> Response:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import fastmesh
 from fastmesh.config.plan import ClusterPlan, EndpointPlan
 from fastmesh.server import words
+from fastmesh.telemetry import envoy_stats
+from fastmesh.telemetry import prometheus as telemetry
+from fastmesh.telemetry.exposition import Family, label_text
 
 if TYPE_CHECKING:
     from fastmesh.server.pages import ProxyView
 
-Entry = tuple[int, bytes, tuple[int, ...]]
 STATES = {"LIVE": 0, "DRAINING": 1, "PRE_INITIALIZING": 2, "INITIALIZING": 3}  # Envoy's server.state
-
-
-def _entries(view: ProxyView) -> list[Entry]:
-    entries: Iterable[Any] = getattr(view.arena, "entries", list)()
-    return [(int(kind), bytes(key), tuple(values)) for kind, key, values in entries]
 
 
 def _own(view: ProxyView) -> list[tuple[str, int]]:
@@ -43,18 +39,7 @@ def _own(view: ProxyView) -> list[tuple[str, int]]:
 
 def flat(view: ProxyView) -> list[tuple[str, int]]:
     """Every number under Envoy's dotted name, sorted by name."""
-    found = _own(view)
-    for kind, key, values in _entries(view):
-        name = key.decode("utf-8", "replace")
-        if kind == words.ENTRY_CLUSTER:
-            some = words.summed(values, words.CLUSTER_ROW, words.CLUSTER_WORDS)
-            found += [(f"cluster.{name}.{word}", value) for word, value in some]
-        elif kind == words.ENTRY_WORKER:
-            found += words.summed(values, words.WORKER_ROW, words.WORKER_WORDS)
-        elif kind == words.ENTRY_LIMIT:
-            some = words.summed(values, words.LIMIT_ROW, words.LIMIT_WORDS)
-            found += [(f"rate_limit.{name}.{word}", value) for word, value in some]
-    return sorted(found)
+    return sorted([*_own(view), *envoy_stats.lines(view.arena, view.plan()).items()])
 
 
 # ---- /clusters
@@ -65,7 +50,7 @@ def clusters(view: ProxyView) -> list[dict[str, Any]]:
     plan = view.plan()
     if plan is None:
         return []
-    known = {key: values for kind, key, values in _entries(view) if kind == words.ENTRY_ENDPOINT}
+    known = {key: values for kind, key, values in view.arena.entries() if kind == words.ENTRY_ENDPOINT}
     return [_cluster(cluster, known) for cluster in plan.clusters]
 
 
@@ -125,44 +110,34 @@ def clusters_text(found: list[dict[str, Any]]) -> str:
 # ---- Prometheus
 
 
-def prometheus(view: ProxyView) -> bytes:
-    """The data plane's metrics, rendered by the telemetry package, then the master's own."""
-    return _data_plane(view) + _master(view)
+def prometheus(view: ProxyView, accept: str) -> tuple[str, bytes]:
+    """Content type and text: the data plane's metrics, and the master's own."""
+    text = telemetry.render(view.arena, accept, view.plan(), _master(view))
+    return telemetry.content_type(accept), text
 
 
-def _data_plane(view: ProxyView) -> bytes:
-    try:
-        renderer = importlib.import_module("fastmesh.telemetry.prometheus")
-    except ModuleNotFoundError:
-        return b""
-    text: bytes = renderer.render(view.arena)
-    return text
-
-
-def _master(view: ProxyView) -> bytes:
-    rows: list[tuple[str, str, str, dict[str, str], float]] = [
-        ("fastmesh_build_info", "gauge", "Version of the proxy.", _build(), 1),
-        ("fastmesh_live", "gauge", "1 while the proxy is ready for traffic.", {}, int(view.state == "LIVE")),
-        ("fastmesh_workers", "gauge", "Workers that serve.", {}, len(view.crew.serving())),
-        ("fastmesh_workers_wanted", "gauge", "Workers that should serve.", {}, view.crew.wanted),
-        ("fastmesh_worker_restarts_total", "counter", "Workers that died and were replaced.", {}, view.crew.restarts),
-        ("fastmesh_restart_epoch", "gauge", "In-place upgrades so far.", {}, view.epoch),
-        ("fastmesh_start_time_seconds", "gauge", "When the first program image started.", {}, view.started),
+def _master(view: ProxyView) -> Iterator[Family]:
+    rows: list[tuple[str, Literal["counter", "gauge"], str, float]] = [
+        ("fastmesh_live", "gauge", "1 while the proxy is ready for traffic.", int(view.state == "LIVE")),
+        ("fastmesh_workers", "gauge", "Workers that serve.", len(view.crew.serving())),
+        ("fastmesh_workers_wanted", "gauge", "Workers that should serve.", view.crew.wanted),
+        ("fastmesh_worker_restarts", "counter", "Workers that died and were replaced.", view.crew.restarts),
+        ("fastmesh_restart_epoch", "gauge", "In-place upgrades so far.", view.epoch),
+        ("fastmesh_start_time_seconds", "gauge", "When the first program image started.", view.started),
     ]
-    lines = []
-    for name, kind, text, labels, value in rows:
-        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name}{_labels(labels)} {value:.10g}"]
-    lines += ["# HELP fastmesh_config_reloads_total Reloads by result.", "# TYPE fastmesh_config_reloads_total counter"]
+    for name, kind, text, value in rows:
+        family = Family(name, kind, text)
+        family.add(value)
+        yield family
+    yield _build()
+    reloads = Family("fastmesh_config_reloads", "counter", "Reloads by result.")
     for result in ("accepted", "refused", "unchanged"):
-        count = getattr(view.reloader, result)
-        lines.append(f"fastmesh_config_reloads_total{_labels({'result': result})} {count}")
-    return ("\n".join(lines) + "\n").encode()
+        reloads.add(getattr(view.reloader, result), label_text(["result"], [result]))
+    yield reloads
 
 
-def _build() -> dict[str, str]:
+def _build() -> Family:
+    family = Family("fastmesh_build_info", "gauge", "Version of the proxy.")
     python = ".".join(map(str, sys.version_info[:3]))
-    return {"version": fastmesh.__version__, "python": python}
-
-
-def _labels(labels: dict[str, str]) -> str:
-    return "{" + ",".join(f'{name}="{value}"' for name, value in labels.items()) + "}" if labels else ""
+    family.add(1, label_text(["version", "python"], [fastmesh.__version__, python]))
+    return family

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import mmap
 import os
@@ -36,7 +37,8 @@ DRAIN_LOOK = 0.05
 ORPHAN_GRACE_MS = 5000
 FIRST_SLICE_US = 50_000  # nobody waits for a worker that serves nothing yet
 SLICE_US = 1_000  # the longest that requests wait for a slice of a new plan
-LOG_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+GC_THRESHOLDS = (10_000, 20, 50)  # a request makes no objects that only the collector could free
+MASTERS_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 
 
 class Building(Protocol):
@@ -88,6 +90,7 @@ class Pending:
         self.building = building
         self.began = began
         self.built = False
+        self.longest = 0.0
 
 
 class WorkerProcess:
@@ -155,6 +158,7 @@ class WorkerProcess:
         assert self._plane is not None
         self._drop_pending()
         began = time.monotonic()
+        gc.disable()  # nothing that is built is garbage, but looking for it would stop requests for tens of ms
         try:
             image = PlanImage(plan_fd)
             self._pending = Pending(config, image, self._plane.load(image.items()), began)
@@ -169,22 +173,26 @@ class WorkerProcess:
         pending = self._pending
         if pending is None or pending.config.serial != serial:
             return  # a newer plan took its place
+        began = time.monotonic()
         try:
             built = pending.building.step(SLICE_US if self._serving else FIRST_SLICE_US)
         except Exception as error:
             self._refuse(serial, error)
             return
+        pending.longest = max(pending.longest, time.monotonic() - began)
         if not built:
             self._loop.call_soon(self._step, serial)  # the loop looks at its sockets in between
             return
         pending.built = True
-        self._channel.send(say.Built(serial=serial, milliseconds=(time.monotonic() - pending.began) * 1000))
+        took = time.monotonic() - pending.began
+        self._channel.send(say.Built(serial=serial, milliseconds=took * 1000, longest=pending.longest * 1000))
 
     def _apply(self, serial: int) -> None:
         pending = self._pending
         if pending is None or pending.config.serial != serial or not pending.built:
             return
         assert self._plane is not None
+        began = time.monotonic()
         names = {listener.key: listener.name for listener in pending.config.listeners}
         fresh = {names[key]: fd for key, fd in self._sockets.items() if key in names}
         self._sockets = {key: fd for key, fd in self._sockets.items() if key not in names}
@@ -192,7 +200,7 @@ class WorkerProcess:
         self._serving = True
         self._drop_pending()
         self._close_sockets()
-        self._channel.send(say.Applied(serial=serial))
+        self._channel.send(say.Applied(serial=serial, milliseconds=(time.monotonic() - began) * 1000))
 
     def _refuse(self, serial: int, error: Exception) -> None:
         if not isinstance(error, ValueError):
@@ -201,7 +209,7 @@ class WorkerProcess:
         self._channel.send(say.Refused(serial=serial, reason=f"{error}"[:2000] or type(error).__name__))
 
     def _abandon(self, serial: int) -> None:
-        if self._pending is not None and self._pending.config.serial == serial:
+        if self._pending is None or self._pending.config.serial == serial:
             self._drop_pending()
             self._close_sockets()
 
@@ -209,6 +217,8 @@ class WorkerProcess:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.image.close()
+        gc.freeze()  # the collector never looks at a whole plan again; reference counts free it
+        gc.enable()
 
     def _close_sockets(self) -> None:
         while self._sockets:
@@ -264,8 +274,9 @@ class WorkerProcess:
 
 def run(make: MakePlane, control_fd: int, arena_fd: int) -> int:
     """The life of a worker; `make(loop, arena_fd, index, settings)` makes its data plane."""
-    for number in LOG_SIGNALS:  # the master's business, also when somebody signals the whole group
+    for number in MASTERS_SIGNALS:  # the master's business, also when somebody signals the whole group
         signal.signal(number, signal.SIG_IGN)
+    gc.set_threshold(*GC_THRESHOLDS)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     control = socket.socket(fileno=control_fd)

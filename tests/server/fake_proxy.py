@@ -49,6 +49,8 @@ class FakeArena:
     def release_slot(self, slot: int) -> None:
         self.memory[64 + slot] = (self.memory[64 + slot] + 1) % 256
 
+    usage = (0, 4096, 0, 0)
+
     def entries(self) -> list[Any]:
         return []
 
