@@ -187,8 +187,11 @@ class Upstream:
                 self.errors.append(error)
 
 
-def answer(connection: socket.socket, body: bytes = b"ok", status: str = "200 OK", extra: bytes = b"") -> None:
-    connection.sendall(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n%s\r\n%s" % (status.encode(), len(body), extra, body))
+def answer(
+    connection: socket.socket, body: bytes = b"ok", status: str = "200 OK", extra: bytes = b"", length: int = -1
+) -> None:
+    told = len(body) if length < 0 else length
+    connection.sendall(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n%s\r\n%s" % (status.encode(), told, extra, body))
 
 
 def keep_answering(connection: socket.socket) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -260,11 +261,17 @@ def test_103_goes_to_1_1_and_not_to_1_0(tmp_path: Path) -> None:
         assert b"103" not in proxy.send(b"GET / HTTP/1.0\r\nHost: app\r\n\r\n")
 
 
-def test_bytes_on_an_idle_connection_are_never_an_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", [True, False])
+def test_bytes_on_an_idle_connection_are_never_an_answer(tmp_path: Path, together: bool) -> None:
+    forged = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged"
+    sent = threading.Semaphore(0)
+
     def handle(connection: socket.socket) -> None:
         read_head(connection)
-        answer(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged")
+        answer(connection, b"ok" + forged if together else b"ok", length=2)
+        if not together:
+            connection.sendall(forged)
+        sent.release()
         read_head(connection)
 
     with mesh(tmp_path, handle) as (proxy, upstream), proxy.connect() as client:
@@ -272,7 +279,8 @@ def test_bytes_on_an_idle_connection_are_never_an_answer(tmp_path: Path) -> None
             client.sendall(GET)
             head, body = read_message(client)
             assert body == b"ok", head
-        assert upstream.accepted >= 10
+            assert sent.acquire(timeout=5)
+        assert upstream.accepted == 20
 
 
 def test_read_all_of_a_half_closed_client(tmp_path: Path) -> None:

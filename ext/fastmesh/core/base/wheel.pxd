@@ -34,7 +34,7 @@ cdef class Wheel:
     cdef void _cascade(self, Timer* head) noexcept
     cdef void _cascade_at(self, Timer* head) noexcept
     cdef uint64_t _next(self) noexcept
-    cdef uint64_t _next_coarse(self, uint64_t tick) noexcept
+    cdef bint _deals(self, uint64_t border) noexcept
     cdef void _arm(self)
 
 cdef inline bint timer_running(Timer* timer) noexcept:

@@ -139,20 +139,18 @@ cdef class Wheel:
             return 0
         for i in range(1, 257):
             tick = self.now + i
-            if tick & 255 == 0 or not _empty(&self.level0[tick & 255]):
-                if tick & 255 == 0 and _empty(&self.level0[0]):
-                    return self._next_coarse(tick)
+            if not _empty(&self.level0[tick & 255]) or (tick & 255 == 0 and self._deals(tick)):
                 return tick
-        return self.now + 256
-
-    cdef uint64_t _next_coarse(self, uint64_t tick) noexcept:
-        """`tick` is a border of level 1: the first border from there on whose slot of level 1 has timers, or a level 2 border."""
-        cdef uint64_t i
+        tick = (self.now + 256) & ~<uint64_t>255     # level 0 is empty: from border to border
         for i in range(64):
-            if (tick >> 8) & 63 == 0 or not _empty(&self.level1[(tick >> 8) & 63]):
-                return tick
             tick += 256
+            if self._deals(tick):
+                break
         return tick
+
+    cdef bint _deals(self, uint64_t border) noexcept:
+        """Whether timers of a higher level are dealt out at this border of level 1."""
+        return (border >> 8) & 63 == 0 or not _empty(&self.level1[(border >> 8) & 63])
 
     cdef void _arm(self):
         cdef uint64_t tick = self._next()

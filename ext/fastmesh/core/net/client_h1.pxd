@@ -33,6 +33,7 @@ cdef class ClientH1(ClientStream):
     cdef bint request_done    # all of it is in `out` or sent
     # the response
     cdef OutBuf held          # a head that is not complete yet
+    cdef size_t seen          # bytes of it that the parser has looked at
     cdef ChunkDecoder chunks
     cdef uint8_t framing
     cdef uint64_t left

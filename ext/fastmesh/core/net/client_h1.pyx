@@ -18,7 +18,7 @@ from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint, sockaddr_storage
 from fastmesh.core.wire.h1_parse cimport (
     CHUNK_BAD, CHUNK_DATA, CHUNK_END, H1_BAD, H1_DONE, H1_MORE, chunk_free, chunk_next, chunk_start, chunk_trailers,
-    parse_response,
+    head_worth_parsing, parse_response,
 )
 from fastmesh.core.wire.h1_write cimport HeadOut, write_chunk_size, write_last_chunk, write_request
 from fastmesh.core.wire.message cimport (
@@ -102,6 +102,7 @@ cdef class ClientH1(ClientStream):
         self.request_done = False
         self.paused = False
         self.interims = 0
+        self.seen = 0
         self.served += 1
 
     # --- out ----------------------------------------------------------------------------------------------------------
@@ -217,9 +218,15 @@ cdef class ClientH1(ClientStream):
     cdef size_t _take_head(self, const char* data, size_t size):
         cdef Head head
         cdef StreamUser user = self.user
-        cdef int verdict = parse_response(data, size, &self.reactor.limits, self.to_head, &head)
-        if verdict == H1_MORE:
+        cdef int verdict
+        if self.seen and not head_worth_parsing(data, self.seen, size):
+            self.seen = size
             return 0
+        verdict = parse_response(data, size, &self.reactor.response_limits, self.to_head, &head)
+        if verdict == H1_MORE:
+            self.seen = size
+            return 0
+        self.seen = 0
         if verdict == H1_BAD or head.status == 101:
             self._fail(FAIL_PROTOCOL)
             return 0
@@ -266,12 +273,12 @@ cdef class ClientH1(ClientStream):
         cdef int step
         cdef Head trailers
         while total < size and self.state == CLIENT_BODY and not self.paused:
-            step = chunk_next(&self.chunks, data + total, size - total, &self.reactor.limits, &used, &piece, &piece_size)
+            step = chunk_next(&self.chunks, data + total, size - total, &self.reactor.response_limits, &used, &piece, &piece_size)
             total += used
             if step == CHUNK_DATA:
                 self.user.on_response_body(piece, piece_size)
             elif step == CHUNK_END:
-                if chunk_trailers(&self.chunks, &self.reactor.limits, &trailers) != H1_DONE:
+                if chunk_trailers(&self.chunks, &self.reactor.response_limits, &trailers) != H1_DONE:
                     self._fail(FAIL_PROTOCOL)
                     return size
                 self._end_of_response(&trailers if trailers.field_count else NULL, size - total)

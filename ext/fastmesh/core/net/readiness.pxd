@@ -61,6 +61,7 @@ cdef class Reactor:
     cdef Rng rng
     cdef char* scratch
     cdef Limits limits
+    cdef Limits response_limits       # the same without a limit on bodies
     cdef Timeouts timeouts
     cdef uint64_t* row        # this worker's WorkerWord row
     cdef int epoll            # -1 until `start_reactor`

@@ -28,6 +28,7 @@ cdef class ServerH1(ServerStream):
     cdef uint8_t state        # ServerState
     cdef StreamUser user      # the exchange of the request at hand
     cdef OutBuf held          # bytes read but not used yet
+    cdef size_t seen          # bytes of an incomplete head that the parser has looked at
     cdef ChunkDecoder chunks
     cdef uint8_t framing      # of the request body
     cdef uint64_t left        # of a body with a length

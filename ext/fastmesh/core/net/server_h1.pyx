@@ -19,7 +19,7 @@ from fastmesh.core.net.readiness cimport (
 )
 from fastmesh.core.wire.h1_parse cimport (
     CHUNK_BAD, CHUNK_DATA, CHUNK_END, CHUNK_MORE, H1_BAD, H1_DONE, H1_MORE, chunk_free, chunk_next, chunk_start,
-    chunk_trailers, parse_request,
+    chunk_trailers, head_worth_parsing, parse_request,
 )
 from fastmesh.core.wire.h1_write cimport (
     CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, CONNECTION_UNSAID, HeadOut, out_clear, write_chunk_size, write_last_chunk,
@@ -160,25 +160,30 @@ cdef class ServerH1(ServerStream):
         cdef int verdict
         cdef size_t used
         cdef Head* head
+        if self.seen and not head_worth_parsing(data, self.seen, size):
+            self.seen = size
+            return 0
         if user is None:
             user = self.user = self.factory.make_user(self)
         head = &user.head
         verdict = parse_request(data, size, &self.reactor.limits, head)
         if verdict == H1_MORE:
             self.user = None              # a slow head costs its bytes, not an exchange
+            self.seen = size
             if not self.head_begun:
                 self.head_begun = True
                 self.since = now_ms()
                 self.reactor.wheel.start(&self.timer, self, TIMER_MAIN, self.reactor.timeouts.header)
             return 0
         self.head_begun = False
+        self.seen = 0
         if verdict == H1_BAD:
             self.refuse(head.error_status, head.error)
             return size
         self.requests += 1
         self.minor = head.minor
         self.keep_alive = head.keep_alive and not self.reactor.draining
-        self.head_sent = self.response_done = self.request_done = self.bodyless = False
+        self.head_sent = self.response_done = self.request_done = self.bodyless = self.last = False
         self.received = 0
         self.framing = head.framing
         if head.framing == FRAMING_LENGTH and head.length > 0:
@@ -269,7 +274,7 @@ cdef class ServerH1(ServerStream):
 
     cdef void send_head(self, HeadOut* out):
         """The final head. Chooses keep-alive or close, and close-delimited framing for HTTP/1.0 clients."""
-        if self.reactor.draining or not self.request_done:
+        if self.reactor.draining or self.last or not self.request_done:
             self.keep_alive = False       # an answer before the end of the request ends the connection
         self.head_sent = True
         if out.framing == FRAMING_CHUNKED and self.minor == 0:

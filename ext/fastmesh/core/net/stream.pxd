@@ -48,6 +48,7 @@ cdef class ServerStream(Descriptor):
     cdef bytes local_text     # address:port
     cdef bint request_done    # the whole request was read
     cdef int own_port         # of the listening socket
+    cdef bint last            # the exchange wants the connection closed behind this response
     cdef uint8_t minor        # version of the client: 0, 1; 2 = HTTP/2
     cdef void send_interim(self, const HeadOut* out)
     cdef void send_head(self, HeadOut* out)

@@ -52,6 +52,7 @@ cdef class Exchange(Transit):
     cdef void _out_of_time(self)
     cdef void _report(self, int outcome, int status)
     # answers of the proxy itself
+    cdef int _refuse(self, int status, uint32_t flag, const char* details, const char* body, size_t body_size)
     cdef int reply(self, int status, uint32_t flag, const char* details, const char* body, size_t body_size)
     cdef int _reply(self, int status, uint32_t flag, const char* details, bytes content_type, const char* body,
                     size_t body_size, list headers)

@@ -126,13 +126,13 @@ cdef class Exchange(Transit):
         cdef const Field* field
         cdef int i
         if head.method == METHOD_CONNECT:
-            return self.reply(405, 0, "connect_not_allowed", "", 0)
+            return self._refuse(405, 0, "connect_not_allowed", "", 0)
         if head.upgrade:
-            return self.reply(501, 0, "upgrade_not_supported", "protocol upgrades are not supported yet", 39)
+            return self._refuse(501, 0, "upgrade_not_supported", "protocol upgrades are not supported yet", 39)
         if head.expect_other:
-            return self.reply(417, 0, "unknown_expectation", "", 0)
+            return self._refuse(417, 0, "unknown_expectation", "", 0)
         if self.normalize() < 0:
-            return self.reply(400, 0, "path_normalization_failed", "", 0)
+            return self._refuse(400, 0, "path_normalization_failed", "", 0)
         self.request_id_size = 0
         for i in range(head.field_count):
             field = &head.fields[i]
@@ -583,6 +583,11 @@ cdef class Exchange(Transit):
 
     # --- answers of the proxy itself ----------------------------------------------------------------------------------
 
+    cdef int _refuse(self, int status, uint32_t flag, const char* details, const char* body, size_t body_size):
+        """A reply after which the connection is not used again."""
+        self.client.last = True
+        return self.reply(status, flag, details, body, body_size)
+
     cdef int reply(self, int status, uint32_t flag, const char* details, const char* body, size_t body_size):
         return self._reply(status, flag, details, b"text/plain" if body_size else None, body, body_size, None)
 
@@ -649,7 +654,7 @@ cdef class Exchange(Transit):
         self.request.path, self.request.path_size = raw, <uint32_t>size
         self.request.query, self.request.query_size = span_ptr(head, head.query), head.query.len
         self.request.has_query = head.has_query
-        self.request.https = head.scheme == 2
+        self.request.https = self.secure  # what an absolute target says of its scheme proves nothing
         if not path_needs_work(raw, size, self.snapshot.normalization):
             return 0
         self.path = PyBytes_FromStringAndSize(NULL, size)

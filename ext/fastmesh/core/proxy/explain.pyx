@@ -71,7 +71,7 @@ def explain(items, str listener, str method, str scheme, str authority, str targ
         return story.answered("none", exchange.head.error_status or 400, ["DPE"])
     exchange.keep_head()
     exchange.head.port = port if strict_port and port else 0
-    exchange.head.scheme = 2 if scheme == "https" else 1
+    exchange.secure = scheme == "https"
     return _tell(story, exchange, port or 80, strict_port)
 
 

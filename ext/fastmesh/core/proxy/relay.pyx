@@ -6,7 +6,7 @@ from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.route.header_ops cimport HeaderOps
 from fastmesh.core.wire.h1_write cimport HeadOut, OutField, out_clear, out_field, write_number
 from fastmesh.core.wire.message cimport (
-    FIELD_HOP, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, FRAMING_STREAM, HDR_CONTENT_LENGTH, HDR_OTHER,
+    FIELD_HOP, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, FRAMING_STREAM, HDR_CONTENT_LENGTH, HDR_DATE, HDR_OTHER,
     HDR_SERVER, HDR_X_ENVOY, HDR_X_FORWARDED_FOR, HDR_X_FORWARDED_PROTO, HDR_X_REQUEST_ID, METHOD_HEAD, Field, Head,
     span_ptr,
 )
@@ -71,6 +71,8 @@ cdef void _target(Transit t, HeadOut* out):
         out.authority, out.authority_size = PyBytes_AS_STRING(authority), PyBytes_GET_SIZE(authority)
     else:
         out.authority, out.authority_size = span_ptr(head, head.authority), head.authority.len
+        if out.authority_size == 0 and t.cluster is not None:        # HTTP/1.0 without Host
+            out.authority, out.authority_size = PyBytes_AS_STRING(t.cluster.host_text), PyBytes_GET_SIZE(t.cluster.host_text)
 
 
 cdef void request_out(Transit t, HeadOut* out, RelayText* text):
@@ -142,7 +144,8 @@ cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* tex
     cdef const Field* field
     cdef const char* length = NULL
     cdef size_t length_size = 0
-    cdef bint server_said = False
+    cdef bint server_said = False, date_said = False
+    cdef bytes date
     cdef int i
     out_clear(out)
     out.status = head.status
@@ -154,12 +157,16 @@ cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* tex
         if field.flags & FIELD_HOP:
             continue
         server_said = server_said or field.id == HDR_SERVER
+        date_said = date_said or field.id == HDR_DATE
         _copy(out, head, field)
     if t.sent_at:
         out_field(out, "x-envoy-upstream-service-time", 29, text.number,
                   write_number(text.number, (t.answered_at - t.sent_at) // 1000000), 0)
     if not server_said:
         out_field(out, "server", 6, PyBytes_AS_STRING(t.snapshot.server_name), PyBytes_GET_SIZE(t.snapshot.server_name), 0)
+    if not date_said and head.status >= 200:                      # RFC 9110 6.6.1
+        date = t.engine.http_date()
+        out_field(out, "date", 4, PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date), 0)
     if t.destination is not None and t.destination.response_ops is not None:
         apply_ops(t.destination.response_ops, out)
     out.framing = FRAMING_CHUNKED if head.framing == FRAMING_CLOSE or head.framing == FRAMING_STREAM else head.framing

@@ -69,6 +69,7 @@ cdef class Transit(StreamUser):
     cdef int32_t grpc_status          # -1 = not a gRPC response
     cdef const char* details          # response_code_details
     cdef bint request_done            # the client's message is complete
+    cdef bint secure                  # the client came over TLS
     cdef bint response_begun          # a final head went to the client
     cdef bint accounted
     cdef bint counted                 # in the cluster's and endpoint's active gauges

@@ -61,6 +61,8 @@ cdef class Worker(Engine):
         self.limits.fields = min(limits.get("fields", 100), 128)
         self.limits.body = limits.get("body", 0)
         self.limits.chunk_extension = limits.get("chunk_extension", 4096)
+        self.response_limits = self.limits
+        self.response_limits.body = 0
         self.timeouts.header = timeouts.get("header", 10_000)
         self.timeouts.idle = timeouts.get("idle", 75_000)
         self.timeouts.body = timeouts.get("body", 60_000)

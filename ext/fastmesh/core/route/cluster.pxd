@@ -21,6 +21,7 @@ cdef enum:
 cdef class Cluster:
     cdef bytes name           # outbound|80|v1|reviews.default.svc.cluster.local
     cdef readonly str host
+    cdef bytes host_text
     cdef readonly int port
     cdef readonly str subset
     cdef bytes service_text   # service_name, for the log

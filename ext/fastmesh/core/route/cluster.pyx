@@ -163,6 +163,7 @@ cdef Cluster make_cluster(dict plan):
     cdef Cluster cluster = Cluster.__new__(Cluster)
     cluster.name = plan["name"].encode()
     cluster.host = plan["host"]
+    cluster.host_text = cluster.host.encode()
     cluster.port = plan["port"]
     cluster.subset = plan["subset"]
     cluster.service_name = plan["service_name"]

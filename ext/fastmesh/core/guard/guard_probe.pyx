@@ -1,0 +1,113 @@
+"""Token buckets and outlier detection as Python sees them: for tests only. Time is an argument here, too."""
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from fastmesh.core.base.arena cimport ENTRY_BUCKET, Arena
+from fastmesh.core.base.counters cimport OUTLIER_WORDS, OUT_CONSECUTIVE_5XX, OUT_EJECTED_UNTIL, OUT_EJECT_COUNT
+from fastmesh.core.guard cimport outlier, token_bucket
+
+
+cdef class Bucket:
+    """One bucket, in memory of its own or, with an arena and a name, in shared memory."""
+    cdef token_bucket.BucketRule rule
+    cdef uint64_t[token_bucket.BUCKET_WORDS] own
+    cdef token_bucket.Bucket* bucket
+    cdef Arena arena
+
+    def __init__(self, uint64_t requests, uint64_t period, burst=None, Arena arena=None, bytes name=b""):
+        self.rule.requests = requests
+        self.rule.period = period
+        self.rule.burst = requests if burst is None else burst
+        self.arena = arena
+        if arena is None:
+            self.bucket = <token_bucket.Bucket*>self.own
+        else:
+            self.bucket = <token_bucket.Bucket*>arena.words(ENTRY_BUCKET, <const char*>name, len(name), token_bucket.BUCKET_WORDS)
+
+    def take(self, uint64_t now):
+        return bool(token_bucket.bucket_take(self.bucket, &self.rule, now))
+
+    def peek(self, uint64_t now):
+        return token_bucket.bucket_peek(self.bucket, &self.rule, now)
+
+    def take_many(self, uint64_t now, uint64_t count):
+        """How many of `count` takes at one instant pass."""
+        cdef uint64_t i, passed = 0
+        with nogil:
+            for i in range(count):
+                passed += token_bucket.bucket_take(self.bucket, &self.rule, now)
+        return passed
+
+
+cdef class Table:
+    """Buckets by key in a table of `sets`."""
+    cdef token_bucket.BucketRule rule
+    cdef uint64_t* words
+    cdef uint64_t sets
+
+    def __init__(self, uint64_t sets, uint64_t requests, uint64_t period, burst=None):
+        self.rule.requests = requests
+        self.rule.period = period
+        self.rule.burst = requests if burst is None else burst
+        self.sets = sets
+        self.words = <uint64_t*>calloc(sets * token_bucket.SET_WAYS * 4, 8)
+        if self.words == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        free(self.words)
+
+    def take(self, uint64_t key, uint64_t now):
+        """(a token was taken, a bucket in use gave way)."""
+        cdef bint evicted = False
+        cdef token_bucket.Bucket* bucket = token_bucket.bucket_of_key(self.words, self.sets, key, now, &evicted)
+        return bool(token_bucket.bucket_take(bucket, &self.rule, now)), bool(evicted)
+
+
+cdef class Host:
+    """The shared words of one endpoint, under a rule."""
+    cdef outlier.OutlierRule rule
+    cdef uint64_t[OUTLIER_WORDS] cell
+
+    def __init__(self, *, uint32_t consecutive_5xx=5, uint32_t consecutive_gateway=0, uint32_t consecutive_local=5,
+                 bint split_local=False, uint64_t interval=10_000, uint64_t base=30_000, uint32_t max_percent=10, codes=()):
+        self.rule.consecutive_5xx = consecutive_5xx
+        self.rule.consecutive_gateway = consecutive_gateway
+        self.rule.consecutive_local = consecutive_local
+        self.rule.split_local = split_local
+        self.rule.interval = interval
+        self.rule.base = base
+        self.rule.max_percent = max_percent
+        self.rule.min_health_percent = 0
+        self.rule.code_count = <uint16_t>len(codes)
+        for i, code in enumerate(codes):
+            self.rule.codes[i] = code
+
+    def status(self, int status):
+        """A response; True: eject now."""
+        return bool(outlier.outlier_result(self.cell, &self.rule, outlier.OUTCOME_STATUS, status))
+
+    def local(self):
+        """A connect failure, time-out or reset; True: eject now."""
+        return bool(outlier.outlier_result(self.cell, &self.rule, outlier.OUTCOME_LOCAL, 503))
+
+    def eject(self, uint64_t now):
+        return bool(outlier.outlier_eject(self.cell, &self.rule, now))
+
+    def is_out(self, uint64_t now):
+        return bool(outlier.outlier_is_out(self.cell, now))
+
+    def may_eject(self, uint32_t out, uint32_t total):
+        return bool(outlier.outlier_may_eject(&self.rule, out, total))
+
+    @property
+    def until(self):
+        return self.cell[OUT_EJECTED_UNTIL]
+
+    @property
+    def ejections(self):
+        """The multiplier of the base ejection time."""
+        return self.cell[OUT_EJECT_COUNT]
+
+    @property
+    def errors(self):
+        return self.cell[OUT_CONSECUTIVE_5XX]
