@@ -36,6 +36,7 @@ class Proxy:
         folder: Path,
         *flags: str,
         command: tuple[str, ...] = ("tests.server.fake_proxy",),
+        prefix: tuple[str, ...] = (),
         defaults: tuple[tuple[str, str], ...] = DEFAULTS,
         **config: Any,
     ) -> None:
@@ -45,7 +46,7 @@ class Proxy:
         self.say(**({"version": "v1"} | config))
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         given = [part for name, value in defaults if name not in flags for part in (name, value)] + list(flags)
-        whole = [sys.executable, "-m", *command, "-f", str(self.file), *given]
+        whole = [*prefix, sys.executable, "-m", *command, "-f", str(self.file), *given]
         self.process = subprocess.Popen(whole, stderr=subprocess.PIPE, text=True, env=environment)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

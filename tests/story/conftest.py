@@ -14,10 +14,10 @@ def mesh(tmp_path: Path) -> Iterator[Callable[..., MeshProxy]]:
     made: list[MeshProxy] = []
     with origin() as port:
 
-        def make(*flags: str) -> MeshProxy:
+        def make(*flags: str, prefix: tuple[str, ...] = ()) -> MeshProxy:
             folder = tmp_path / str(len(made))
             folder.mkdir()
-            made.append(MeshProxy(folder, port, *flags))
+            made.append(MeshProxy(folder, port, *flags, prefix=prefix))
             return made[-1].ready()
 
         yield make

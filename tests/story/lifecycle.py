@@ -42,10 +42,10 @@ spec:
 class MeshProxy(Proxy):
     """`fastmesh proxy` in front of the origin; `say(version=N)` writes a rule that differs from the last one."""
 
-    def __init__(self, folder: Path, origin: int, *flags: str) -> None:
+    def __init__(self, folder: Path, origin: int, *flags: str, prefix: tuple[str, ...] = ()) -> None:
         self.origin = origin
         self.loads: list[LoadRun] = []
-        super().__init__(folder, *flags, command=("fastmesh", "proxy"), version=30)
+        super().__init__(folder, *flags, command=("fastmesh", "proxy"), prefix=prefix, version=30)
 
     def load(self, rate: int, fresh: int) -> LoadRun:
         self.loads.append(LoadRun(self.address, rate, fresh))
