@@ -11,6 +11,7 @@ import importlib
 import itertools
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,10 @@ import click
 import pytest
 
 import fastmesh.cli
+from fastmesh.cli.options import rows
+from fastmesh.config.store import read
+from fastmesh.server import units
+from fastmesh.server.settings import Limits, ProxySettings, Setting, Timeouts
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -341,7 +346,7 @@ def commands(path: Path) -> Iterator[list[str]]:
     """Commands in the shell blocks of a document, as words; lines that end in a backslash are one."""
     for block in BLOCK.findall(path.read_text()):
         for line in block.replace("\\\n", " ").splitlines():
-            words = line.removeprefix("$ ").split("#")[0].split()
+            words = shlex.split(line.removeprefix("$ "), comments=True)
             if words:
                 yield words
 
@@ -379,3 +384,35 @@ def unknown(words: list[str]) -> Iterator[str]:
 def test_documents_link_to_files_that_exist(path: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", path.read_text())
     assert_none((link for link in links if not (path.parent / link).exists()), f"{shown(path)} links to nothing")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=shown)
+def test_documents_show_objects_that_are_valid(path: Path, tmp_path: Path) -> None:
+    for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(block)
+        assert_none(map(str, read([str(file)]).errors), f"{shown(path)}, YAML block {number + 1}")
+
+
+def test_hello_is_valid_and_says_nothing() -> None:
+    result = read([str(ROOT / "docs/hello.yaml")])
+    assert result.ok
+    assert result.problems == []
+
+
+def test_every_flag_of_the_proxy_is_documented() -> None:
+    text = (ROOT / "docs/commands.md").read_text()
+    flags = [name for row in rows(ProxySettings) for name in row.flag.name.split("/")]
+    assert_none((flag for flag in flags if f"`{flag}`" not in text), "not in docs/commands.md")
+
+
+@pytest.mark.parametrize("group", [Limits, Timeouts])
+def test_every_limit_is_documented_with_its_default(group: type[Setting]) -> None:
+    lines = (ROOT / "docs/limits.md").read_text().splitlines()
+    show = {"duration": units.show_duration, "size": units.show_size, "": str}
+    wrong = []
+    for row in rows(group):
+        fitting = [line for line in lines if f"`{row.flag.name}`" in line and line.startswith("|")]
+        if not any(re.search(rf"\| {re.escape(show[row.flag.unit](row.default))}\b", line) for line in fitting):
+            wrong.append(f"{row.flag.name} {show[row.flag.unit](row.default)}")
+    assert_none(wrong, "not in a table of docs/limits.md")
