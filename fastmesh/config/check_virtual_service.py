@@ -79,20 +79,29 @@ def _check_hosts(spec: VirtualService, at: At, on_gateway: bool) -> None:
             at[index].error('"*" is for gateways, a rule of the mesh names its hosts; name them or add gateways')
             right = False
     if right:
-        for index, host in enumerate(spec.hosts):
-            for other in spec.hosts[:index]:
-                if _overlap(host.lower(), other.lower()):
-                    at[index].error(f"{host} and {other} cover the same names, keep one of them")
+        _check_overlaps(spec.hosts, at)
 
 
-def _overlap(left: str, right: str) -> bool:
-    if left.startswith("*") and right.startswith("*"):
-        return left[1:].endswith(right[1:]) or right[1:].endswith(left[1:])
-    if left.startswith("*"):
-        return right.endswith(left[1:])
-    if right.startswith("*"):
-        return left.endswith(right[1:])
-    return left == right
+def _check_overlaps(hosts: list[str], at: At) -> None:
+    """No name may be covered twice. Thousands of exact names are usual, so only wildcards are compared with everything."""
+    wildcards: list[str] = []
+    exact: dict[str, str] = {}
+    for index, host in enumerate(hosts):
+        name = host.lower()
+        others = [other for other in wildcards if _covers(other.lower(), name) or _covers(name, other.lower())]
+        if name.startswith("*"):
+            others += [exact[other] for other in exact if _covers(name, other)]
+            wildcards.append(host)
+        elif name in exact:
+            others.append(exact[name])
+        else:
+            exact[name] = host
+        for other in others:
+            at[index].error(f"{host} and {other} cover the same names, keep one of them")
+
+
+def _covers(wildcard: str, name: str) -> bool:
+    return wildcard.startswith("*") and name.removeprefix("*").endswith(wildcard[1:])
 
 
 def _check_claims(rule: HTTPRoute, at: At) -> None:

@@ -766,7 +766,7 @@ cdef class Exchange(Transit):
             if port == usual:
                 port = 0
         if redirect.path is not None:
-            path = redirect.path
+            path = redirect.path if redirect.path.startswith(b"/") else b"/" + redirect.path
         elif redirect.prefix is not None:
             clause = first_match(self.rule.clauses, &self.request)
             path = _replace_prefix(path, clause.path.size if clause.path is not None else 1, redirect.prefix,
