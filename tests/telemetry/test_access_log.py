@@ -326,7 +326,7 @@ def test_lines_come_soon(start: Start) -> None:
     for _ in range(10):
         began = time.monotonic()
         log.ask()
-        assert time.monotonic() - began < 0.9
+        assert time.monotonic() - began < 2
 
 
 def test_rotation_loses_nothing(start: Start) -> None:
