@@ -77,6 +77,9 @@ cdef bint outlier_eject(uint64_t* cell, const OutlierRule* rule, uint64_t now) n
         return False
     fm_store(&cell[OUT_EJECT_COUNT], count)
     fm_store(&cell[OUT_EJECTED_AT], now)
+    _clear(&cell[OUT_CONSECUTIVE_5XX])              # it returns with a clean slate
+    _clear(&cell[OUT_CONSECUTIVE_GATEWAY])
+    _clear(&cell[OUT_CONSECUTIVE_LOCAL])
     fm_add(&cell[OUT_EJECTIONS], 1)
     return True
 

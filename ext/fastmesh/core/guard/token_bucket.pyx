@@ -59,7 +59,7 @@ cdef bint bucket_take(Bucket* bucket, const BucketRule* rule, uint64_t now) noex
 
 
 cdef uint64_t bucket_peek(const Bucket* bucket, const BucketRule* rule, uint64_t now) noexcept nogil:
-    cdef uint64_t at, step
+    cdef uint64_t at, step, used
     if bucket.epoch == 0:
         return rule.burst
     at = now - bucket.epoch if now > bucket.epoch else 0
@@ -68,7 +68,8 @@ cdef uint64_t bucket_peek(const Bucket* bucket, const BucketRule* rule, uint64_t
     step = rule.period // rule.requests
     if bucket.state <= at:
         return rule.burst
-    return rule.burst - (bucket.state - at + step - 1) // step
+    used = (bucket.state - at + step - 1) // step
+    return rule.burst - used if rule.burst > used else 0      # another worker's clock reading was later
 
 
 cdef Bucket* bucket_of_key(uint64_t* words, uint64_t sets, uint64_t key, uint64_t now, bint* evicted) noexcept nogil:

@@ -99,6 +99,8 @@ cdef class Cluster:
     cdef bint report(self, Endpoint endpoint, int outcome, int status, uint64_t now):
         cdef Endpoint other
         cdef unsigned int out = 0
+        if outlier_is_out(endpoint.cell, now):
+            return False                  # sent before it was ejected: not held against it when it returns
         if not outlier_result(endpoint.cell, &self.outlier, outcome, status):
             return False
         for other in self.endpoints:
