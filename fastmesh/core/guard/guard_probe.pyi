@@ -1,0 +1,50 @@
+"""Token buckets and outlier detection as Python sees them: for tests only."""
+
+from collections.abc import Sequence
+
+from fastmesh.core.base.arena import Arena
+
+class Bucket:
+    def __init__(
+        self, requests: int, period: int, burst: int | None = None, arena: Arena | None = None, name: bytes = b""
+    ) -> None: ...
+    def take(self, now: int) -> bool: ...
+    def peek(self, now: int) -> int: ...
+    def take_many(self, now: int, count: int) -> int:
+        """How many of `count` takes at one instant pass."""
+
+class Table:
+    def __init__(self, sets: int, requests: int, period: int, burst: int | None = None) -> None: ...
+    def take(self, key: int, now: int) -> tuple[bool, bool]:
+        """(a token was taken, a bucket in use gave way)."""
+
+class Host:
+    def __init__(
+        self,
+        *,
+        consecutive_5xx: int = 5,
+        consecutive_gateway: int = 0,
+        consecutive_local: int = 5,
+        split_local: bool = False,
+        interval: int = 10_000,
+        base: int = 30_000,
+        max_percent: int = 10,
+        codes: Sequence[int] = (),
+    ) -> None: ...
+    def status(self, status: int) -> bool:
+        """A response; True: eject now."""
+
+    def local(self) -> bool:
+        """A connect failure, time-out or reset; True: eject now."""
+
+    def eject(self, now: int) -> bool: ...
+    def is_out(self, now: int) -> bool: ...
+    def may_eject(self, out: int, total: int) -> bool: ...
+    @property
+    def until(self) -> int: ...
+    @property
+    def ejections(self) -> int:
+        """The multiplier of the base ejection time."""
+
+    @property
+    def errors(self) -> int: ...
