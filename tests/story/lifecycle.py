@@ -65,6 +65,9 @@ class MeshProxy(Proxy):
 
 
 class Report(dict[str, Any]):
+    def __str__(self) -> str:
+        return str({name: value for name, value in self.items() if name != "failed_at"})
+
     @property
     def failed(self) -> int:
         return sum(self["failed"].values())

@@ -59,6 +59,7 @@ class Client(asyncio.Protocol):
         self.load.in_flight -= 1
         if failure:
             self.load.failed[failure] += 1
+            self.load.failed_at.append(self.sent_at)
         else:
             self.load.answered += 1
             self.load.slowest = max(self.load.slowest, time.monotonic() - self.sent_at)
@@ -78,6 +79,7 @@ class Load:
         self.last_request = f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode()
         self.free: collections.deque[Client] = collections.deque()
         self.failed: collections.Counter[str] = collections.Counter()
+        self.failed_at: list[float] = []  # when the requests that failed were sent, by the machine's clock
         self.answered = 0
         self.in_flight = 0
         self.connections = 0
@@ -135,6 +137,7 @@ class Load:
     def report(self, seconds: float) -> None:
         failed = {kind: count for kind, count in self.failed.items() if count}
         report = {"answered": self.answered, "failed": failed, "seconds": seconds, "slowest": self.slowest}
+        report["failed_at"] = self.failed_at
         print(json.dumps(report), flush=True)
 
 
