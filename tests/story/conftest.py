@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,10 @@ def mesh(tmp_path: Path) -> Iterator[Callable[..., MeshProxy]]:
     made: list[MeshProxy] = []
     with origin() as port:
 
-        def make(*flags: str, prefix: tuple[str, ...] = ()) -> MeshProxy:
+        def make(*flags: str, **how: Any) -> MeshProxy:
             folder = tmp_path / str(len(made))
             folder.mkdir()
-            made.append(MeshProxy(folder, port, *flags, prefix=prefix))
+            made.append(MeshProxy(folder, port, *flags, **how))
             return made[-1].ready()
 
         yield make

@@ -8,11 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.server.proxies import ROOT, Proxy, free_port
+from tests.server.proxies import DEFAULTS, ROOT, Proxy, free_port
 
 HOST = "origin.example"
 
@@ -42,10 +42,19 @@ spec:
 class MeshProxy(Proxy):
     """`fastmesh proxy` in front of the origin; `say(version=N)` writes a rule that differs from the last one."""
 
-    def __init__(self, folder: Path, origin: int, *flags: str, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        origin: int,
+        *flags: str,
+        prefix: tuple[str, ...] = (),
+        text: Callable[[int], str] | None = None,
+    ) -> None:
         self.origin = origin
         self.loads: list[LoadRun] = []
-        super().__init__(folder, *flags, command=("fastmesh", "proxy"), prefix=prefix, version=30)
+        first = {"text": text(origin)} if text is not None else {"version": 30}
+        defaults = DEFAULTS if "--role" not in flags else tuple(item for item in DEFAULTS if item[0] != "--listen")
+        super().__init__(folder, *flags, command=("fastmesh", "proxy"), prefix=prefix, defaults=defaults, **first)
 
     def load(self, rate: int, fresh: int) -> LoadRun:
         self.loads.append(LoadRun(self.address, rate, fresh))
