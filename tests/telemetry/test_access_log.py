@@ -264,8 +264,12 @@ def test_control_bytes_never_get_in(start: Start, bad: bytes) -> None:
     log = start("json")
     before = len(log.lines())
     assert log.mesh.ask("product", "/p", {"user-agent": bad}).status == 400
+    eventually(lambda: len(log.lines()) > before)
+    refused = parsed(log.lines()[before])
+    assert (refused["response_code"], refused["response_flags"]) == (400, "DPE")
+    assert refused["response_code_details"] == "control_in_value"
+    assert refused["user_agent"] is None
     assert parsed(log.ask())["user_agent"] is None
-    assert len(log.lines()) == before + 1
 
 
 # ---- the request's id, and tracing

@@ -55,7 +55,7 @@ cdef enum:                # OutlierWord; shared words of an endpoint, before its
 cdef enum:                # WorkerWord
     WK_CX_ACTIVE = 0          # gauges: downstream connections
     WK_RQ_ACTIVE
-    WK_OPEN_FDS
+    WK_OPEN_FDS               # sockets of both sides
     WORKER_GAUGES             # = 3
     WK_CX_TOTAL = 3
     WK_RQ_TOTAL

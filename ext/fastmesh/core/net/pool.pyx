@@ -11,7 +11,7 @@ from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.counters cimport (
     CLUSTER_ROW, CL_CX_ACTIVE, CL_CX_CONNECT_FAIL, CL_CX_CONNECT_TIMEOUT, CL_CX_OVERFLOW, CL_CX_TOTAL,
-    CL_RQ_PENDING, CL_RQ_PENDING_OVERFLOW, EP_CX_ACTIVE, EP_CX_CONNECT_FAIL, EP_CX_TOTAL,
+    CL_RQ_PENDING, CL_RQ_PENDING_OVERFLOW, EP_CX_ACTIVE, EP_CX_CONNECT_FAIL, EP_CX_TOTAL, WK_OPEN_FDS,
 )
 from fastmesh.core.net.client_h1 cimport CLIENT_CONNECTING, CLIENT_IDLE, ClientH1, connect_h1
 from fastmesh.core.net.readiness cimport EAGAIN, MSG_DONTWAIT, MSG_PEEK, Reactor, c_recv, errno
@@ -113,6 +113,7 @@ cdef class Pool(ConnectionOwner):
         fm_bump(&self.cluster.row[CL_CX_TOTAL], 1)
         fm_bump(&self.endpoint.row[EP_CX_TOTAL], 1)
         fm_bump(&self.endpoint.row[EP_CX_ACTIVE], 1)
+        fm_bump(&self.reactor.row[WK_OPEN_FDS], 1)
         return True
 
     cdef void on_connected(self, ClientH1 connection):
@@ -171,6 +172,7 @@ cdef class Pool(ConnectionOwner):
         self.connections -= 1
         fm_bump(&self.cluster.row[CL_CX_ACTIVE], <uint64_t>-1)
         fm_bump(&self.endpoint.row[EP_CX_ACTIVE], <uint64_t>-1)
+        fm_bump(&self.reactor.row[WK_OPEN_FDS], <uint64_t>-1)
         if connection.in_pool:
             self._unlink(connection)
             if failure != FAIL_NONE:

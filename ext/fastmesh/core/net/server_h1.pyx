@@ -178,6 +178,7 @@ cdef class ServerH1(ServerStream):
         self.head_begun = False
         self.seen = 0
         if verdict == H1_BAD:
+            self.factory.refused(self, head.error_status, head.error)
             self.refuse(head.error_status, head.error)
             return size
         self.requests += 1
@@ -382,7 +383,6 @@ cdef class ServerH1(ServerStream):
     cdef void refuse(self, int status, const char* why):
         """Answer a request that could not be read, throw the rest away, and close."""
         cdef HeadOut out
-        self.factory.refused(self, status, why)
         self.keep_alive = False
         self.user = None
         if self.head_sent and not self.response_done:
@@ -509,6 +509,7 @@ cdef class ServerH1(ServerStream):
         if self.state == SERVER_HEAD and out_size(&self.out) == 0:
             if self.head_begun:
                 fm_bump(&self.reactor.row[WK_HEADER_TIMEOUT], 1)
+                self.factory.refused(self, 408, "request_header_timeout")
                 self.refuse(408, "request_header_timeout")
             else:
                 fm_bump(&self.reactor.row[WK_HEADER_TIMEOUT if self.requests == 0 else WK_IDLE_TIMEOUT], 1)

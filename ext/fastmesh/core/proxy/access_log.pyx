@@ -183,6 +183,18 @@ cdef inline bytes _route(Transit t):
     return t.rule.route_name if PyBytes_GET_SIZE(t.rule.route_name) else b"default"
 
 
+cdef size_t _names_size(Transit t) noexcept:
+    """Room for the names of the configuration, which may be of any length."""
+    cdef size_t size = 0
+    if t.rule is not None:
+        size += PyBytes_GET_SIZE(t.rule.route_name)
+    if t.destination is not None:
+        size += PyBytes_GET_SIZE(t.destination.cluster_name)
+    if t.cluster is not None:
+        size += PyBytes_GET_SIZE(t.cluster.service_text)
+    return size * 6
+
+
 cdef inline bytes _cluster(Transit t):
     return t.destination.cluster_name if t.destination is not None else None
 
@@ -221,7 +233,7 @@ cdef class LogFile(AccessLog):
     cdef void write(self, StreamUser exchange):
         cdef Transit t = <Transit>exchange
         cdef Writer w
-        cdef char* start = out_reserve(&self.lines, FIXED + 6 * <size_t>t.head.size)
+        cdef char* start = out_reserve(&self.lines, FIXED + 6 * <size_t>t.head.size + _names_size(t))
         cdef uint64_t now, wall
         if start == NULL:
             fm_bump(&self.engine.row[WK_LOG_DROPPED], 1)
@@ -398,10 +410,8 @@ cdef class LogFile(AccessLog):
         _quoted_bytes(w, t.client.peer if t.client is not None else None)
         _text(w, ',"client.ip":')
         _quoted_bytes(w, t.client.peer if t.client is not None else None)
-        _text(w, ',"server.address":')
-        _quoted_bytes(w, t.client.local_text if t.client is not None else None)
-        _text(w, ',"destination.address":')
-        _quoted_bytes(w, _upstream(t))
+        _address(w, ',"server.address":', ',"server.port":', t.client.local_text if t.client is not None else None)
+        _address(w, ',"destination.address":', ',"destination.port":', _upstream(t))
         _text(w, ',"network.protocol":"http","network.transport":"tcp","service.name":')
         _quoted_bytes(w, t.cluster.service_text if t.cluster is not None else None)
         _text(w, ',"labels":{"route_name":')
@@ -437,6 +447,18 @@ cdef class LogFile(AccessLog):
         if self.fd > 2:
             os.close(self.fd)
         self.fd = fd
+
+
+cdef void _address(Writer* w, const char* name, const char* port_name, bytes text) noexcept:
+    """An address:port of our own under two keys."""
+    cdef Py_ssize_t colon = text.rfind(b":") if text is not None else -1
+    if colon < 0:
+        return
+    _text(w, name)
+    _quoted(w, PyBytes_AS_STRING(text), colon)
+    _text(w, port_name)
+    memcpy(w.at, PyBytes_AS_STRING(text) + colon + 1, PyBytes_GET_SIZE(text) - colon - 1)
+    w.at += PyBytes_GET_SIZE(text) - colon - 1
 
 
 cdef uint64_t _lines(OutBuf* lines) noexcept nogil:

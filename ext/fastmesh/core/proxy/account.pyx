@@ -10,6 +10,7 @@ from fastmesh.core.base.counters cimport (
 )
 from fastmesh.core.proxy.transit cimport FLAG_NR, FLAG_RL, Transit
 from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH
 
 # Histogram bounds of Istio's standard metrics, in ms and in bytes alike
 BOUNDS = (0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000)
@@ -79,19 +80,32 @@ cdef inline Cell* _place(Cell* cells, uint32_t room, uint64_t key) noexcept nogi
 cdef bytes _labels(Transit t):
     source = t.snapshot.source
     target = t.snapshot.workloads[t.endpoint.workload if t.endpoint is not None else 0]
-    service = name = namespace = "unknown"
-    if t.cluster is not None:
-        service, name, namespace = t.cluster.host or "unknown", t.cluster.service_name, t.cluster.service_namespace
+    service, name, namespace = _service(t)
     values = (
         "source", source["name"], source["namespace"], source["principal"], source["app"], source["version"],
         source["cluster"], source["canonical_service"], source["canonical_revision"], target["name"],
         target["namespace"], target["principal"], target["app"], target["version"], service, name, namespace,
-        target["cluster"], target["canonical_service"], target["canonical_revision"],
+        target["cluster"] if t.endpoint is not None else "unknown", target["canonical_service"], target["canonical_revision"],
         "grpc" if t.grpc_status >= 0 else "http", str(t.status), str(t.grpc_status) if t.grpc_status >= 0 else "",
         flags_text(t.flags).decode(), "unknown",
     )
     slot = t.engine.slot
     return bytes((slot & 255, slot >> 8)) + b"".join([value.encode() + b"\x1f" for value in values])
+
+
+cdef tuple _service(Transit t):
+    """destination_service, its name and its namespace. Names come from the configuration only: a client cannot make up labels."""
+    if t.cluster is not None:
+        return t.cluster.host or "unknown", t.cluster.service_name, t.cluster.service_namespace
+    if t.vhost is None:
+        name = "unknown" if t.listener.unknown == UNKNOWN_404 else (
+            "PassthroughCluster" if t.listener.unknown == UNKNOWN_PASSTHROUGH else "BlackHoleCluster")
+        return "unknown", name, "unknown"
+    host = t.destination.cluster_name.decode().rpartition("|")[2] if t.destination is not None else t.vhost.name.rpartition(":")[0]
+    parts = host.split(".")
+    if len(parts) > 2 and parts[2] == "svc":
+        return host, parts[0], parts[1]
+    return host or "unknown", host or "unknown", "unknown"
 
 
 cdef inline void _observe(uint64_t* histogram, const uint64_t* bounds, uint64_t value) noexcept nogil:

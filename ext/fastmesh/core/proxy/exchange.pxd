@@ -72,4 +72,5 @@ cdef class Exchange(Transit):
     cdef void keep_head(self)
     cdef void reset(self)
 
+cdef void refuse_exchange(Exchange exchange, ServerStream client, int status, const char* why)
 cdef Exchange take_exchange(Engine engine, Listener listener)

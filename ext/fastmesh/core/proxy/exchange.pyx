@@ -9,7 +9,7 @@ from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcpy, memset, strlen
 from fastmesh.core.base.arena cimport sum_rows
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms, now_ns
@@ -77,6 +77,24 @@ cdef Exchange take_exchange(Engine engine, Listener listener):
     exchange.accounted = False
     exchange.in_client_turn = True
     return exchange
+
+
+cdef void refuse_exchange(Exchange exchange, ServerStream client, int status, const char* why):
+    """Account for a message that was refused before it became a request."""
+    memset(&exchange.head, 0, sizeof(Head))
+    exchange.head.base = exchange.inline_text
+    exchange.head.minor = 1
+    exchange.client = client
+    exchange.snapshot = exchange.engine.snapshot
+    exchange.engine.active += 1
+    fm_bump(&exchange.engine.row[WK_RQ_ACTIVE], 1)
+    exchange.started = now_ns()
+    make_request_id(&exchange.engine.rng, exchange.made_id)
+    exchange.request_id_at, exchange.request_id_size = exchange.made_id, 36
+    exchange.status = status
+    exchange.flags = FLAG_DPE
+    exchange.details = why
+    exchange._finish()
 
 
 cdef class Exchange(Transit):

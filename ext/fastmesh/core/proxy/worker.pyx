@@ -4,7 +4,7 @@ from libc.string cimport strcmp, strlen
 from fastmesh.core.base.arena cimport ENTRY_WORKER, Arena
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.counters cimport (
-    WK_CX_ACTIVE, WK_CX_TOTAL, WK_REFUSED_400, WK_REFUSED_413, WK_REFUSED_414, WK_REFUSED_431, WK_REFUSED_501,
+    WK_CX_ACTIVE, WK_CX_TOTAL, WK_OPEN_FDS, WK_REFUSED_400, WK_REFUSED_413, WK_REFUSED_414, WK_REFUSED_431, WK_REFUSED_501,
     WK_REFUSED_505, WORKER_ROW,
 )
 from fastmesh.core.base.wheel cimport Wheel
@@ -15,7 +15,7 @@ from fastmesh.core.net.server_h1 cimport ServerH1, ServerUserFactory
 from fastmesh.core.net.stream cimport StreamUser
 from fastmesh.core.proxy.access_log cimport LogFile, open_log
 from fastmesh.core.proxy.account cimport Series
-from fastmesh.core.proxy.exchange cimport take_exchange
+from fastmesh.core.proxy.exchange cimport refuse_exchange, take_exchange
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.snapshot cimport Listener, Snapshot
@@ -34,14 +34,18 @@ cdef class Gate(ServerUserFactory):
         self.engine.connections += 1
         fm_bump(&self.engine.row[WK_CX_TOTAL], 1)
         fm_bump(&self.engine.row[WK_CX_ACTIVE], 1)
+        fm_bump(&self.engine.row[WK_OPEN_FDS], 1)
 
     cdef void connection_closed(self, ServerH1 connection):
         self.open.discard(connection)
         self.engine.connections -= 1
         fm_bump(&self.engine.row[WK_CX_ACTIVE], <unsigned long long>-1)
+        fm_bump(&self.engine.row[WK_OPEN_FDS], <unsigned long long>-1)
 
     cdef void refused(self, ServerH1 connection, int status, const char* why):
         fm_bump(&self.engine.row[REFUSED.get(status, WK_REFUSED_400)], 1)
+        if self.engine.snapshot is not None:
+            refuse_exchange(take_exchange(self.engine, self.listener), connection, status, why)
 
 
 cdef class Worker(Engine):
