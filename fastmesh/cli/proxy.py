@@ -12,7 +12,8 @@ import msgspec
 
 from fastmesh.cli.options import collect, with_options
 from fastmesh.server import assemble, master
-from fastmesh.server.master import Parts
+from fastmesh.server.parts import Parts
+from fastmesh.server.parts import preflight as check
 from fastmesh.server.settings import ProxySettings
 from fastmesh.server.sockets import parse_address
 
@@ -37,7 +38,7 @@ def run_proxy(given: dict[str, Any], preflight: bool, make_parts: Callable[[Prox
     settings = checked(collect(ProxySettings, given))
     parts = make_parts(settings)
     if preflight:
-        return master.preflight(parts)
+        return check(parts)
     return master.run(settings, parts)
 
 

@@ -14,7 +14,7 @@ from fastmesh.errors import EXIT_FAILURE, Problem
 from fastmesh.server.configure import Answers, Compiled
 from fastmesh.server.crew import SharedArena
 from fastmesh.server.failure import SourcesError, StartError
-from fastmesh.server.master import Parts
+from fastmesh.server.parts import Parts
 from fastmesh.server.settings import ProxySettings
 
 CORE = ("fastmesh.core.base.arena", "fastmesh.core.proxy.worker")

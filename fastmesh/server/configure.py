@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from fastmesh.config.plan import Plan
+from fastmesh.server.sockets import Wanted
 
 Answers = Mapping[str, Sequence[str]]  # DNS name -> addresses
 
@@ -26,6 +27,9 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = []
     objects: list[dict[str, Any]] = []  # status of each object, for /config_dump
     hosts: frozenset[str] = frozenset()  # DNS names whose addresses the plan needs
+
+    def listeners(self) -> list[Wanted]:
+        return [Wanted(listener.name, listener.address) for listener in self.plan.listeners]
 
 
 Compile = Callable[[Answers], Compiled]  # raises SourcesError; called in a thread

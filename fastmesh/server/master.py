@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import importlib
 import logging
 import os
 import signal
@@ -28,48 +26,32 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvloop
 
-import fastmesh
 from fastmesh.config.plan import Plan
 from fastmesh.discovery.dns import Resolver
 from fastmesh.errors import EXIT_DATA, EXIT_FAILURE, EXIT_OK, EXIT_UNAVAILABLE
-from fastmesh.server import linger, upgrade, watch
+from fastmesh.server import linger, watch
 from fastmesh.server import log as log_lines
 from fastmesh.server import messages as say
 from fastmesh.server.admin_sockets import AdminSockets
-from fastmesh.server.configure import Compile, Compiled
+from fastmesh.server.configure import Compiled
 from fastmesh.server.crew import Crew, SharedArena
 from fastmesh.server.failure import INTERRUPTED, SourcesError, StartError
 from fastmesh.server.member import Image
 from fastmesh.server.memory import sealed
 from fastmesh.server.notify import Notifier
+from fastmesh.server.parts import Parts
 from fastmesh.server.push import PushError
 from fastmesh.server.reload import Reloader
 from fastmesh.server.settings import ProxySettings
-from fastmesh.server.sockets import (
-    BindError,
-    Change,
-    ListenerSet,
-    Wanted,
-    passed_by_systemd,
-    raise_descriptor_limit,
-)
+from fastmesh.server.signals import SIGNALS, leave_to_main_thread
+from fastmesh.server.sockets import BindError, Change, ListenerSet, passed_by_systemd, raise_descriptor_limit
+from fastmesh.server.succession import Succession
 
 log = logging.getLogger("fastmesh.master")
 
 SLOTS_LEAST = 16
 SLOTS_A_WORKER = 4  # old and new workers side by side in an upgrade, and two upgrades in a row
 KILL_AFTER_GRACE = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Parts:
-    """What a proxy is made of; tests put other parts in."""
-
-    compile: Compile
-    worker_module: str
-    create_arena: Callable[[int, int], SharedArena]  # size, slots
-    attach_arena: Callable[[int], SharedArena]  # ValueError: another layout
-    check: Callable[[], object]  # imports what a worker imports
 
 
 class Master:
@@ -81,16 +63,17 @@ class Master:
         self._started_once = False
         self._draining = False
         self._interrupted_twice = False
-        self._count_changed: int | None = None
-        self._serial = 0
+        self.resized: int | None = None  # the number of workers that TTIN and TTOU made
+        self.serial = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._threads = ThreadPoolExecutor(2, "work", initializer=_leave_signals)
-        self._questions = ThreadPoolExecutor(8, "dns", initializer=_leave_signals)
+        self._threads = ThreadPoolExecutor(2, "work", initializer=leave_to_main_thread)
+        self._questions = ThreadPoolExecutor(8, "dns", initializer=leave_to_main_thread)
         self._notifier = Notifier()
-        self._left = upgrade.inherited_state()
-        self.started = self._left.started if self._left is not None else time.time()
+        self._succession = Succession(self)
+        left = self._succession.left
+        self.started = left.started if left is not None else time.time()
         self.image_started = time.time()
-        self.epoch = self._left.epoch if self._left is not None else 0
+        self.epoch = left.epoch if left is not None else 0
         self.listeners = ListenerSet()
         self.admin = AdminSockets(self)
         self.reloader = Reloader(parts.compile, self._threads, self._apply, self._reloading)
@@ -107,6 +90,10 @@ class Master:
         if not self._started_once:
             return "INITIALIZING"
         return "LIVE" if self.crew.serving() else "INITIALIZING"
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stop_asked.is_set()
 
     def plan(self) -> Plan | None:
         return self.reloader.current.plan if self.reloader.current is not None else None
@@ -140,10 +127,10 @@ class Master:
         raise_descriptor_limit()
         look = await self._loop.run_in_executor(self._threads, watch.fingerprint, self.settings.files)
         try:
-            if self._left is None:
+            if self._succession.left is None:
                 await self._first_start()
             else:
-                await self._continue(self._left)
+                await self._succession.take_over(self._succession.left)
         except SourcesError as error:
             raise StartError(EXIT_DATA, *error.problems) from None
         self._started_once = True
@@ -158,28 +145,29 @@ class Master:
 
     async def _first_start(self) -> None:
         self.listeners.offer(passed_by_systemd(os.environ))
-        compiled = await self._compile_with_names()
+        compiled = await self.compile_with_names()
         change = self._bind_first(compiled)
         try:
             await self.admin.bind(self.settings)
         except BindError as error:
             raise StartError(EXIT_UNAVAILABLE, str(error)) from None
-        self.crew.start(self._image(compiled, change), self._count())
+        self.crew.start(self.make_image(compiled, change), self.count())
         try:
             await self.crew.settled()
         except PushError as error:
             raise StartError(EXIT_FAILURE, f"the workers do not start: {error}") from None
         self.listeners.commit(change)
+        self.listeners.warn_of_unused()
         self.reloader.current = compiled
 
     def _bind_first(self, compiled: Compiled) -> Change:
         try:
-            return self.listeners.prepare(_wanted(compiled))
+            return self.listeners.prepare(compiled.listeners())
         except BindError as error:
             flag = "--listen" if self.settings.role == "mesh" else "--bind and --map"
             raise StartError(EXIT_UNAVAILABLE, f"{error} ({flag} chooses where to listen)") from None
 
-    async def _compile_with_names(self) -> Compiled:
+    async def compile_with_names(self) -> Compiled:
         """Names are known only once the files are read, so a configuration with DNS names is compiled twice."""
         compiled = await self.reloader.compile()
         self.resolver.want(compiled.hosts)
@@ -192,8 +180,8 @@ class Master:
         """All workers run it, or BindError or PushError and nothing has changed."""
         if not self.crew.accepting:
             raise PushError("the listeners were drained through the admin interface")
-        change = self.listeners.prepare(_wanted(compiled))
-        old, image = self.crew.image, self._image(compiled, change)
+        change = self.listeners.prepare(compiled.listeners())
+        old, image = self.crew.image, self.make_image(compiled, change)
         try:
             await self.crew.push(image, lambda: linger.let_go(self.listeners.leaving(change)))
         except PushError:
@@ -216,101 +204,21 @@ class Master:
         self.reloader.answers = dict(self.resolver.answers)
         self.reloader.trigger("dns")
 
-    def _image(self, compiled: Compiled, change: Change) -> Image:
-        self._serial += 1
-        return Image(self._serial, sealed("fastmesh-plan", compiled.encoded), list(change.result.values()))
+    def make_image(self, compiled: Compiled, change: Change) -> Image:
+        self.serial += 1
+        return Image(self.serial, sealed("fastmesh-plan", compiled.encoded), list(change.result.values()))
 
-    def _count(self) -> int:
-        return self._count_changed or self.settings.workers or len(os.sched_getaffinity(0))
+    def count(self) -> int:
+        return self.resized or self.settings.workers or len(os.sched_getaffinity(0))
 
     def _make_arena(self) -> SharedArena:
-        slots = max(SLOTS_LEAST, SLOTS_A_WORKER * self._count())
-        if self._left is not None:
+        slots = max(SLOTS_LEAST, SLOTS_A_WORKER * self.count())
+        if self._succession.left is not None:
             try:
-                return self._parts.attach_arena(self._left.arena_fd)
+                return self._parts.attach_arena(self._succession.left.arena_fd)
             except ValueError as error:
                 log.warning("counters and limits start anew: %s", error)
         return self._parts.create_arena(self.settings.arena_size, slots)
-
-    # ---- the next program image, in both directions
-
-    async def _upgrade(self) -> None:
-        async with self.reloader.lock:
-            log.info("upgrade: checking the new code")
-            said = await self._loop.run_in_executor(self._threads, upgrade.preflight)
-            if said:
-                log.error("upgrade refused, the running code goes on: %s", said)
-                return
-            log.info("upgrade: becoming the new code")
-            old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # from now on they wait for the new image
-            await asyncio.sleep(0.01)  # what came before is handled here
-            try:
-                if self.crew.image is not None and not self._stop_asked.is_set():
-                    upgrade.become_new_image(self._leave(self.crew.image))
-            except OSError as error:
-                log.error("upgrade failed, the running code goes on: %s", error)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
-
-    def _leave(self, image: Image) -> upgrade.State:
-        return upgrade.State(
-            version=fastmesh.__version__,
-            epoch=self.epoch + 1,
-            started=self.started,
-            arena_fd=self.arena.fd,
-            plan_fd=image.plan_fd,
-            serial=self._serial,
-            listeners=upgrade.hand_sockets(self.listeners.bound.values()),
-            admin=upgrade.hand_sockets(self.admin.bound.values()),
-            workers=[member.hand_over() for member in self.crew.members],
-            count=self._count_changed,
-            restarts=self.crew.restarts,
-            accepted=self.reloader.accepted,
-            refused=self.reloader.refused,
-        )
-
-    async def _continue(self, left: upgrade.State) -> None:
-        """Take over, start new workers, and drain the old ones once the new ones serve."""
-        self._take_over(left)
-        try:
-            await self.admin.bind(self.settings)
-        except BindError as error:
-            log.error("%s; going on without", error)
-        try:
-            compiled = await self._compile_with_names()
-            change = self.listeners.prepare(_wanted(compiled))
-        except (SourcesError, BindError) as error:
-            self._stay_with_old(left, error)
-            return
-        image = self._image(compiled, change)
-        self.crew.start(image, self._count())
-        try:
-            await self.crew.settled()
-        except PushError as error:
-            os.close(image.plan_fd)
-            self.listeners.cancel(change)
-            self._stay_with_old(left, error)
-            return
-        os.close(left.plan_fd)
-        self.listeners.commit(change)
-        self.reloader.current = compiled
-        self.crew.drain_older()
-
-    def _take_over(self, left: upgrade.State) -> None:
-        self._serial = left.serial
-        self._count_changed = left.count
-        self.listeners.adopt(upgrade.take_sockets(left.listeners))
-        self.admin.adopt(upgrade.take_sockets(left.admin))
-        self.crew.restarts = left.restarts
-        self.crew.adopt(left.workers)
-        self.reloader.accepted, self.reloader.refused = left.accepted, left.refused
-
-    def _stay_with_old(self, left: upgrade.State, error: Exception) -> None:
-        for problem in getattr(error, "problems", [str(error)]):
-            log.error("%s", problem)
-        log.error("the upgrade is not complete: the workers of the last program image keep serving")
-        self.crew.image = Image(left.serial, left.plan_fd, list(self.listeners.bound.values()))
-        self.crew.give_up_current()
 
     # ---- signals
 
@@ -358,12 +266,12 @@ class Master:
 
     def _upgrade_soon(self) -> None:
         if self._started_once and not self._draining and self.crew.accepting:
-            self._tasks.append(asyncio.create_task(self._upgrade()))
+            self._tasks.append(asyncio.create_task(self._succession.become_next(self._threads)))
 
     def _resize(self, step: int) -> None:
         if not self._draining:
             self.crew.resize(self.crew.wanted + step)
-            self._count_changed = self.crew.wanted
+            self.resized = self.crew.wanted
             log.info("%d workers wanted", self.crew.wanted)
 
     # ---- the end
@@ -412,26 +320,6 @@ class Master:
             await asyncio.sleep(period)
 
 
-SIGNALS = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-)
-
-
-def _leave_signals() -> None:
-    """Signals are for the main thread: one that another thread takes just before an upgrade would be lost."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-
-
-def _wanted(compiled: Compiled) -> list[Wanted]:
-    return [Wanted(listener.name, listener.address) for listener in compiled.plan.listeners]
-
-
 def run(settings: ProxySettings, parts: Parts) -> int:
     """The exit code of a whole life; every problem of a start that fails is printed."""
     log_lines.start_log(settings.worker.log_level)
@@ -445,18 +333,3 @@ def run(settings: ProxySettings, parts: Parts) -> int:
         for line in failure.lines:
             print(line, file=sys.stderr)
         return failure.code
-
-
-def preflight(parts: Parts) -> int:
-    """Whether this code and these files would start: 0, or 65 with every problem printed. Nothing is bound."""
-    try:
-        importlib.import_module(parts.worker_module)
-        parts.check()
-        parts.compile({})
-    except SourcesError as error:
-        print("\n".join(error.problems), file=sys.stderr)
-        return EXIT_DATA
-    except StartError as error:
-        print("\n".join(error.lines), file=sys.stderr)
-        return error.code
-    return EXIT_OK

@@ -161,6 +161,10 @@ class ListenerSet:
         """Sockets that systemd opened for us; `prepare` uses them before it binds."""
         self._passed = passed
 
+    def warn_of_unused(self) -> None:
+        for name, sock in self._passed:
+            log.warning("no listener uses the socket %s %s that systemd passed", bound_address(sock), name)
+
     def prepare(self, wanted: Iterable[Wanted]) -> Change:
         """Bind what is new; nothing changes for running workers. BindError leaves everything as it was."""
         result: dict[str, Bound] = {}

@@ -48,7 +48,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     listeners: list[HandedSocket]
     admin: list[HandedSocket]
     workers: list[Handed]
-    count: int | None  # number of workers, when TTIN or TTOU changed it
+    asked: int  # number of workers in the settings
+    count: int | None  # and in force, when TTIN or TTOU changed it
     restarts: int
     accepted: int
     refused: int

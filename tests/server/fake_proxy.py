@@ -17,7 +17,7 @@ from fastmesh.cli.proxy import proxy_options, run_proxy
 from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, WorkloadPlan, encode
 from fastmesh.server.configure import Answers, Compiled
 from fastmesh.server.failure import SourcesError
-from fastmesh.server.master import Parts
+from fastmesh.server.parts import Parts
 from fastmesh.server.settings import ProxySettings
 
 LAYOUT = os.environ.get("FAKE_ARENA_LAYOUT", "1").encode()

@@ -1,0 +1,39 @@
+"""What a proxy is made of, and the check that all of it is there. Tests make proxies of other parts."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from fastmesh.errors import EXIT_DATA, EXIT_OK
+from fastmesh.server.configure import Compile
+from fastmesh.server.crew import SharedArena
+from fastmesh.server.failure import SourcesError, StartError
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """What a proxy is made of; tests put other parts in."""
+
+    compile: Compile
+    worker_module: str
+    create_arena: Callable[[int, int], SharedArena]  # size, slots
+    attach_arena: Callable[[int], SharedArena]  # ValueError: another layout
+    check: Callable[[], object]  # imports what a worker imports
+
+
+def preflight(parts: Parts) -> int:
+    """Whether this code and these files would start: 0, or 65 with every problem printed. Nothing is bound."""
+    try:
+        importlib.import_module(parts.worker_module)
+        parts.check()
+        parts.compile({})
+    except SourcesError as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        return EXIT_DATA
+    except StartError as error:
+        print("\n".join(error.lines), file=sys.stderr)
+        return error.code
+    return EXIT_OK
