@@ -108,7 +108,7 @@ def test_worker_that_is_told_to_terminate_finishes_and_is_replaced(proxy: MakePr
     one = proxy("--workers", "1").ready()
     worker = one.workers()[0]
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(request, one.address, "/sleep/4")
+        slow = pool.submit(request, one.address, "/sleep/8")
         eventually(lambda: one.info()["workers"][0]["connections"] == 1)
         os.kill(worker, signal.SIGTERM)
         eventually(lambda: one.workers() and worker not in one.workers())  # at once, not when it is done

@@ -33,7 +33,7 @@ def test_requests_in_flight_finish_in_the_old_workers(proxy: MakeProxy) -> None:
     one = proxy("--workers", "1").ready()
     old = one.workers()[0]
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(request, one.address, "/sleep/4")
+        slow = pool.submit(request, one.address, "/sleep/8")
         eventually(lambda: one.info()["workers"][0]["active_requests"])
         upgraded(one)
         eventually(lambda: request(one.address)[1] != f"v1 {old}\n")
