@@ -42,7 +42,7 @@ format: build ## Write the style that `make lint` wants
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-debug: $(INSTALLED) ## Compile with assertions; the next `make build` compiles without
+debug: $(INSTALLED) ## Compile for a debugger (-O1 -g, FASTMESH_DEBUG defined); the next `make build` is as usual
 	touch $(DEBUG)
 	rm -f $(BUILT)
 	FASTMESH_DEBUG=1 $(PY) setup.py -q build_ext --inplace --force

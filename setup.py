@@ -1,7 +1,7 @@
 """Build of the data plane: one extension module per `.pyx` under `ext/`.
 
 `ext/` is a second source root, so `ext/fastmesh/core/wire/h1_parse.pyx` imports as `fastmesh.core.wire.h1_parse`.
-Environment switches: FASTMESH_BUILD_JOBS=N (default: cores), FASTMESH_DEBUG=1 (assertions and live-object counts),
+Environment switches: FASTMESH_BUILD_JOBS=N (default: cores), FASTMESH_DEBUG=1 (-O1 -g, and the macro of that name),
 FASTMESH_ANNOTATE=1 (Cython's HTML), FASTMESH_SANITIZE=1 (address and undefined-behaviour sanitizers),
 FASTMESH_PYTHON_ONLY=1 (no modules: `make build` installs like this, then compiles in place, and only what changed).
 """
