@@ -110,10 +110,10 @@ def test_nobody_listens(shop: Shop) -> None:
 def test_retry_on(shop: Shop, path: str, retried: tuple[Action, ...], not_retried: tuple[Action, ...]) -> None:
     for number, action in enumerate((*retried, *not_retried)):
         target = shop.script.say(f"{path}/{action}/{number}", action, 200)
-        answer, line = shop.story.ask(target, "POST")  # a GET is sent again when a connection turns out stale
+        answer = ask(shop.story.proxy, target, "POST")  # a GET is sent again when a connection turns out stale
         tries = shop.tries(target)
         if action in retried:
-            assert (answer.status, len(tries), line["response_flags"]) == (200, 2, "-"), action
+            assert (answer.status, len(tries)) == (200, 2), action
             assert {request.replica.name for request in tries} == {"a", "b"}, "the same host twice"
         else:
             assert (answer.status, len(tries)) == (action or 503, 1), action
@@ -242,8 +242,9 @@ def test_a_post_on_a_stale_connection_never_runs_twice(tmp_path: Path) -> None:
     with replicas("a", act=act) as (app,), Story(tmp_path, replicas_of("app", app.port)) as story:
         for number in range(20):
             assert ask(story.proxy, "/warm").status == 200
-            answer, line = story.ask(f"/post/{number}", "POST", body=b"1", x_die="1")
-            assert (answer.status, line["response_flags"]) == (503, "UC")
+            assert ask(story.proxy, f"/post/{number}", "POST", body=b"1", x_die="1").status == 503
+        eventually(lambda: len(story.lines("/post/")) == 20)
+        assert {line["response_flags"] for line in story.lines("/post/")} == {"UC"}
         assert [path for path in ran if path != "/warm"] == [f"/post/{number}" for number in range(20)]
 
 

@@ -1,0 +1,86 @@
+"""The application closes idle connections just as they are used: no GET fails, no POST runs twice."""
+
+from __future__ import annotations
+
+import collections
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.running import Proxy, Upstream, answer, read_message, reset
+from tests.traffic import Broken, Client, replicas_of, together
+
+CLIENTS = 8
+
+
+class Impatient(Upstream):
+    """Closes each connection that has been idle for 5 to 15 ms, and counts what it ran."""
+
+    def __init__(self, close: Callable[[socket.socket], None] = socket.socket.close) -> None:
+        super().__init__(self._talk)
+        self.ran: collections.Counter[bytes] = collections.Counter()
+        self.lock = threading.Lock()
+        self.close = close
+
+    def _talk(self, connection: socket.socket) -> None:
+        chance = random.Random()
+        try:
+            while True:
+                connection.settimeout(5)
+                head, _ = read_message(connection)
+                if not head:
+                    return
+                with self.lock:
+                    self.ran[head.split(b" ")[1]] += 1
+                answer(connection)
+                connection.settimeout(chance.uniform(0.005, 0.015))
+                connection.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            self.close(connection)
+
+
+def run(port: int, method: str, requests: int, who: int) -> list[str]:
+    """What failed. The pauses go around the time at which the application closes."""
+    chance, failed = random.Random(who), []
+    with Client(port) as client:
+        for number in range(requests):
+            time.sleep(chance.choice([0, chance.uniform(0, 0.02), chance.uniform(0.004, 0.016)]))
+            path = f"/{method}/{who}/{number}"
+            try:
+                status = client.ask(path, method, b"body" if method == "POST" else None).status
+            except (Broken, ConnectionError) as error:
+                status = repr(error)  # type: ignore[assignment]
+            if status != 200:
+                failed.append(f"{path}: {status}")
+    return failed
+
+
+def race(directory: Path, requests: int, close: Callable[[socket.socket], None], workers: int) -> None:
+    with Impatient(close) as upstream, Proxy(directory, replicas_of("app", upstream.port), workers=workers) as proxy:
+        failed: dict[str, list[str]] = {}
+        for method in ("GET", "POST"):
+            calls = [lambda who=who: run(proxy.port, method, requests // CLIENTS, who) for who in range(CLIENTS)]  # type: ignore[misc]  # noqa: B023
+            failed[method] = sum(together(calls), [])
+        assert not upstream.errors
+        twice = [path for path, count in upstream.ran.items() if count > 1 and path.startswith(b"/POST")]
+        print({method: len(paths) for method, paths in failed.items()}, upstream.accepted)
+        assert failed["GET"] == []
+        assert twice == []
+        assert len(failed["POST"]) * 1000 < requests, failed["POST"]
+        assert sum(count > 0 for path, count in upstream.ran.items() if path.startswith(b"/POST")) >= requests * 0.999
+
+
+def test_the_race_for_an_idle_connection(tmp_path: Path) -> None:
+    race(tmp_path, 2_000, socket.socket.close, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("close", [socket.socket.close, reset], ids=["fin", "reset"])
+def test_the_race_ten_thousand_times(tmp_path: Path, close: Callable[[socket.socket], None], workers: int) -> None:
+    race(tmp_path, 10_000, close, workers)
