@@ -308,6 +308,8 @@ class Master:
         where = ", ".join(places[:4]) + (f" and {len(places) - 4} more" if len(places) > 4 else "")
         text = f"listening on {where or 'nothing'} ({self.crew.wanted} workers)"
         text += "".join(f", {name} {item.address}" for name, item in self.admin.bound.items())
+        if not places:
+            log.warning("these files have no Gateway with an HTTP server: there is no port to listen on until they do")
         print(f"fastmesh ready: {text}", file=sys.stderr, flush=True)
         self._notifier.ready(self._status_text())
 

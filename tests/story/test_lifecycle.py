@@ -5,6 +5,7 @@ Each story has a short form for every run and a long one, marked slow, with the 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -192,3 +193,24 @@ def test_worker_at_rest_is_small(mesh: MakeMesh) -> None:
         resident = int(status.split("VmRSS:")[1].split()[0])
         print(resident)
         assert resident <= 45 * 1024
+
+
+def test_log_is_reopened_and_complete(mesh: MakeMesh, tmp_path: Path) -> None:
+    """As logrotate does it: rename, then SIGUSR1. No line is lost, also not by an upgrade and a stop."""
+    log, old = tmp_path / "access.log", tmp_path / "access.log.1"
+    one = mesh("--access-log", str(log), "--access-log-format", "json")
+    for _ in range(10):
+        request(one.address, Host=HOST)
+    log.rename(old)
+    one.signal(signal.SIGUSR1)
+    eventually(log.exists)
+    for _ in range(10):
+        request(one.address, Host=HOST)
+    one.signal(signal.SIGUSR2)
+    one.wait_for("^fastmesh ready", 2)
+    for _ in range(10):
+        request(one.address, Host=HOST)
+    assert one.stop() == 0
+    lines = [json.loads(line) for file in (old, log) for line in file.read_text().splitlines()]
+    assert len(lines) == 30
+    assert {line["response_code"] for line in lines} == {200}
