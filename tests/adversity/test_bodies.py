@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import Proxy, Upstream, answer, keep_answering, mesh, read_all, read_head, read_message, reset
+from tests.running import (
+    Proxy,
+    Upstream,
+    answer,
+    keep_answering,
+    mesh,
+    open_files,
+    read_all,
+    read_head,
+    read_message,
+    reset,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
 CLOSE = b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"
@@ -314,3 +325,60 @@ def test_proxy_ends_at_once(tmp_path: Path) -> None:
         assert upstream.port
         proxy.process.terminate()
         assert proxy.process.wait(8) == 0
+
+
+@pytest.mark.parametrize("how", ["fin", "reset"])
+def test_a_long_body_that_is_cut(tmp_path: Path, how: str) -> None:
+    """Long bodies move inside the kernel: their end is watched all the same."""
+
+    def handle(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
+        for _ in range(5):
+            connection.sendall(bytes(1_000_000))
+        if how == "reset":
+            reset(connection)
+
+    with mesh(tmp_path, handle) as (proxy, _):
+        for _ in range(5):
+            head, _, body = proxy.send(GET).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert len(body) < 10_000_000
+        pid = proxy.workers()[0]
+        before = open_files(pid)
+        proxy.send(GET)
+        assert open_files(pid) <= before + 2
+
+
+def test_a_long_body_that_nobody_reads_any_more(tmp_path: Path) -> None:
+    gone = threading.Event()
+
+    def handle(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n")
+        try:
+            for _ in range(100):
+                connection.sendall(bytes(1_000_000))
+        except ConnectionError:
+            gone.set()
+
+    with mesh(tmp_path, handle) as (proxy, _):
+        with proxy.connect() as client:
+            client.sendall(GET)
+            client.recv(100_000)
+        assert gone.wait(2)
+
+
+def test_the_next_request_after_a_long_body(tmp_path: Path) -> None:
+    body = os.urandom(1 << 20)
+
+    def handle(connection: socket.socket) -> None:
+        while read_head(connection)[0]:
+            answer(connection, body)
+
+    with mesh(tmp_path, handle) as (proxy, upstream), proxy.connect() as client:
+        for _ in range(30):
+            client.sendall(GET)
+            _, got = read_message(client)
+            assert got == body
+        assert upstream.accepted == 1

@@ -3,7 +3,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastmesh.core.base.outbuf cimport OutBuf
 from fastmesh.core.base.wheel cimport Timer
 from fastmesh.core.net.readiness cimport Reactor
-from fastmesh.core.net.stream cimport ClientStream, StreamUser
+from fastmesh.core.net.splice cimport Pipe
+from fastmesh.core.net.stream cimport ClientStream, ServerStream, StreamUser
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.wire.h1_parse cimport ChunkDecoder
@@ -40,6 +41,8 @@ cdef class ClientH1(ClientStream):
     cdef bint to_head
     cdef bint keep_alive
     cdef bint paused
+    cdef Pipe pipe            # the body's way while it is spliced
+    cdef ServerStream target  # where it goes
     cdef uint8_t interims
     # life
     cdef Timer timer
@@ -55,6 +58,8 @@ cdef class ClientH1(ClientStream):
     cdef size_t _take_head(self, const char* data, size_t size)
     cdef size_t _take_body(self, const char* data, size_t size)
     cdef size_t _take_chunks(self, const char* data, size_t size)
+    cdef void _splice(self)
+    cdef void _drop_pipe(self)
     cdef void _end_of_input(self)
     cdef void _end_of_response(self, const Head* trailers, size_t rest)
     cdef void _fail(self, int failure)

@@ -11,8 +11,9 @@ from fastmesh.core.net.readiness cimport (
     EAGAIN, EINPROGRESS, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, SCRATCH, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, Reactor,
     c_close, c_recv, c_send, errno, getsockopt, setsockopt, sockaddr, socklen_t,
 )
+from fastmesh.core.net.splice cimport SPLICE_FROM, give_pipe, take_pipe
 from fastmesh.core.net.stream cimport (
-    FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_PROTOCOL, FAIL_RESET, FAIL_STALE,
+    FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_PROTOCOL, FAIL_RESET, FAIL_STALE, ServerStream, StreamUser,
 )
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint, sockaddr_storage
@@ -175,7 +176,11 @@ cdef class ClientH1(ClientStream):
 
     cdef void on_readable(self):
         cdef char* scratch = self.reactor.scratch
-        cdef ssize_t got = c_recv(self.fd, scratch, SCRATCH, MSG_DONTWAIT)
+        cdef ssize_t got
+        if self.pipe is not None:
+            self._splice()
+            return
+        got = c_recv(self.fd, scratch, SCRATCH, MSG_DONTWAIT)
         if got > 0:
             if self.state == CLIENT_IDLE:
                 self.close()              # nobody asked: never mistaken for the next answer
@@ -291,6 +296,40 @@ cdef class ClientH1(ClientStream):
                 break
         return total
 
+    cdef void splice_to(self, ServerStream client):
+        if self.framing != FRAMING_LENGTH or self.left < SPLICE_FROM or self.paused or self.state != CLIENT_BODY:
+            return
+        if out_size(&self.held) == 0 and client.takes_splice():
+            self.pipe = take_pipe()
+            self.target = client
+
+    cdef void _splice(self):
+        """Take in what has come, send on what the client takes."""
+        cdef StreamUser user = self.user
+        cdef ssize_t got = 0
+        if self.left > 0 and self.pipe.inside == 0:
+            got = self.pipe.fill(self.fd, self.left)
+            if got == 0 or (got < 0 and errno != EAGAIN and errno != EINTR):
+                self._fail(FAIL_CLOSED if got == 0 else FAIL_RESET)
+                return
+            if got < 0:
+                return
+            self.left -= got
+            user.on_response_spliced(got)
+        if not self.target.splice_from(self.pipe):
+            if self.user is user:         # the client is full (if it had gone, we would not be its user's any more)
+                self.pause_response()
+            return
+        if self.left == 0:
+            self._drop_pipe()
+            self._end_of_response(NULL, 0)
+
+    cdef void _drop_pipe(self):
+        if self.pipe is not None:
+            give_pipe(self.pipe)
+            self.pipe = None
+            self.target = None
+
     cdef void _end_of_response(self, const Head* trailers, size_t rest):
         """The last byte of the response was read; `rest` bytes too many make the connection unfit."""
         cdef StreamUser user = self.user
@@ -322,7 +361,9 @@ cdef class ClientH1(ClientStream):
         if self.paused:
             self.paused = False
             self.watch_read()
-            if out_size(&self.held) > 0:
+            if self.pipe is not None:
+                self._splice()
+            elif out_size(&self.held) > 0:
                 self._process(NULL, 0)
 
     cdef void cancel(self):
@@ -344,6 +385,7 @@ cdef class ClientH1(ClientStream):
             return
         self.reactor.wheel.cancel(&self.timer)
         self.close_descriptor()
+        self._drop_pipe()
         out_free(&self.out)
         self.owner.on_closed(self, failure)
         self.state = CLIENT_CLOSED

@@ -17,6 +17,7 @@ from fastmesh.core.net.readiness cimport (
     EAGAIN, ECONNRESET, EINTR, EPIPE, HIGH_WATER, LOW_WATER, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SCRATCH, SHUT_WR,
     SOL_SOCKET, SO_LINGER, Reactor, c_recv, c_send, errno, setsockopt, shutdown,
 )
+from fastmesh.core.net.splice cimport Pipe
 from fastmesh.core.wire.h1_parse cimport (
     CHUNK_BAD, CHUNK_DATA, CHUNK_END, CHUNK_MORE, H1_BAD, H1_DONE, H1_MORE, chunk_free, chunk_next, chunk_start,
     chunk_trailers, head_worth_parsing, parse_request,
@@ -341,6 +342,27 @@ cdef class ServerH1(ServerStream):
         if self.out_framing == FRAMING_CHUNKED and not self.bodyless:
             write_last_chunk(&self.out, trailers)
         self.response_done = True
+
+    cdef bint takes_splice(self) noexcept:
+        return self.fd >= 0 and self.out_framing == FRAMING_LENGTH and not self.bodyless and out_size(&self.out) == 0
+
+    cdef bint splice_from(self, Pipe pipe):
+        cdef ssize_t moved = 0
+        while self.fd >= 0 and pipe.inside > 0:
+            moved = pipe.empty(self.fd)
+            if moved <= 0:
+                break
+            fm_bump(&self.reactor.row[WK_TX_BYTES], moved)
+        if pipe.inside == 0:
+            self.unwatch_write()
+            return True
+        if self.fd >= 0:
+            if errno == EAGAIN:
+                self.since = now_ms()
+                self.watch_write()
+            else:
+                self._gone()
+        return False
 
     cdef void flush(self):
         cdef size_t queued = out_size(&self.out)

@@ -3,6 +3,7 @@ ClientStream the same to and from an endpoint; HTTP/1 and HTTP/2 both look like 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastmesh.core.base.wheel cimport Timed
 from fastmesh.core.net.readiness cimport Descriptor
+from fastmesh.core.net.splice cimport Pipe
 from fastmesh.core.wire.h1_write cimport HeadOut
 from fastmesh.core.wire.message cimport Head
 
@@ -37,6 +38,7 @@ cdef class StreamUser(Timed):
     cdef void on_interim(self, const Head* head)                     # a 1xx response
     cdef void on_response(self, const Head* head)
     cdef void on_response_body(self, const char* data, size_t size)
+    cdef void on_response_spliced(self, size_t size)                 # bytes that took the way of `splice_to`
     cdef void on_response_end(self, const Head* trailers)
     cdef void on_upstream_failed(self, int failure)
     cdef void on_upstream_drained(self)
@@ -54,6 +56,8 @@ cdef class ServerStream(Descriptor):
     cdef void send_head(self, HeadOut* out)
     cdef void send_body(self, const char* data, size_t size)
     cdef void send_end(self, const Head* trailers)
+    cdef bint takes_splice(self) noexcept                            # body bytes may go to `fd` without passing through here
+    cdef bint splice_from(self, Pipe pipe)                           # False: it is full, on_client_drained follows
     cdef void abort_response(self)                                   # a broken message, seen as such by the client
     cdef void flush(self)
     cdef size_t waiting(self) noexcept                               # bytes that the client did not take yet
@@ -70,5 +74,6 @@ cdef class ClientStream(Descriptor):
     cdef int flush(self)
     cdef size_t waiting(self) noexcept
     cdef void cancel(self)                                           # the user leaves; the connection is not reused
+    cdef void splice_to(self, ServerStream client)                   # the rest of a long body moves inside the kernel
     cdef void pause_response(self)
     cdef void resume_response(self)

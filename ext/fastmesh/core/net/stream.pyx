@@ -1,4 +1,5 @@
 """See stream.pxd: the bodies here do nothing, codecs and the exchange fill them."""
+from fastmesh.core.net.splice cimport Pipe
 from fastmesh.core.wire.h1_write cimport HeadOut
 from fastmesh.core.wire.message cimport Head
 
@@ -15,6 +16,7 @@ cdef class StreamUser(Timed):
     cdef void on_interim(self, const Head* head): pass
     cdef void on_response(self, const Head* head): pass
     cdef void on_response_body(self, const char* data, size_t size): pass
+    cdef void on_response_spliced(self, size_t size): pass
     cdef void on_response_end(self, const Head* trailers): pass
     cdef void on_upstream_failed(self, int failure): pass
     cdef void on_upstream_drained(self): pass
@@ -26,6 +28,8 @@ cdef class ServerStream(Descriptor):
     cdef void send_head(self, HeadOut* out): pass
     cdef void send_body(self, const char* data, size_t size): pass
     cdef void send_end(self, const Head* trailers): pass
+    cdef bint takes_splice(self) noexcept: return False
+    cdef bint splice_from(self, Pipe pipe): return True
     cdef void abort_response(self): pass
     cdef void flush(self): pass
     cdef size_t waiting(self) noexcept: return 0
@@ -40,5 +44,6 @@ cdef class ClientStream(Descriptor):
     cdef int flush(self): return 0
     cdef size_t waiting(self) noexcept: return 0
     cdef void cancel(self): pass
+    cdef void splice_to(self, ServerStream client): pass
     cdef void pause_response(self): pass
     cdef void resume_response(self): pass

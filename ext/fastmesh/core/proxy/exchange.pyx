@@ -471,13 +471,21 @@ cdef class Exchange(Transit):
         if self.client is not None:
             self.client.send_body(data, size)
 
+    cdef void on_response_spliced(self, size_t size):
+        self.bytes_sent += size
+        self.upstream_paused = True       # a client that was full says so through on_client_drained
+
     cdef void on_upstream_turn(self):
         if self.client is None:
             return
         self.client.flush()
-        if self.upstream is not None and self.client is not None and self.client.waiting() > HIGH_WATER:
+        if self.upstream is None or self.client is None:
+            return
+        if self.client.waiting() > HIGH_WATER:
             self.upstream_paused = True
             self.upstream.pause_response()
+        elif self.head.method != METHOD_HEAD:
+            self.upstream.splice_to(self.client)
 
     cdef void on_response_end(self, const Head* trailers):
         cdef int i
@@ -566,7 +574,6 @@ cdef class Exchange(Transit):
 
     cdef void on_client_drained(self):
         if self.upstream_paused and self.upstream is not None:
-            self.upstream_paused = False
             self.upstream.resume_response()
 
     # --- time ---------------------------------------------------------------------------------------------------------

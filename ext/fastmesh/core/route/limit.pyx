@@ -89,8 +89,9 @@ cdef const char* _parameter(const Request* request, bytes name, Py_ssize_t* size
         stop = <const char*>memchr(at, c'&', end - at)
         if stop == NULL:
             stop = end
-        if <size_t>(stop - at) > wanted and at[wanted] == c'=' and memcmp(at, PyBytes_AS_STRING(name), wanted) == 0:
-            size[0] = stop - at - wanted - 1
+        if <size_t>(stop - at) >= wanted and (at + wanted == stop or at[wanted] == c'=') \
+                and memcmp(at, PyBytes_AS_STRING(name), wanted) == 0:
+            size[0] = stop - at - wanted - 1 if at + wanted < stop else 0      # `?q` is `?q=`
             return at + wanted + 1
         at = stop + 1
     return NULL
