@@ -40,7 +40,7 @@ cdef class Bell(Timed):
         self.timer.prev.next = self.timer.next
         self.timer.next.prev = self.timer.prev
         self.timer.deadline = self.clock.now + delay + 1
-        wheel._place(&self.timer)
+        wheel._place(&self.timer, wheel.now + 1)
         if not wheel.firing:
             wheel._arm()
 

@@ -29,10 +29,9 @@ cdef class Wheel:
     cdef Timer[64] level3     # 17 min
     cdef void start(self, Timer* timer, Timed owner, int kind, uint64_t delay_ms)
     cdef void cancel(self, Timer* timer) noexcept
-    cdef void _place(self, Timer* timer) noexcept
+    cdef void _place(self, Timer* timer, uint64_t earliest) noexcept
     cdef void _fire(self, uint64_t until)
     cdef void _cascade(self, Timer* head) noexcept
-    cdef void _cascade_at(self, Timer* head) noexcept
     cdef uint64_t _next(self) noexcept
     cdef bint _deals(self, uint64_t border) noexcept
     cdef void _arm(self)

@@ -57,7 +57,7 @@ cdef class Wheel:
         timer.kind = kind
         timer.deadline = now_ms() + delay_ms + 1
         self.pending += 1
-        self._place(timer)
+        self._place(timer, self.now + 1)
         if not self.firing and (self.armed == 0 or timer.deadline < self.armed):
             self._arm()
 
@@ -67,21 +67,21 @@ cdef class Wheel:
             self.pending -= 1
             Py_DECREF(<Timed>timer.owner)
 
-    cdef void _place(self, Timer* timer) noexcept:
+    cdef void _place(self, Timer* timer, uint64_t earliest) noexcept:
         cdef uint64_t deadline = timer.deadline
-        if deadline <= self.now:
-            deadline = self.now + 1
-        cdef uint64_t left = deadline - self.now
-        if left < 256:
+        if deadline < earliest:
+            deadline = earliest
+        # The lowest level whose slots reach that far: never a slot that was dealt out already in this round
+        if deadline - self.now < 256:
             _append(&self.level0[deadline & 255], timer)
-        elif left < 256 * 63:
+        elif (deadline >> 8) - (self.now >> 8) < 64:
             _append(&self.level1[(deadline >> 8) & 63], timer)
-        elif left < 256 * 64 * 63:
+        elif (deadline >> 14) - (self.now >> 14) < 64:
             _append(&self.level2[(deadline >> 14) & 63], timer)
-        elif left < <uint64_t>256 * 64 * 64 * 63:
+        elif (deadline >> 20) - (self.now >> 20) < 64:
             _append(&self.level3[(deadline >> 20) & 63], timer)
         else:
-            _append(&self.level3[((self.now >> 20) + 62) & 63], timer)
+            _append(&self.level3[((self.now >> 20) + 63) & 63], timer)
 
     cdef void _cascade(self, Timer* head) noexcept:
         cdef Timer* timer
@@ -95,7 +95,7 @@ cdef class Wheel:
         while moved.next != &moved:
             timer = moved.next
             _unlink(timer)
-            self._place(timer)
+            self._place(timer, self.now)      # this very tick is served next
 
     cdef void _fire(self, uint64_t until):
         cdef Timer* head
@@ -110,27 +110,21 @@ cdef class Wheel:
             if self.now & 255 == 0:
                 if (self.now >> 8) & 63 == 0:
                     if (self.now >> 14) & 63 == 0:
-                        self._cascade_at(&self.level3[(self.now >> 20) & 63])
-                    self._cascade_at(&self.level2[(self.now >> 14) & 63])
-                self._cascade_at(&self.level1[(self.now >> 8) & 63])
+                        self._cascade(&self.level3[(self.now >> 20) & 63])
+                    self._cascade(&self.level2[(self.now >> 14) & 63])
+                self._cascade(&self.level1[(self.now >> 8) & 63])
             head = &self.level0[self.now & 255]
             while head.next != head:
                 timer = head.next
                 _unlink(timer)
                 if timer.deadline > self.now:      # belongs to a later round
-                    self._place(timer)
+                    self._place(timer, self.now + 1)
                     continue
                 self.pending -= 1
                 owner = <Timed>timer.owner
                 Py_DECREF(owner)          # ours is in `owner` now
                 owner.on_timer(timer.kind)
         self.firing = False
-
-    cdef void _cascade_at(self, Timer* head) noexcept:
-        # `now` stands on the first tick of the slot: its timers may belong to this very tick
-        self.now -= 1
-        self._cascade(head)
-        self.now += 1
 
     cdef uint64_t _next(self) noexcept:
         """The next tick at which something must be done; 0 when there is nothing."""
