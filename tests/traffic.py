@@ -216,7 +216,7 @@ class Answer(NamedTuple):
         return self.body.decode()
 
 
-class Broken(Exception):
+class Broken(Exception):  # noqa: N818
     """The connection ended before the answer did."""
 
 

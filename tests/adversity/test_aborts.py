@@ -1,4 +1,4 @@
-"""Clients that leave free their upstream at once; half-closed ones still get their answer; cut answers are seen as cut."""
+"""Clients that leave free their upstream; half-closed ones get their answer; cut answers are seen as cut."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ import pytest
 from tests.running import Proxy, Upstream, open_files, read_head, reset
 from tests.traffic import Broken, Client, eventually, read_answer, replicas_of, stats, together
 
+
+def half_close_then_close(client: socket.socket) -> None:
+    client.shutdown(socket.SHUT_WR)
+    time.sleep(0.02)
+    client.close()
+
+
 LEAVES: dict[str, Callable[[socket.socket], None]] = {
     "close": socket.socket.close,
     "reset": reset,
-    "half-close, then close": lambda client: (client.shutdown(socket.SHUT_WR), time.sleep(0.02), client.close()) and None,
+    "half-close": half_close_then_close,
 }
 
 
@@ -112,6 +119,34 @@ def test_clients_that_leave_in_the_middle_of_an_answer(tmp_path: Path) -> None:
                 client.sendall(b"GET / HTTP/1.1\r\nHost: app\r\n\r\n")
                 read_head(client)
         eventually(lambda: len(told) == 20)
+        eventually(lambda: open_files(proxy.workers()[0]) == before)
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_clients_that_leave_while_an_answer_stands_still(tmp_path: Path, how: str) -> None:
+    """The head has gone out, the rest does not come: no interim answer can ask whether the client is still there. A FIN
+    may be a half-close, so it gets as long as a body may stand still; a reset ends it at once.
+    """
+    told = threading.Event()
+
+    def handle(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx")
+        connection.recv(1)
+        told.set()
+
+    with (
+        Upstream(handle) as upstream,
+        Proxy(tmp_path, replicas_of("app", upstream.port), "--body-timeout", "500ms") as proxy,
+    ):
+        before = open_files(proxy.workers()[0])
+        client = proxy.connect()
+        client.sendall(b"GET / HTTP/1.1\r\nHost: app\r\n\r\n")
+        data = b""
+        while not data.endswith(b"\r\n\r\nx"):
+            data += client.recv(1000)
+        LEAVES[how](client)
+        assert told.wait(0.2 if how == "reset" else 2.5), "the upstream is held for a client that has gone"
         eventually(lambda: open_files(proxy.workers()[0]) == before)
 
 

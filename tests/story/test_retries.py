@@ -13,9 +13,21 @@ import pytest
 
 from tests.running import free_port, reset
 from tests.traffic import (
-    Action, Client, Replica, Request, Script, Story, ask, destination_rule, eventually, prefix, replicas, replicas_of,
-    together, virtual_service,
-)  # fmt: skip
+    Action,
+    Client,
+    Replica,
+    Request,
+    Script,
+    Story,
+    ask,
+    destination_rule,
+    eventually,
+    prefix,
+    replicas,
+    replicas_of,
+    together,
+    virtual_service,
+)
 
 
 def rule(path: str, attempts: int, on: str = "", timeout: str = "", **more: Any) -> dict[str, Any]:
@@ -229,7 +241,7 @@ def test_max_retries_holds_them_together(shop: Shop) -> None:
 
 
 def test_a_post_on_a_stale_connection_never_runs_twice(tmp_path: Path) -> None:
-    """The replica reads the second request of a connection, runs it, and resets: nobody can know that it did not run."""
+    """The replica runs the second request of a connection, then resets: nobody can know that it ran."""
     ran: list[str] = []
 
     def act(request: Request) -> Action:
