@@ -4,62 +4,41 @@ The story: begin, find_rule, authenticate, authorize, limit, fault, cors, answer
 two streams (take_response, relay_response) and, always and exactly once, account. A step that nobody configured is not called:
 `steps` has a bit for each optional one.
 """
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.ref cimport Py_REFCNT
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memset
 from fastmesh.core.base.arena cimport sum_rows
 from fastmesh.core.base.atomics cimport fm_bump
-from fastmesh.core.base.clock cimport now_ms, now_ns
+from fastmesh.core.base.clock cimport now_ns
 from fastmesh.core.base.counters cimport (
-    CLUSTER_ROW, CL_NONE_HEALTHY, CL_RETRY_ACTIVE, CL_RQ_ACTIVE, CL_RQ_PENDING_OVERFLOW, CL_RQ_PER_TRY_TIMEOUT,
-    CL_RQ_RETRY, CL_RQ_RETRY_LIMIT, CL_RQ_RETRY_OVERFLOW, CL_RQ_RETRY_SUCCESS, CL_RQ_RX_RESET, CL_RQ_TIMEOUT,
-    EP_RQ_ACTIVE, EP_RQ_ERROR, EP_RQ_SUCCESS, EP_RQ_TIMEOUT, EP_RQ_TOTAL, WK_RQ_1XX, WK_RQ_ACTIVE, WK_UPSTREAM_REFUSED,
+    CLUSTER_ROW, CL_RQ_ACTIVE, CL_RQ_PENDING_OVERFLOW, CL_RQ_RETRY_SUCCESS, CL_RQ_TIMEOUT, WK_RQ_1XX, WK_RQ_ACTIVE,
 )
 from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
 from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
-from fastmesh.core.net.pool cimport Pool
-from fastmesh.core.net.readiness cimport HIGH_WATER, LOW_WATER
+from fastmesh.core.net.readiness cimport HIGH_WATER
 from fastmesh.core.net.stream cimport (
-    FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_LOCAL, FAIL_NONE, FAIL_NO_CLUSTER, FAIL_NO_HEALTHY, FAIL_OVERFLOW,
-    FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL, FAIL_STALE, FAIL_TIMEOUT, ClientStream, ServerStream,
+    FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_TIMEOUT, ServerStream,
 )
-from fastmesh.core.proxy.account cimport account
+from fastmesh.core.proxy.attempt cimport Attempting, TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_ROUTE
 from fastmesh.core.proxy.engine cimport Engine
-from fastmesh.core.proxy.relay cimport RelayText, apply_ops, request_out, response_out
-from fastmesh.core.proxy.rescue cimport Rescue, rescue
+from fastmesh.core.proxy.find cimport GO_ON, WAIT
+from fastmesh.core.proxy.relay cimport RelayText, response_out
 from fastmesh.core.proxy.trace cimport fit_request_id, make_request_id
 from fastmesh.core.proxy.transit cimport (
-    FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_NC, FLAG_NR, FLAG_RL, FLAG_UC, FLAG_UO, FLAG_URX, FLAG_UT, Transit,
-    keep_trailers,
+    FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_NC, FLAG_NR, FLAG_UC, FLAG_UT, keep_trailers,
 )
-from fastmesh.core.route.cluster cimport CLUSTER_BLACKHOLE, CLUSTER_ENDPOINTS, TRIED_MAX, Cluster
+from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.limit cimport Limit
-from fastmesh.core.route.match cimport MATCH_EXACT, MATCH_PREFIX, MATCH_REGEX, Clause, first_match
-from fastmesh.core.route.rule cimport (
-    RETRY_5XX, RETRY_CONNECT_FAILURE, RETRY_GATEWAY_ERROR, RETRY_GRPC_CANCELLED, RETRY_GRPC_DEADLINE,
-    RETRY_GRPC_EXHAUSTED, RETRY_GRPC_INTERNAL, RETRY_GRPC_UNAVAILABLE, RETRY_RATELIMITED, RETRY_RESET,
-    RETRY_RESET_BEFORE_REQUEST, RETRY_RETRIABLE_4XX, RETRY_STATUS_CODES, STEP_ANSWER, STEP_FAULT, STEP_LIMIT,
-    STEP_REWRITE, Direct, Fault, Redirect, Retry, Rewrite, VirtualHost,
-)
-from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Listener
-from fastmesh.core.wire.h1_write cimport CONNECTION_UNSAID, HeadOut, out_clear, out_field, reason_phrase, write_number
+from fastmesh.core.route.rule cimport Direct, Fault, Retry, STEP_ANSWER, STEP_FAULT, STEP_LIMIT, STEP_REWRITE
+from fastmesh.core.route.snapshot cimport Listener, UNKNOWN_404, UNKNOWN_PASSTHROUGH
+from fastmesh.core.wire.h1_write cimport CONNECTION_UNSAID, HeadOut
 from fastmesh.core.wire.message cimport (
-    FRAMING_CHUNKED, FRAMING_LENGTH, FRAMING_NONE, HDR_GRPC_STATUS, HDR_X_FORWARDED_PROTO, HDR_X_REQUEST_ID,
-    METHOD_CONNECT, METHOD_DELETE, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_PUT, METHOD_TRACE, Field, Head, Span,
-    span_ptr,
+    FRAMING_NONE, Field, HDR_GRPC_STATUS, HDR_X_REQUEST_ID, Head, METHOD_CONNECT, METHOD_HEAD,
 )
-from fastmesh.core.wire.path cimport normalize_path, path_needs_work
 
 cdef enum:
-    TIMER_DELAY = 0           # an injected delay
-    TIMER_ROUTE = 1
-    TIMER_PER_TRY = 2
-    TIMER_BACKOFF = 3
-    SPARES = 256
     BODY_WAIT = 65536         # request body bytes that wait for a connection before the client is paused
 
 
@@ -97,7 +76,7 @@ cdef void refuse_exchange(Exchange exchange, ServerStream client, int status, co
     exchange._finish()
 
 
-cdef class Exchange(Transit):
+cdef class Exchange(Attempting):
     def __cinit__(self):
         self.grpc_status = -1
 
@@ -231,183 +210,6 @@ cdef class Exchange(Transit):
     cdef int attempt(self):
         """One try: pick an endpoint, get a connection, send. Failures come back through `_failed`."""
         return self._send(False)
-
-    # --- an attempt ---------------------------------------------------------------------------------------------------
-
-    cdef int _send(self, bint fresh):
-        cdef Cluster cluster = self.cluster
-        cdef Retry retry = self.rule.retry
-        cdef ClientStream upstream
-        cdef int failure = FAIL_NONE
-        cdef bint avoid = retry is not None and retry.avoid_tried
-        if not fresh or self.endpoint is None:
-            self.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.watched else 0, self.tried,
-                                         self.tried_count if avoid else 0)
-        if self.endpoint is None:
-            fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
-            return self._give_up(FAIL_NO_HEALTHY)
-        if cluster.watched and not cluster.usable(self.endpoint, now_ms()) and not cluster.panicking(now_ms()):
-            self.endpoint = None
-            fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
-            return self._give_up(FAIL_NO_HEALTHY)
-        self.attempts += 1
-        self._count_in()
-        if retry is not None and retry.per_try:
-            self.engine.wheel.start(&self.timer, self, TIMER_PER_TRY, retry.per_try)
-        self.pool = self.engine.pool_of(cluster, self.endpoint)
-        upstream = self.pool.take(self, _idempotent(self.head.method), fresh, &failure)
-        if upstream is not None:
-            self.on_upstream(upstream)
-            return WAIT
-        if failure != FAIL_NONE:
-            return self._failed(failure)
-        return WAIT
-
-    cdef void on_upstream(self, ClientStream upstream):
-        """A connection is ours: write the request, and as much of its body as there is."""
-        self.upstream = upstream
-        self.pool = None
-        self._send_request()
-        if self.client_paused and self.upstream is not None and upstream.waiting() <= LOW_WATER:
-            self.client_paused = False
-            self.client.resume_request()
-
-    cdef void _send_request(self):
-        cdef RelayText text
-        cdef ClientStream upstream = self.upstream
-        request_out(self, &self.engine.out, &text)
-        upstream.send_request(&self.engine.out, self.head.method == METHOD_HEAD)
-        if self.sent_at == 0:
-            self.sent_at = now_ns() if self.attempts > 1 else self.started
-        if out_size(&self.body) > 0:
-            upstream.send_body(self.body.data + self.body.start, out_size(&self.body))
-            if not self.replayable:
-                out_free(&self.body)
-        if self.head.framing == FRAMING_NONE or (self.head.framing == FRAMING_LENGTH and self.head.length == 0):
-            upstream.send_end(NULL)
-        elif self.request_done:
-            upstream.send_end(&self.trailers.head if self.trailers is not None else NULL)
-        elif not self.in_client_turn:
-            upstream.flush()
-            return
-        else:
-            return                        # the rest of the body comes in this very turn
-        upstream.flush()
-
-    cdef void _count_in(self):
-        fm_bump(&self.endpoint.row[EP_RQ_ACTIVE], 1)
-        fm_bump(&self.endpoint.row[EP_RQ_TOTAL], 1)
-
-    cdef void _leave_upstream(self):
-        """The attempt is over, whatever its end: give back what it held."""
-        self.engine.wheel.cancel(&self.timer)
-        if self.pool is not None:
-            self.pool.forget(self)
-            self.pool = None
-        if self.upstream is not None:
-            self.upstream.cancel()
-            self.upstream = None
-
-    cdef void _count_out(self):
-        if self.endpoint is not None and self.endpoint.row != NULL:
-            fm_bump(&self.endpoint.row[EP_RQ_ACTIVE], <uint64_t>-1)
-
-    cdef void _report(self, int outcome, int status):
-        cdef bint good = outcome == OUTCOME_STATUS and status < 500
-        fm_bump(&self.endpoint.row[EP_RQ_SUCCESS if good else EP_RQ_ERROR], 1)
-        if self.cluster.watched:
-            self.cluster.report(self.endpoint, outcome, status, now_ms())
-
-    cdef int _failed(self, int failure):
-        """An attempt failed before a response was begun: try again where that is allowed, else answer."""
-        cdef bint safe
-        self._leave_upstream()
-        self._count_out()
-        if failure == FAIL_STALE and not self.stale_retried and self.replayable and _idempotent(self.head.method):
-            # The application closed an idle connection just as it was used: the request goes out once more, on a new one
-            self.stale_retried = True
-            self.attempts -= 1
-            return self._send(True)
-        if failure != FAIL_OVERFLOW:
-            self._report(OUTCOME_LOCAL, 503)
-        if failure == FAIL_PER_TRY_TIMEOUT:
-            fm_bump(&self.cluster.row[CL_RQ_PER_TRY_TIMEOUT], 1)
-            fm_bump(&self.endpoint.row[EP_RQ_TIMEOUT], 1)
-        elif failure == FAIL_PROTOCOL:
-            fm_bump(&self.engine.row[WK_UPSTREAM_REFUSED], 1)
-        elif failure > FAIL_CONNECT_TIMEOUT:
-            fm_bump(&self.cluster.row[CL_RQ_RX_RESET], 1)
-        if self._may_retry(failure, 0):
-            self._retry()
-            return WAIT
-        return self._give_up(failure)
-
-    cdef int _give_up(self, int failure):
-        cdef Rescue row = rescue(failure)
-        cdef list headers = [(b"x-envoy-overloaded", b"true")] if failure == FAIL_OVERFLOW else None
-        cdef size_t size = strlen(row.body)
-        return self._reply(row.status, row.flag, row.details, b"text/plain" if size else None, row.body, size, headers)
-
-    cdef bint _may_retry(self, int failure, int status):
-        """Whether the rule wants, and the limits allow, another attempt after this failure or status."""
-        cdef Retry retry = self.rule.retry
-        cdef Cluster cluster = self.cluster
-        if retry is None or self.response_begun or not self.replayable or self.client is None:
-            return False
-        if not self._wanted(retry.on, failure, status):
-            return False
-        if self.retries_left == 0:
-            self.flags |= FLAG_URX
-            fm_bump(&cluster.row[CL_RQ_RETRY_LIMIT], 1)
-            return False
-        if not self.retrying:
-            fm_bump(&cluster.row[CL_RETRY_ACTIVE], 1)
-            self.retrying = True
-            if cluster.max_retries and sum_rows(cluster.rows + CL_RETRY_ACTIVE, CLUSTER_ROW, cluster.slots) > cluster.max_retries:
-                fm_bump(&cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
-                fm_bump(&cluster.row[CL_RQ_RETRY_OVERFLOW], 1)
-                self.retrying = False
-                self.flags |= FLAG_URX
-                return False
-        return True
-
-    cdef bint _wanted(self, uint32_t on, int failure, int status):
-        cdef uint32_t any_failure = RETRY_5XX | RETRY_GATEWAY_ERROR | RETRY_RESET
-        if failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT:
-            return on & (any_failure | RETRY_CONNECT_FAILURE | RETRY_RESET_BEFORE_REQUEST) != 0
-        if failure == FAIL_OVERFLOW:
-            return False                  # this proxy's own answer
-        if failure != FAIL_NONE:
-            return on & any_failure != 0
-        if status >= 500 and on & RETRY_5XX:
-            return True
-        if (status == 502 or status == 503 or status == 504) and on & RETRY_GATEWAY_ERROR:
-            return True
-        if status == 409 and on & RETRY_RETRIABLE_4XX:
-            return True
-        if on & RETRY_STATUS_CODES and self.rule.retry.codes and status in self.rule.retry.codes:
-            return True
-        if self.grpc_status > 0:
-            return _grpc_wanted(on, self.grpc_status)
-        return False
-
-    cdef void _retry(self):
-        """Wait for the back-off (fully jittered, 10 intervals at most), then attempt again."""
-        cdef Retry retry = self.rule.retry
-        cdef uint64_t span = <uint64_t>retry.backoff
-        cdef int tries = retry.attempts - self.retries_left + 1
-        span = span * (((<uint64_t>1 << tries) - 1) if tries < 5 else 10)
-        if span > <uint64_t>retry.backoff * 10:
-            span = <uint64_t>retry.backoff * 10
-        self.retries_left -= 1
-        fm_bump(&self.cluster.row[CL_RQ_RETRY], 1)
-        if self.tried_count < TRIED_MAX:
-            self.tried[self.tried_count] = <void*>self.endpoint
-            self.tried_count += 1
-        self.endpoint_tried = self.endpoint
-        self.endpoint = None
-        self.grpc_status = -1
-        self.engine.wheel.start(&self.timer, self, TIMER_BACKOFF, rng_below(&self.engine.rng, <uint32_t>span + 1))
 
     # --- events of the endpoint ---------------------------------------------------------------------------------------
 
@@ -606,282 +408,6 @@ cdef class Exchange(Transit):
         self.client.abort_response()
         self._finish()
 
-    # --- answers of the proxy itself ----------------------------------------------------------------------------------
-
-    cdef int _refuse(self, int status, uint32_t flag, const char* details, const char* body, size_t body_size):
-        """A reply after which the connection is not used again."""
-        self.client.last = True
-        return self.reply(status, flag, details, body, body_size)
-
-    cdef int reply(self, int status, uint32_t flag, const char* details, const char* body, size_t body_size):
-        return self._reply(status, flag, details, b"text/plain" if body_size else None, body, body_size, None)
-
-    cdef int _reply(self, int status, uint32_t flag, const char* details, bytes content_type, const char* body,
-                    size_t body_size, list headers):
-        cdef HeadOut* out = &self.engine.out
-        cdef ServerStream client = self.client
-        cdef bytes name, value, date = self.engine.http_date()
-        cdef bint to_head = self.head.method == METHOD_HEAD
-        self.status = status
-        self.flags |= flag
-        self.details = details
-        out_clear(out)
-        out.status = status
-        if content_type is not None:
-            out_field(out, "content-type", 12, PyBytes_AS_STRING(content_type), PyBytes_GET_SIZE(content_type), 0)
-        if headers is not None:
-            for name, value in headers:
-                out_field(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), 0)
-        out_field(out, "date", 4, PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date), 0)
-        out_field(out, "server", 6, PyBytes_AS_STRING(self.snapshot.server_name), PyBytes_GET_SIZE(self.snapshot.server_name), 0)
-        if self.rule is not None and self.rule.response_ops is not None:
-            apply_ops(self.rule.response_ops, out)
-        out.framing = FRAMING_NONE if status == 204 or status == 304 else FRAMING_LENGTH
-        out.length = body_size
-        out.length_known_only = to_head
-        self.response_begun = True
-        if self.client_paused:
-            self.client_paused = False
-            client.resume_request()
-        client.send_head(out)
-        if body_size and out.framing == FRAMING_LENGTH and not to_head:
-            client.send_body(body, body_size)
-            self.bytes_sent += body_size
-        client.send_end(NULL)
-        self._finish()
-        client.flush()
-        return ANSWERED
-
-    cdef int _limited(self, Limit limit):
-        return self._reply(limit.status, FLAG_RL, "request_rate_limited", b"text/plain" if limit.body else None,
-                           PyBytes_AS_STRING(limit.body), PyBytes_GET_SIZE(limit.body), limit.headers)
-
-    cdef int _redirect(self):
-        return self._reply(self.rule.redirect.code, 0, "direct_response", None, "", 0, [(b"location", self.location())])
-
-    cdef int _https_redirect(self):
-        cdef const Head* head = &self.head
-        cdef bytes target = b"https://" + PyBytes_FromStringAndSize(span_ptr(head, head.host), head.host.len)
-        target += PyBytes_FromStringAndSize(self.request.path, self.request.path_size)
-        if self.request.has_query:
-            target += b"?" + PyBytes_FromStringAndSize(self.request.query, self.request.query_size)
-        return self._reply(301, 0, "direct_response", None, "", 0, [(b"location", target)])
-
-    # --- the request's path and rule, shared with explain -------------------------------------------------------------
-
-    cdef int normalize(self):
-        """Point `request` at the head, with one form of the path for routing, policy, log and upstream. -1: refuse."""
-        cdef const Head* head = &self.head
-        cdef const char* raw = span_ptr(head, head.path)
-        cdef size_t size = head.path.len
-        cdef int normal
-        self.request.head = head
-        self.request.path, self.request.path_size = raw, <uint32_t>size
-        self.request.query, self.request.query_size = span_ptr(head, head.query), head.query.len
-        self.request.has_query = head.has_query
-        self.request.https = self.secure  # what an absolute target says of its scheme proves nothing
-        if not path_needs_work(raw, size, self.snapshot.normalization):
-            return 0
-        self.path = PyBytes_FromStringAndSize(NULL, size)
-        normal = normalize_path(raw, size, self.snapshot.normalization, PyBytes_AS_STRING(self.path))
-        if normal < 0:
-            return -1
-        self.request.path, self.request.path_size = PyBytes_AS_STRING(self.path), normal
-        return 0
-
-    cdef void look_up(self, uint32_t port, bint strict):
-        """The virtual host and the rule, and which optional steps they ask for. `strict`: only routes of that port count."""
-        cdef const Head* head = &self.head
-        cdef char[256] name
-        cdef size_t size = head.host.len, i
-        cdef const char* host = span_ptr(head, head.host)
-        cdef char c
-        self.steps = STEP_LIMIT if self.snapshot.mesh_limits is not None else 0
-        if size <= sizeof(name):
-            for i in range(size):
-                c = host[i]
-                name[i] = <char>(c + 32) if c'A' <= c <= c'Z' else c
-            self.vhost = self.listener.find(name, size, port, strict)
-        if self.vhost is not None:
-            if self.vhost.limits is not None:
-                self.steps |= STEP_LIMIT
-            self.rule = self.vhost.find(&self.request)
-        if self.rule is None:
-            self.steps |= STEP_ANSWER
-        else:
-            self.steps |= self.rule.steps
-
-    cdef bint moves_to_https(self):
-        cdef const Head* head = &self.head
-        cdef const Field* field
-        cdef VirtualHost found
-        cdef char[256] name
-        cdef size_t i, size = head.host.len
-        cdef char c
-        if self.request.https or size > sizeof(name):
-            return False
-        for i in range(head.field_count):
-            field = &head.fields[i]
-            if field.id == HDR_X_FORWARDED_PROTO and field.value.len == 5:
-                return False              # it was https on its way to us
-        for i in range(size):
-            c = head.base[head.host.off + i]
-            name[i] = <char>(c + 32) if c'A' <= c <= c'Z' else c
-        found = self.listener.https_redirect.find(name, size, 0)
-        return found is not None and found.redirects
-
-    cdef Limit refusing_limit(self, bint take):
-        """The first limit that has no token for this request; `take` = False only looks."""
-        cdef Limit limit
-        cdef uint64_t now = now_ns()
-        cdef bytes client = self.client.peer if self.client is not None else b""
-        cdef list level
-        for level in (self.snapshot.mesh_limits, self.vhost.limits if self.vhost is not None else None,
-                      self.rule.limits if self.rule is not None else None):
-            if level is None:
-                continue
-            for limit in level:
-                if limit.words == NULL:
-                    limit.attach(self.engine.arena, self.engine.slot)
-                if take:
-                    if not limit.admit(&self.request, client, now):
-                        return limit
-                elif limit.applies(&self.request) and limit.peek(&self.request, client, now) == 0:
-                    return limit
-        return None
-
-    cdef void rewrite_path(self):
-        """The path as sent upstream. What a matched rewrite replaces depends on the clause that matched."""
-        cdef Rewrite rewrite = self.rule.rewrite
-        cdef Clause clause = first_match(self.rule.clauses, &self.request)
-        cdef bytes path = PyBytes_FromStringAndSize(self.request.path, self.request.path_size)
-        cdef size_t cut = 1
-        self.original_path = path
-        if self.request.has_query:
-            self.original_path += b"?" + PyBytes_FromStringAndSize(self.request.query, self.request.query_size)
-        if rewrite.by_regex:
-            self.rewritten = rewrite.regex.sub(rewrite.value, path)
-        elif clause.path is not None and clause.path.kind != MATCH_PREFIX:
-            self.rewritten = rewrite.value
-        else:
-            if clause.path is not None:
-                cut = clause.path.size
-            self.rewritten = _replace_prefix(path, cut, rewrite.value, clause.path is not None and clause.path.segments)
-        if not self.rewritten.startswith(b"/"):
-            self.rewritten = b"/" + self.rewritten
-
-    cdef bytes location(self):
-        """The Location of the rule's redirect: parts that it does not set come from the request."""
-        cdef Redirect redirect = self.rule.redirect
-        cdef const Head* head = &self.head
-        cdef Clause clause
-        cdef bytes scheme = redirect.scheme if redirect.scheme is not None else (b"https" if self.request.https else b"http")
-        cdef bytes host = PyBytes_FromStringAndSize(span_ptr(head, head.host), head.host.len)
-        cdef bytes path = PyBytes_FromStringAndSize(self.request.path, self.request.path_size)
-        cdef int port = head.port
-        cdef int usual = 443 if scheme == b"https" else 80
-        if redirect.authority is not None:
-            host, port = redirect.authority, 0
-        elif redirect.scheme is not None and port == (443 if self.request.https else 80):
-            port = 0                      # the port that the old scheme implied means nothing to the new one
-        if redirect.port or redirect.port_from:
-            port = redirect.port
-            if redirect.port_from == 2:
-                port = self.listener.port or head.port
-            if port == usual:
-                port = 0
-        if redirect.path is not None:
-            path = redirect.path if redirect.path.startswith(b"/") else b"/" + redirect.path
-        elif redirect.prefix is not None:
-            clause = first_match(self.rule.clauses, &self.request)
-            path = _replace_prefix(path, clause.path.size if clause.path is not None else 1, redirect.prefix,
-                                   clause.path is not None and clause.path.segments)
-        if self.request.has_query and b"?" not in path:
-            path += b"?" + PyBytes_FromStringAndSize(self.request.query, self.request.query_size)
-        return b"%s://%s%s%s" % (scheme, host, b":%d" % port if port else b"", path)
-
-    # --- the end ------------------------------------------------------------------------------------------------------
-
-    cdef void _finish(self):
-        """account: always, exactly once."""
-        cdef uint64_t now
-        if self.accounted:
-            return
-        self.accounted = True
-        self.engine.wheel.cancel(&self.timer)
-        self.engine.wheel.cancel(&self.route_timer)
-        now = now_ns()
-        if self.counted:
-            fm_bump(&self.cluster.row[CL_RQ_ACTIVE], <uint64_t>-1)
-        if self.retrying:
-            fm_bump(&self.cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
-        fm_bump(&self.engine.row[WK_RQ_ACTIVE], <uint64_t>-1)
-        self.engine.active -= 1
-        account(self, now)
-        if self.engine.log is not None:
-            self.engine.log.write(self)
-        self._recycle()
-
-    cdef void _recycle(self):
-        """Let go of everything; the object may serve another request once nobody in this call refers to it."""
-        if self.client is not None and not self.client.request_done:
-            self.engine.closed.append(self)   # body bytes may still arrive here: this one is not used again
-        elif PyList_GET_SIZE(self.engine.spare) < SPARES:
-            self.reset()
-            self.engine.spare.append(self)
-        else:
-            self.engine.closed.append(self)
-
-    cdef void keep_head(self):
-        """Copy the head out of the scratch buffer: it is needed until the response has come."""
-        cdef size_t size = self.head.size
-        if size <= sizeof(self.inline_text):
-            self.text = self.inline_text
-        else:
-            if self.text_room:
-                free(self.text)
-            self.text = <char*>malloc(size)
-            self.text_room = size
-        memcpy(self.text, self.head.base, size)
-        self.head.base = self.text
-
-    cdef void reset(self):
-        self.client = None
-        self.upstream = None
-        self.pool = None
-        self.snapshot = None
-        self.vhost = None
-        self.rule = None
-        self.destination = None
-        self.cluster = None
-        self.endpoint = None
-        self.endpoint_tried = None
-        self.path = None
-        self.original_path = None
-        self.rewritten = None
-        self.trailers = None
-        self.flags = 0
-        self.steps = 0
-        self.status = 0
-        self.grpc_status = -1
-        self.details = NULL
-        self.request_done = self.response_begun = self.counted = self.retrying = False
-        self.stale_retried = self.replayable = self.client_paused = self.upstream_paused = False
-        self.attempts = self.retries_left = 0
-        self.tried_count = 0
-        self.started = self.sent_at = self.answered_at = 0
-        self.bytes_received = self.bytes_sent = 0
-        out_free(&self.body)
-        if self.text_room:
-            free(self.text)
-            self.text = NULL
-            self.text_room = 0
-
-
-cdef inline bint _idempotent(int method) noexcept nogil:
-    return (method == METHOD_GET or method == METHOD_HEAD or method == METHOD_PUT or method == METHOD_DELETE
-            or method == METHOD_OPTIONS or method == METHOD_TRACE)
-
 
 cdef inline int _small_number(const char* text, size_t size) noexcept nogil:
     cdef int value = 0
@@ -891,28 +417,3 @@ cdef inline int _small_number(const char* text, size_t size) noexcept nogil:
             return 2                      # UNKNOWN, as gRPC clients read it
         value = value * 10 + text[i] - c'0'
     return value
-
-
-cdef bint _grpc_wanted(uint32_t on, int status) noexcept nogil:
-    if status == 1:
-        return on & RETRY_GRPC_CANCELLED != 0
-    if status == 4:
-        return on & RETRY_GRPC_DEADLINE != 0
-    if status == 8:
-        return on & RETRY_GRPC_EXHAUSTED != 0
-    if status == 13:
-        return on & RETRY_GRPC_INTERNAL != 0
-    if status == 14:
-        return on & RETRY_GRPC_UNAVAILABLE != 0
-    return False
-
-
-cdef bytes _replace_prefix(bytes path, size_t cut, bytes value, bint segments):
-    """Istio concatenates as written; by segments (Gateway API) there is exactly one slash at the seam."""
-    cdef bytes rest
-    if not segments:
-        return value + path[cut:]
-    rest = path[cut:].lstrip(b"/") if path[cut:].startswith(b"/") or cut and path[cut - 1:cut] == b"/" else path[cut:]
-    if not rest:
-        return (value.rstrip(b"/") or b"/") if not path[cut:] else (value.rstrip(b"/") + b"/")
-    return value.rstrip(b"/") + b"/" + rest

@@ -1,0 +1,28 @@
+"""One try after the other: pick an endpoint, get a connection, send; and whether a failure is tried again."""
+from libc.stdint cimport uint32_t
+from fastmesh.core.proxy.reply cimport Replying
+from fastmesh.core.wire.message cimport (
+    METHOD_DELETE, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_PUT, METHOD_TRACE,
+)
+
+cdef enum AttemptTimer:
+    TIMER_DELAY = 0           # an injected delay
+    TIMER_ROUTE = 1
+    TIMER_PER_TRY = 2
+    TIMER_BACKOFF = 3
+
+cdef inline bint idempotent(int method) noexcept nogil:
+    return (method == METHOD_GET or method == METHOD_HEAD or method == METHOD_PUT or method == METHOD_DELETE
+            or method == METHOD_OPTIONS or method == METHOD_TRACE)
+
+cdef class Attempting(Replying):
+    cdef int _send(self, bint fresh)
+    cdef void _send_request(self)
+    cdef void _count_in(self)
+    cdef void _count_out(self)
+    cdef void _leave_upstream(self)
+    cdef void _report(self, int outcome, int status)
+    cdef int _failed(self, int failure)
+    cdef bint _may_retry(self, int failure, int status)
+    cdef bint _wanted(self, uint32_t on, int failure, int status)
+    cdef void _retry(self)

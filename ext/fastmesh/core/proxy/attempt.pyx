@@ -1,0 +1,214 @@
+"""See attempt.pxd."""
+from libc.stdint cimport uint32_t, uint64_t
+from fastmesh.core.base.arena cimport sum_rows
+from fastmesh.core.base.atomics cimport fm_bump
+from fastmesh.core.base.clock cimport now_ms, now_ns
+from fastmesh.core.base.counters cimport (
+    CLUSTER_ROW, CL_NONE_HEALTHY, CL_RETRY_ACTIVE, CL_RQ_PER_TRY_TIMEOUT, CL_RQ_RETRY, CL_RQ_RETRY_LIMIT,
+    CL_RQ_RETRY_OVERFLOW, CL_RQ_RX_RESET, EP_RQ_ACTIVE, EP_RQ_ERROR, EP_RQ_SUCCESS, EP_RQ_TIMEOUT, EP_RQ_TOTAL,
+    WK_UPSTREAM_REFUSED,
+)
+from fastmesh.core.base.outbuf cimport out_free, out_size
+from fastmesh.core.base.rng cimport rng_below
+from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
+from fastmesh.core.net.readiness cimport LOW_WATER
+from fastmesh.core.net.stream cimport (
+    ClientStream, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_NO_HEALTHY, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT,
+    FAIL_PROTOCOL, FAIL_STALE,
+)
+from fastmesh.core.proxy.find cimport WAIT
+from fastmesh.core.proxy.relay cimport RelayText, request_out
+from fastmesh.core.proxy.reply cimport Replying
+from fastmesh.core.proxy.transit cimport FLAG_URX
+from fastmesh.core.route.cluster cimport Cluster, TRIED_MAX
+from fastmesh.core.route.rule cimport (
+    RETRY_5XX, RETRY_CONNECT_FAILURE, RETRY_GATEWAY_ERROR, RETRY_GRPC_CANCELLED, RETRY_GRPC_DEADLINE,
+    RETRY_GRPC_EXHAUSTED, RETRY_GRPC_INTERNAL, RETRY_GRPC_UNAVAILABLE, RETRY_RESET, RETRY_RESET_BEFORE_REQUEST,
+    RETRY_RETRIABLE_4XX, RETRY_STATUS_CODES, Retry,
+)
+from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, METHOD_HEAD
+
+
+cdef class Attempting(Replying):
+    cdef int _send(self, bint fresh):
+        cdef Cluster cluster = self.cluster
+        cdef Retry retry = self.rule.retry
+        cdef ClientStream upstream
+        cdef int failure = FAIL_NONE
+        cdef bint avoid = retry is not None and retry.avoid_tried
+        if not fresh or self.endpoint is None:
+            self.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.watched else 0, self.tried,
+                                         self.tried_count if avoid else 0)
+        if self.endpoint is None:
+            fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
+            return self._give_up(FAIL_NO_HEALTHY)
+        if cluster.watched and not cluster.usable(self.endpoint, now_ms()) and not cluster.panicking(now_ms()):
+            self.endpoint = None
+            fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
+            return self._give_up(FAIL_NO_HEALTHY)
+        self.attempts += 1
+        self._count_in()
+        if retry is not None and retry.per_try:
+            self.engine.wheel.start(&self.timer, self, TIMER_PER_TRY, retry.per_try)
+        self.pool = self.engine.pool_of(cluster, self.endpoint)
+        upstream = self.pool.take(self, idempotent(self.head.method), fresh, &failure)
+        if upstream is not None:
+            self.on_upstream(upstream)
+            return WAIT
+        if failure != FAIL_NONE:
+            return self._failed(failure)
+        return WAIT
+
+    cdef void on_upstream(self, ClientStream upstream):
+        """A connection is ours: write the request, and as much of its body as there is."""
+        self.upstream = upstream
+        self.pool = None
+        self._send_request()
+        if self.client_paused and self.upstream is not None and upstream.waiting() <= LOW_WATER:
+            self.client_paused = False
+            self.client.resume_request()
+
+    cdef void _send_request(self):
+        cdef RelayText text
+        cdef ClientStream upstream = self.upstream
+        request_out(self, &self.engine.out, &text)
+        upstream.send_request(&self.engine.out, self.head.method == METHOD_HEAD)
+        if self.sent_at == 0:
+            self.sent_at = now_ns() if self.attempts > 1 else self.started
+        if out_size(&self.body) > 0:
+            upstream.send_body(self.body.data + self.body.start, out_size(&self.body))
+            if not self.replayable:
+                out_free(&self.body)
+        if self.head.framing == FRAMING_NONE or (self.head.framing == FRAMING_LENGTH and self.head.length == 0):
+            upstream.send_end(NULL)
+        elif self.request_done:
+            upstream.send_end(&self.trailers.head if self.trailers is not None else NULL)
+        elif not self.in_client_turn:
+            upstream.flush()
+            return
+        else:
+            return                        # the rest of the body comes in this very turn
+        upstream.flush()
+
+    cdef void _count_in(self):
+        fm_bump(&self.endpoint.row[EP_RQ_ACTIVE], 1)
+        fm_bump(&self.endpoint.row[EP_RQ_TOTAL], 1)
+
+    cdef void _count_out(self):
+        if self.endpoint is not None and self.endpoint.row != NULL:
+            fm_bump(&self.endpoint.row[EP_RQ_ACTIVE], <uint64_t>-1)
+
+    cdef void _leave_upstream(self):
+        """The attempt is over, whatever its end: give back what it held."""
+        self.engine.wheel.cancel(&self.timer)
+        if self.pool is not None:
+            self.pool.forget(self)
+            self.pool = None
+        if self.upstream is not None:
+            self.upstream.cancel()
+            self.upstream = None
+
+    cdef void _report(self, int outcome, int status):
+        cdef bint good = outcome == OUTCOME_STATUS and status < 500
+        fm_bump(&self.endpoint.row[EP_RQ_SUCCESS if good else EP_RQ_ERROR], 1)
+        if self.cluster.watched:
+            self.cluster.report(self.endpoint, outcome, status, now_ms())
+
+    cdef int _failed(self, int failure):
+        """An attempt failed before a response was begun: try again where that is allowed, else answer."""
+        cdef bint safe
+        self._leave_upstream()
+        self._count_out()
+        if failure == FAIL_STALE and not self.stale_retried and self.replayable and idempotent(self.head.method):
+            # The application closed an idle connection just as it was used: the request goes out once more, on a new one
+            self.stale_retried = True
+            self.attempts -= 1
+            return self._send(True)
+        if failure != FAIL_OVERFLOW:
+            self._report(OUTCOME_LOCAL, 503)
+        if failure == FAIL_PER_TRY_TIMEOUT:
+            fm_bump(&self.cluster.row[CL_RQ_PER_TRY_TIMEOUT], 1)
+            fm_bump(&self.endpoint.row[EP_RQ_TIMEOUT], 1)
+        elif failure == FAIL_PROTOCOL:
+            fm_bump(&self.engine.row[WK_UPSTREAM_REFUSED], 1)
+        elif failure > FAIL_CONNECT_TIMEOUT:
+            fm_bump(&self.cluster.row[CL_RQ_RX_RESET], 1)
+        if self._may_retry(failure, 0):
+            self._retry()
+            return WAIT
+        return self._give_up(failure)
+
+    cdef bint _may_retry(self, int failure, int status):
+        """Whether the rule wants, and the limits allow, another attempt after this failure or status."""
+        cdef Retry retry = self.rule.retry
+        cdef Cluster cluster = self.cluster
+        if retry is None or self.response_begun or not self.replayable or self.client is None:
+            return False
+        if not self._wanted(retry.on, failure, status):
+            return False
+        if self.retries_left == 0:
+            self.flags |= FLAG_URX
+            fm_bump(&cluster.row[CL_RQ_RETRY_LIMIT], 1)
+            return False
+        if not self.retrying:
+            fm_bump(&cluster.row[CL_RETRY_ACTIVE], 1)
+            self.retrying = True
+            if cluster.max_retries and sum_rows(cluster.rows + CL_RETRY_ACTIVE, CLUSTER_ROW, cluster.slots) > cluster.max_retries:
+                fm_bump(&cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
+                fm_bump(&cluster.row[CL_RQ_RETRY_OVERFLOW], 1)
+                self.retrying = False
+                self.flags |= FLAG_URX
+                return False
+        return True
+
+    cdef bint _wanted(self, uint32_t on, int failure, int status):
+        cdef uint32_t any_failure = RETRY_5XX | RETRY_GATEWAY_ERROR | RETRY_RESET
+        if failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT:
+            return on & (any_failure | RETRY_CONNECT_FAILURE | RETRY_RESET_BEFORE_REQUEST) != 0
+        if failure == FAIL_OVERFLOW:
+            return False                  # this proxy's own answer
+        if failure != FAIL_NONE:
+            return on & any_failure != 0
+        if status >= 500 and on & RETRY_5XX:
+            return True
+        if (status == 502 or status == 503 or status == 504) and on & RETRY_GATEWAY_ERROR:
+            return True
+        if status == 409 and on & RETRY_RETRIABLE_4XX:
+            return True
+        if on & RETRY_STATUS_CODES and self.rule.retry.codes and status in self.rule.retry.codes:
+            return True
+        if self.grpc_status > 0:
+            return _grpc_wanted(on, self.grpc_status)
+        return False
+
+    cdef void _retry(self):
+        """Wait for the back-off (fully jittered, 10 intervals at most), then attempt again."""
+        cdef Retry retry = self.rule.retry
+        cdef uint64_t span = <uint64_t>retry.backoff
+        cdef int tries = retry.attempts - self.retries_left + 1
+        span = span * (((<uint64_t>1 << tries) - 1) if tries < 5 else 10)
+        if span > <uint64_t>retry.backoff * 10:
+            span = <uint64_t>retry.backoff * 10
+        self.retries_left -= 1
+        fm_bump(&self.cluster.row[CL_RQ_RETRY], 1)
+        if self.tried_count < TRIED_MAX:
+            self.tried[self.tried_count] = <void*>self.endpoint
+            self.tried_count += 1
+        self.endpoint_tried = self.endpoint
+        self.endpoint = None
+        self.grpc_status = -1
+        self.engine.wheel.start(&self.timer, self, TIMER_BACKOFF, rng_below(&self.engine.rng, <uint32_t>span + 1))
+
+
+cdef bint _grpc_wanted(uint32_t on, int status) noexcept nogil:
+    if status == 1:
+        return on & RETRY_GRPC_CANCELLED != 0
+    if status == 4:
+        return on & RETRY_GRPC_DEADLINE != 0
+    if status == 8:
+        return on & RETRY_GRPC_EXHAUSTED != 0
+    if status == 13:
+        return on & RETRY_GRPC_INTERNAL != 0
+    if status == 14:
+        return on & RETRY_GRPC_UNAVAILABLE != 0
+    return False

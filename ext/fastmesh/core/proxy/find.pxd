@@ -1,0 +1,17 @@
+"""What the tables say about a request: shared by the exchange, which acts on it, and by explain, which tells it."""
+from libc.stdint cimport uint32_t
+from fastmesh.core.proxy.transit cimport Transit
+from fastmesh.core.route.limit cimport Limit
+
+cdef enum Verdict:            # what a step answers
+    GO_ON = 0
+    WAIT                      # an event continues the story
+    ANSWERED                  # the proxy answered itself; failures are answers, too
+
+cdef class Finding(Transit):
+    cdef int normalize(self)
+    cdef void look_up(self, uint32_t port, bint strict)
+    cdef bint moves_to_https(self)
+    cdef Limit refusing_limit(self, bint take)
+    cdef void rewrite_path(self)
+    cdef bytes location(self)

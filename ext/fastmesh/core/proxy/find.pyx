@@ -1,0 +1,154 @@
+"""See find.pxd."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint32_t, uint64_t
+from fastmesh.core.base.clock cimport now_ns
+from fastmesh.core.proxy.transit cimport Transit
+from fastmesh.core.route.limit cimport Limit
+from fastmesh.core.route.match cimport Clause, MATCH_PREFIX, first_match
+from fastmesh.core.route.rule cimport Redirect, Rewrite, STEP_ANSWER, STEP_LIMIT, VirtualHost
+from fastmesh.core.wire.message cimport Field, HDR_X_FORWARDED_PROTO, Head, span_ptr
+from fastmesh.core.wire.path cimport normalize_path, path_needs_work
+
+
+cdef class Finding(Transit):
+    cdef int normalize(self):
+        """Point `request` at the head, with one form of the path for routing, policy, log and upstream. -1: refuse."""
+        cdef const Head* head = &self.head
+        cdef const char* raw = span_ptr(head, head.path)
+        cdef size_t size = head.path.len
+        cdef int normal
+        self.request.head = head
+        self.request.path, self.request.path_size = raw, <uint32_t>size
+        self.request.query, self.request.query_size = span_ptr(head, head.query), head.query.len
+        self.request.has_query = head.has_query
+        self.request.https = self.secure  # what an absolute target says of its scheme proves nothing
+        if not path_needs_work(raw, size, self.snapshot.normalization):
+            return 0
+        self.path = PyBytes_FromStringAndSize(NULL, size)
+        normal = normalize_path(raw, size, self.snapshot.normalization, PyBytes_AS_STRING(self.path))
+        if normal < 0:
+            return -1
+        self.request.path, self.request.path_size = PyBytes_AS_STRING(self.path), normal
+        return 0
+
+    cdef void look_up(self, uint32_t port, bint strict):
+        """The virtual host and the rule, and which optional steps they ask for. `strict`: only routes of that port count."""
+        cdef const Head* head = &self.head
+        cdef char[256] name
+        cdef size_t size = head.host.len, i
+        cdef const char* host = span_ptr(head, head.host)
+        cdef char c
+        self.steps = STEP_LIMIT if self.snapshot.mesh_limits is not None else 0
+        if size <= sizeof(name):
+            for i in range(size):
+                c = host[i]
+                name[i] = <char>(c + 32) if c'A' <= c <= c'Z' else c
+            self.vhost = self.listener.find(name, size, port, strict)
+        if self.vhost is not None:
+            if self.vhost.limits is not None:
+                self.steps |= STEP_LIMIT
+            self.rule = self.vhost.find(&self.request)
+        if self.rule is None:
+            self.steps |= STEP_ANSWER
+        else:
+            self.steps |= self.rule.steps
+
+    cdef bint moves_to_https(self):
+        cdef const Head* head = &self.head
+        cdef const Field* field
+        cdef VirtualHost found
+        cdef char[256] name
+        cdef size_t i, size = head.host.len
+        cdef char c
+        if self.request.https or size > sizeof(name):
+            return False
+        for i in range(head.field_count):
+            field = &head.fields[i]
+            if field.id == HDR_X_FORWARDED_PROTO and field.value.len == 5:
+                return False              # it was https on its way to us
+        for i in range(size):
+            c = head.base[head.host.off + i]
+            name[i] = <char>(c + 32) if c'A' <= c <= c'Z' else c
+        found = self.listener.https_redirect.find(name, size, 0)
+        return found is not None and found.redirects
+
+    cdef Limit refusing_limit(self, bint take):
+        """The first limit that has no token for this request; `take` = False only looks."""
+        cdef Limit limit
+        cdef uint64_t now = now_ns()
+        cdef bytes client = self.client.peer if self.client is not None else b""
+        cdef list level
+        for level in (self.snapshot.mesh_limits, self.vhost.limits if self.vhost is not None else None,
+                      self.rule.limits if self.rule is not None else None):
+            if level is None:
+                continue
+            for limit in level:
+                if limit.words == NULL:
+                    limit.attach(self.engine.arena, self.engine.slot)
+                if take:
+                    if not limit.admit(&self.request, client, now):
+                        return limit
+                elif limit.applies(&self.request) and limit.peek(&self.request, client, now) == 0:
+                    return limit
+        return None
+
+    cdef void rewrite_path(self):
+        """The path as sent upstream. What a matched rewrite replaces depends on the clause that matched."""
+        cdef Rewrite rewrite = self.rule.rewrite
+        cdef Clause clause = first_match(self.rule.clauses, &self.request)
+        cdef bytes path = PyBytes_FromStringAndSize(self.request.path, self.request.path_size)
+        cdef size_t cut = 1
+        self.original_path = path
+        if self.request.has_query:
+            self.original_path += b"?" + PyBytes_FromStringAndSize(self.request.query, self.request.query_size)
+        if rewrite.by_regex:
+            self.rewritten = rewrite.regex.sub(rewrite.value, path)
+        elif clause.path is not None and clause.path.kind != MATCH_PREFIX:
+            self.rewritten = rewrite.value
+        else:
+            if clause.path is not None:
+                cut = clause.path.size
+            self.rewritten = _replace_prefix(path, cut, rewrite.value, clause.path is not None and clause.path.segments)
+        if not self.rewritten.startswith(b"/"):
+            self.rewritten = b"/" + self.rewritten
+
+    cdef bytes location(self):
+        """The Location of the rule's redirect: parts that it does not set come from the request."""
+        cdef Redirect redirect = self.rule.redirect
+        cdef const Head* head = &self.head
+        cdef Clause clause
+        cdef bytes scheme = redirect.scheme if redirect.scheme is not None else (b"https" if self.request.https else b"http")
+        cdef bytes host = PyBytes_FromStringAndSize(span_ptr(head, head.host), head.host.len)
+        cdef bytes path = PyBytes_FromStringAndSize(self.request.path, self.request.path_size)
+        cdef int port = head.port
+        cdef int usual = 443 if scheme == b"https" else 80
+        if redirect.authority is not None:
+            host, port = redirect.authority, 0
+        elif redirect.scheme is not None and port == (443 if self.request.https else 80):
+            port = 0                      # the port that the old scheme implied means nothing to the new one
+        if redirect.port or redirect.port_from:
+            port = redirect.port
+            if redirect.port_from == 2:
+                port = self.listener.port or head.port
+            if port == usual:
+                port = 0
+        if redirect.path is not None:
+            path = redirect.path if redirect.path.startswith(b"/") else b"/" + redirect.path
+        elif redirect.prefix is not None:
+            clause = first_match(self.rule.clauses, &self.request)
+            path = _replace_prefix(path, clause.path.size if clause.path is not None else 1, redirect.prefix,
+                                   clause.path is not None and clause.path.segments)
+        if self.request.has_query and b"?" not in path:
+            path += b"?" + PyBytes_FromStringAndSize(self.request.query, self.request.query_size)
+        return b"%s://%s%s%s" % (scheme, host, b":%d" % port if port else b"", path)
+
+
+cdef bytes _replace_prefix(bytes path, size_t cut, bytes value, bint segments):
+    """Istio concatenates as written; by segments (Gateway API) there is exactly one slash at the seam."""
+    cdef bytes rest
+    if not segments:
+        return value + path[cut:]
+    rest = path[cut:].lstrip(b"/") if path[cut:].startswith(b"/") or cut and path[cut - 1:cut] == b"/" else path[cut:]
+    if not rest:
+        return (value.rstrip(b"/") or b"/") if not path[cut:] else (value.rstrip(b"/") + b"/")
+    return value.rstrip(b"/") + b"/" + rest

@@ -1,0 +1,19 @@
+"""Answers that the proxy makes itself, and the end of every exchange: account, always and exactly once."""
+from libc.stdint cimport uint32_t
+from fastmesh.core.proxy.find cimport Finding
+from fastmesh.core.route.limit cimport Limit
+
+cdef class Replying(Finding):
+    # each answers ANSWERED
+    cdef int _refuse(self, int status, uint32_t flag, const char* details, const char* body, size_t body_size)
+    cdef int reply(self, int status, uint32_t flag, const char* details, const char* body, size_t body_size)
+    cdef int _reply(self, int status, uint32_t flag, const char* details, bytes content_type, const char* body,
+                    size_t body_size, list headers)
+    cdef int _give_up(self, int failure)
+    cdef int _limited(self, Limit limit)
+    cdef int _redirect(self)
+    cdef int _https_redirect(self)
+    cdef void _finish(self)
+    cdef void _recycle(self)
+    cdef void keep_head(self)
+    cdef void reset(self)

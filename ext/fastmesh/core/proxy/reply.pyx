@@ -1,0 +1,164 @@
+"""See reply.pxd."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, strlen
+from fastmesh.core.base.atomics cimport fm_bump
+from fastmesh.core.base.clock cimport now_ns
+from fastmesh.core.base.counters cimport CL_RETRY_ACTIVE, CL_RQ_ACTIVE, WK_RQ_ACTIVE
+from fastmesh.core.base.outbuf cimport out_free
+from fastmesh.core.net.stream cimport FAIL_OVERFLOW, ServerStream
+from fastmesh.core.proxy.account cimport account
+from fastmesh.core.proxy.find cimport ANSWERED, Finding
+from fastmesh.core.proxy.relay cimport apply_ops
+from fastmesh.core.proxy.rescue cimport Rescue, rescue
+from fastmesh.core.proxy.transit cimport FLAG_RL
+from fastmesh.core.route.limit cimport Limit
+from fastmesh.core.wire.h1_write cimport HeadOut, out_clear, out_field
+from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, Head, METHOD_HEAD, span_ptr
+
+cdef enum:
+    SPARES = 256              # ended exchanges kept for reuse
+
+
+cdef class Replying(Finding):
+    cdef int _refuse(self, int status, uint32_t flag, const char* details, const char* body, size_t body_size):
+        """A reply after which the connection is not used again."""
+        self.client.last = True
+        return self.reply(status, flag, details, body, body_size)
+
+    cdef int reply(self, int status, uint32_t flag, const char* details, const char* body, size_t body_size):
+        return self._reply(status, flag, details, b"text/plain" if body_size else None, body, body_size, None)
+
+    cdef int _reply(self, int status, uint32_t flag, const char* details, bytes content_type, const char* body,
+                    size_t body_size, list headers):
+        cdef HeadOut* out = &self.engine.out
+        cdef ServerStream client = self.client
+        cdef bytes name, value, date = self.engine.http_date()
+        cdef bint to_head = self.head.method == METHOD_HEAD
+        self.status = status
+        self.flags |= flag
+        self.details = details
+        out_clear(out)
+        out.status = status
+        if content_type is not None:
+            out_field(out, "content-type", 12, PyBytes_AS_STRING(content_type), PyBytes_GET_SIZE(content_type), 0)
+        if headers is not None:
+            for name, value in headers:
+                out_field(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), 0)
+        out_field(out, "date", 4, PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date), 0)
+        out_field(out, "server", 6, PyBytes_AS_STRING(self.snapshot.server_name), PyBytes_GET_SIZE(self.snapshot.server_name), 0)
+        if self.rule is not None and self.rule.response_ops is not None:
+            apply_ops(self.rule.response_ops, out)
+        out.framing = FRAMING_NONE if status == 204 or status == 304 else FRAMING_LENGTH
+        out.length = body_size
+        out.length_known_only = to_head
+        self.response_begun = True
+        if self.client_paused:
+            self.client_paused = False
+            client.resume_request()
+        client.send_head(out)
+        if body_size and out.framing == FRAMING_LENGTH and not to_head:
+            client.send_body(body, body_size)
+            self.bytes_sent += body_size
+        client.send_end(NULL)
+        self._finish()
+        client.flush()
+        return ANSWERED
+
+    cdef int _give_up(self, int failure):
+        cdef Rescue row = rescue(failure)
+        cdef list headers = [(b"x-envoy-overloaded", b"true")] if failure == FAIL_OVERFLOW else None
+        cdef size_t size = strlen(row.body)
+        return self._reply(row.status, row.flag, row.details, b"text/plain" if size else None, row.body, size, headers)
+
+    cdef int _limited(self, Limit limit):
+        return self._reply(limit.status, FLAG_RL, "request_rate_limited", b"text/plain" if limit.body else None,
+                           PyBytes_AS_STRING(limit.body), PyBytes_GET_SIZE(limit.body), limit.headers)
+
+    cdef int _redirect(self):
+        return self._reply(self.rule.redirect.code, 0, "direct_response", None, "", 0, [(b"location", self.location())])
+
+    cdef int _https_redirect(self):
+        cdef const Head* head = &self.head
+        cdef bytes target = b"https://" + PyBytes_FromStringAndSize(span_ptr(head, head.host), head.host.len)
+        target += PyBytes_FromStringAndSize(self.request.path, self.request.path_size)
+        if self.request.has_query:
+            target += b"?" + PyBytes_FromStringAndSize(self.request.query, self.request.query_size)
+        return self._reply(301, 0, "direct_response", None, "", 0, [(b"location", target)])
+
+    cdef void _finish(self):
+        """account: always, exactly once."""
+        cdef uint64_t now
+        if self.accounted:
+            return
+        self.accounted = True
+        self.engine.wheel.cancel(&self.timer)
+        self.engine.wheel.cancel(&self.route_timer)
+        now = now_ns()
+        if self.counted:
+            fm_bump(&self.cluster.row[CL_RQ_ACTIVE], <uint64_t>-1)
+        if self.retrying:
+            fm_bump(&self.cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
+        fm_bump(&self.engine.row[WK_RQ_ACTIVE], <uint64_t>-1)
+        self.engine.active -= 1
+        account(self, now)
+        if self.engine.log is not None:
+            self.engine.log.write(self)
+        self._recycle()
+
+    cdef void _recycle(self):
+        """Let go of everything; the object may serve another request once nobody in this call refers to it."""
+        if self.client is not None and not self.client.request_done:
+            self.engine.closed.append(self)   # body bytes may still arrive here: this one is not used again
+        elif PyList_GET_SIZE(self.engine.spare) < SPARES:
+            self.reset()
+            self.engine.spare.append(self)
+        else:
+            self.engine.closed.append(self)
+
+    cdef void keep_head(self):
+        """Copy the head out of the scratch buffer: it is needed until the response has come."""
+        cdef size_t size = self.head.size
+        if size <= sizeof(self.inline_text):
+            self.text = self.inline_text
+        else:
+            if self.text_room:
+                free(self.text)
+            self.text = <char*>malloc(size)
+            self.text_room = size
+        memcpy(self.text, self.head.base, size)
+        self.head.base = self.text
+
+    cdef void reset(self):
+        self.client = None
+        self.upstream = None
+        self.pool = None
+        self.snapshot = None
+        self.vhost = None
+        self.rule = None
+        self.destination = None
+        self.cluster = None
+        self.endpoint = None
+        self.endpoint_tried = None
+        self.path = None
+        self.original_path = None
+        self.rewritten = None
+        self.trailers = None
+        self.flags = 0
+        self.steps = 0
+        self.status = 0
+        self.grpc_status = -1
+        self.details = NULL
+        self.request_done = self.response_begun = self.counted = self.retrying = False
+        self.stale_retried = self.replayable = self.client_paused = self.upstream_paused = False
+        self.attempts = self.retries_left = 0
+        self.tried_count = 0
+        self.started = self.sent_at = self.answered_at = 0
+        self.bytes_received = self.bytes_sent = 0
+        out_free(&self.body)
+        if self.text_room:
+            free(self.text)
+            self.text = NULL
+            self.text_room = 0
