@@ -273,6 +273,7 @@ class Plan(PlanPart, frozen=True):
     listeners: list[ListenerPlan]
 
 
+DOMAINS_AT_ONCE = 200
 _LENGTH = struct.Struct("<I")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
@@ -290,10 +291,22 @@ def encode(plan: Plan) -> bytes:
         ("listener", plan.listeners),
     ):
         for body in bodies:
-            item = _encoder.encode((kind, body))
-            out += _LENGTH.pack(len(item))
-            out += item
+            for item in _items(kind, body):
+                encoded = _encoder.encode(item)
+                out += _LENGTH.pack(len(encoded))
+                out += encoded
     return bytes(out)
+
+
+def _items(kind: str, body: Any) -> Iterator[tuple[str, Any]]:
+    """A part of the plan as items; a listener's domains follow it in slices, so that no item takes long to build."""
+    if not isinstance(body, ListenerPlan):
+        yield kind, body
+        return
+    fields = {name: getattr(body, name) for name in body.__struct_fields__ if name != "domains"}
+    yield kind, {**fields, "domain_count": len(body.domains)}
+    for start in range(0, len(body.domains), DOMAINS_AT_ONCE):
+        yield "domains", {"listener": body.name, "domains": body.domains[start : start + DOMAINS_AT_ONCE]}
 
 
 def iterate(encoded: bytes | memoryview) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -24,6 +24,10 @@ cdef dict REFUSED = {400: WK_REFUSED_400, 413: WK_REFUSED_413, 414: WK_REFUSED_4
                      501: WK_REFUSED_501, 505: WK_REFUSED_505}
 
 
+cdef double DISMANTLE_AFTER = 0.05     # s: the old snapshot is taken apart once the new one serves
+cdef int DISMANTLE_US = 500           # at a time
+
+
 cdef class Gate(ServerUserFactory):
     cdef StreamUser make_user(self, ServerH1 connection):
         return take_exchange(self.engine, self.listener)
@@ -113,6 +117,12 @@ cdef class Worker(Engine):
                 if name in listeners:
                     _close(listeners[name])       # the one that is open stays
         self._sort_pools()
+        if old is not None:
+            self.loop.call_later(DISMANTLE_AFTER, self._dismantle, old)
+
+    def _dismantle(self, Snapshot old):
+        if not old.dismantle(DISMANTLE_US):
+            self.loop.call_soon(self._dismantle, old)
 
     cdef Gate _open(self, Listener listener, int fd):
         cdef Gate gate = Gate.__new__(Gate)

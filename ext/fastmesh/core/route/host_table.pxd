@@ -17,8 +17,8 @@ cdef class HostTable:
     cdef size_t wildcard_room
     cdef list suffix_sizes    # lengths of the wildcard suffixes, longest first
     cdef list kept            # owns the names and the virtual hosts
-    cdef int _fill(self, list domains, bint wildcard) except -1
+    cdef int add(self, str domain, uint32_t port, VirtualHost vhost) except -1       # of equal ones the first wins
     # `name` in lower case, without port and trailing dot. None when nothing matches.
     cdef VirtualHost find(self, const char* name, size_t size, uint32_t port)
 
-cdef HostTable make_host_table(list domains)     # of (domain, port, VirtualHost); the first of equal ones wins
+cdef HostTable make_host_table(size_t room)      # for at most `room` names

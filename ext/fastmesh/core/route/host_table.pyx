@@ -25,36 +25,28 @@ cdef class HostTable:
                         return <VirtualHost>place.vhost
         return None
 
-    cdef int _fill(self, list domains, bint wildcard) except -1:
-        cdef size_t room = 8
-        cdef Place* table
-        cdef Place* place
-        cdef bytes name
-        cdef VirtualHost vhost
-        cdef size_t i
-        while room < <size_t>len(domains) * 2:
-            room *= 2
-        table = <Place*>calloc(room, sizeof(Place))
-        if table == NULL:
-            raise MemoryError
-        if wildcard:
-            self.wildcard, self.wildcard_room = table, room
-        else:
-            self.exact, self.exact_room = table, room
-        for name, port, vhost in domains:
-            if _probe(table, room, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), port) != NULL:
-                continue
-            hash = fm_hash(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), port)
-            i = hash & (room - 1)
-            while table[i].vhost != NULL:
-                i = (i + 1) & (room - 1)
-            place = &table[i]
-            place.hash = hash
-            place.name = PyBytes_AS_STRING(name)
-            place.size = PyBytes_GET_SIZE(name)
-            place.port = port
-            place.vhost = <void*>vhost
-            self.kept.append((name, vhost))
+    cdef int add(self, str domain, uint32_t port, VirtualHost vhost) except -1:
+        cdef bint wildcard = domain.startswith("*")
+        cdef bytes name = (domain[1:] if wildcard else domain).encode()
+        cdef Place* table = self.wildcard if wildcard else self.exact
+        cdef size_t room = self.wildcard_room if wildcard else self.exact_room
+        cdef size_t size = PyBytes_GET_SIZE(name)
+        cdef uint64_t hash = fm_hash(PyBytes_AS_STRING(name), size, port)
+        cdef size_t i = hash & (room - 1)
+        if _probe(table, room, PyBytes_AS_STRING(name), size, port) != NULL:
+            return 0
+        if <size_t>len(self.kept) * 2 >= room:
+            raise ValueError("more names than the table was made for")
+        while table[i].vhost != NULL:
+            i = (i + 1) & (room - 1)
+        table[i].hash = hash
+        table[i].name = PyBytes_AS_STRING(name)
+        table[i].size = <uint32_t>size
+        table[i].port = port
+        table[i].vhost = <void*>vhost
+        self.kept.append((name, vhost))
+        if wildcard and size not in self.suffix_sizes:
+            self.suffix_sizes = sorted([*self.suffix_sizes, size], reverse=True)
         return 0
 
 
@@ -69,12 +61,16 @@ cdef Place* _probe(Place* table, size_t room, const char* name, size_t size, uin
     return NULL
 
 
-cdef HostTable make_host_table(list domains):
+cdef HostTable make_host_table(size_t room):
     cdef HostTable table = HostTable.__new__(HostTable)
+    cdef size_t places = 8
+    while places < room * 2 + 2:
+        places *= 2
     table.kept = []
-    exact = [(name.encode(), port, vhost) for name, port, vhost in domains if not name.startswith("*")]
-    wildcard = [(name[1:].encode(), port, vhost) for name, port, vhost in domains if name.startswith("*")]
-    table._fill(exact, False)
-    table._fill(wildcard, True)
-    table.suffix_sizes = sorted({len(name) for name, _, _ in wildcard}, reverse=True)
+    table.suffix_sizes = []
+    table.exact_room = table.wildcard_room = places
+    table.exact = <Place*>calloc(places, sizeof(Place))        # pages that are never touched cost nothing
+    table.wildcard = <Place*>calloc(places, sizeof(Place))
+    if table.exact == NULL or table.wildcard == NULL:
+        raise MemoryError
     return table

@@ -35,7 +35,10 @@ cdef class Snapshot:
     cdef bint http10
     cdef object source        # a view of workload facts for the source_* labels
     cdef object _items
+    cdef VirtualHost _moves   # stands for the hosts that a listener moves to https
+    cdef VirtualHost _stays   # and for those that it does not
     cdef dict _shared         # while it is built: see rule.make_rule
     cdef bint built
     cdef _take(self, str kind, dict body)
     cdef Listener _listener(self, dict plan)
+    cdef _take_domains(self, dict plan)

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.clock cimport now_ns
 from fastmesh.core.route.cluster cimport Cluster, make_cluster
-from fastmesh.core.route.host_table cimport HostTable, make_host_table
+from fastmesh.core.route.host_table cimport make_host_table
 from fastmesh.core.route.limit cimport Limit, make_limit
 from fastmesh.core.route.rule cimport VirtualHost, make_virtual_host
 from fastmesh.core.wire.path cimport PATH_BASE, PATH_DECODE_AND_MERGE_SLASHES, PATH_MERGE_SLASHES, PATH_NONE
@@ -40,6 +40,9 @@ cdef class Snapshot:
         self.vhosts = []
         self.limits = []
         self._shared = {}
+        self._moves = VirtualHost.__new__(VirtualHost)
+        self._moves.redirects = True
+        self._stays = VirtualHost.__new__(VirtualHost)
 
     def step(self, uint64_t budget_us=0) -> bool:
         """Take over items for about `budget_us` microseconds (0 = all); True when the snapshot is complete."""
@@ -68,6 +71,8 @@ cdef class Snapshot:
             self.workloads.append(body)
         elif kind == "listener":
             self.listeners[body["name"]] = self._listener(body)
+        elif kind == "domains":
+            self._take_domains(body)
         elif kind == "mesh":
             self.mesh = body
             self.version = body["version"]
@@ -86,17 +91,40 @@ cdef class Snapshot:
         listener.address = plan["address"]
         listener.unknown = UNKNOWN[plan["unknown"]]
         listener.origins = plan["origins"]
-        domains = [(domain["domain"], domain["port"], self.vhosts[domain["vhost"]]) for domain in plan["domains"]]
-        listener.hosts = make_host_table(domains)
-        listener.has_any = any(name == "*" and port == 0 for name, port, _ in domains)
+        listener.hosts = make_host_table(plan["domain_count"])
         if plan["https_redirect"]:
-            listener.https_redirect = _https_table(plan["https_redirect"], [name for name, _, _ in domains])
+            listener.https_redirect = make_host_table(plan["domain_count"] + len(plan["https_redirect"]))
+            for name in plan["https_redirect"]:
+                listener.https_redirect.add(name, 0, self._moves)
         return listener
 
+    cdef _take_domains(self, dict plan):
+        """A part of a listener's domains: there may be thousands, and no turn of the loop should be long."""
+        cdef Listener listener = self.listeners[plan["listener"]]
+        for domain in plan["domains"]:
+            name, port = domain["domain"], domain["port"]
+            listener.hosts.add(name, port, self.vhosts[domain["vhost"]])
+            listener.has_any = listener.has_any or (name == "*" and port == 0)
+            if listener.https_redirect is not None:
+                listener.https_redirect.add(name, 0, self._stays)
 
-cdef HostTable _https_table(list moving, list names):
-    """Which hosts move to https: the most specific domain decides, also when it is one that stays."""
-    cdef VirtualHost moves = VirtualHost.__new__(VirtualHost)
-    cdef VirtualHost stays = VirtualHost.__new__(VirtualHost)
-    moves.redirects = True
-    return make_host_table([(name, 0, moves) for name in moving] + [(name, 0, stays) for name in names])
+    def dismantle(self, uint64_t budget_us) -> bool:
+        """Free a snapshot that nobody asks any more, for about `budget_us` microseconds; True when nothing is left."""
+        cdef uint64_t until = now_ns() + budget_us * 1000
+        cdef Listener listener
+        cdef list parts = []
+        for listener in self.listeners.values():
+            parts.append(listener.hosts.kept)
+            if listener.https_redirect is not None:
+                parts.append(listener.https_redirect.kept)
+        parts.append(self.vhosts)         # requests under way hold what they use, and the labels stay
+        for part in parts:
+            while part:
+                del part[-64:]
+                if now_ns() >= until:
+                    return False
+        while self.clusters:
+            self.clusters.popitem()
+            if now_ns() >= until:
+                return False
+        return True
