@@ -148,7 +148,7 @@ def read_message(connection: socket.socket) -> tuple[bytes, bytes]:
 
 
 class Upstream:
-    """A raw TCP server: each connection is given to `handle` in a thread of its own. Exceptions there are kept in `errors`."""
+    """A raw TCP server: each connection goes to `handle` in a thread of its own; exceptions there are kept in `errors`."""
 
     def __init__(self, handle: Callable[[socket.socket], None]) -> None:
         self.handle = handle
@@ -200,11 +200,14 @@ def keep_answering(connection: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def mesh(directory: Path, handle: Callable[[socket.socket], None], *args: str, yaml: str = "", workers: int = 1) -> Iterator[
-    tuple[Proxy, Upstream]
-]:
+def mesh(
+    directory: Path, handle: Callable[[socket.socket], None], *args: str, yaml: str = "", workers: int = 1
+) -> Iterator[tuple[Proxy, Upstream]]:
     """A raw upstream named `app`, and a proxy in front of it."""
-    with Upstream(handle) as upstream, Proxy(directory, service("app", upstream.port) + yaml, *args, workers=workers) as proxy:
+    with (
+        Upstream(handle) as upstream,
+        Proxy(directory, service("app", upstream.port) + yaml, *args, workers=workers) as proxy,
+    ):
         yield proxy, upstream
 
 

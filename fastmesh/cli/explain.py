@@ -151,8 +151,8 @@ def _gateway(config: ConfigSet, written: str) -> tuple[str, dict[str, str]] | No
     for gateway in config.gateways:
         if (gateway.namespace, gateway.name) == (wanted, name):
             return wanted, gateway.spec.selector
-    for gateway in config.api_gateways:
-        if (gateway.namespace, gateway.name) == (wanted, name):
+    for other in config.api_gateways:
+        if (other.namespace, other.name) == (wanted, name):
             return wanted, {GATEWAY_NAME: name}
     return None
 

@@ -69,7 +69,9 @@ def _check_ingress(ingress: IngressListener, numbers: set[int], at: At) -> None:
     elif endpoint:
         host, _, port = endpoint.rpartition(":")
         if host not in _LOCAL or not port.isdecimal() or syntax.port(int(port)):
-            message = f"{endpoint} is not local, write 127.0.0.1:PORT, 0.0.0.0:PORT, [::1]:PORT, [::]:PORT or unix:///path"
+            message = (
+                f"{endpoint} is not local, write 127.0.0.1:PORT, 0.0.0.0:PORT, [::1]:PORT, [::]:PORT or unix:///path"
+            )
             at["defaultEndpoint"].error(message)
     if ingress.tls is not None:
         _check_tls(ingress.tls, ingress.port.protocol, at["tls"])

@@ -83,7 +83,7 @@ def _check_hosts(spec: VirtualService, at: At, on_gateway: bool) -> None:
 
 
 def _check_overlaps(hosts: list[str], at: At) -> None:
-    """No name may be covered twice. Thousands of exact names are usual, so only wildcards are compared with everything."""
+    """No name may be covered twice. Only wildcards are compared with everything: thousands of exact names are usual."""
     wildcards: list[str] = []
     exact: dict[str, str] = {}
     for index, host in enumerate(hosts):

@@ -41,9 +41,7 @@ def dotted(path: Path) -> str:
 
 def parsed(text: str) -> Path:
     """The reverse of `dotted`."""
-    return tuple(
-        int(number) if number else (quoted or plain) for quoted, number, plain in _STEP.findall(text)
-    )
+    return tuple(int(number) if number else (quoted or plain) for quoted, number, plain in _STEP.findall(text))
 
 
 def snake(name: str) -> str:

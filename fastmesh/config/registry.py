@@ -152,4 +152,3 @@ class Registry:
 def _kubernetes_port(port: Any) -> Port:
     protocol = protocols.of_service_port(port.port, port.name, port.protocol, port.app_protocol)
     return Port(port.port, port.name, protocol, port.target_port or port.port)
-

@@ -43,7 +43,7 @@ from fastmesh.server.parts import Parts
 from fastmesh.server.push import PushError
 from fastmesh.server.reload import Reloader
 from fastmesh.server.settings import ProxySettings
-from fastmesh.server.signals import SIGNALS, leave_to_main_thread
+from fastmesh.server.signals import SIGNALS, leave_to_main_thread, work_behind_the_workers
 from fastmesh.server.sockets import BindError, Change, ListenerSet, passed_by_systemd, raise_descriptor_limit
 from fastmesh.server.succession import Succession
 
@@ -66,7 +66,7 @@ class Master:
         self.resized: int | None = None  # the number of workers that TTIN and TTOU made
         self.serial = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._threads = ThreadPoolExecutor(2, "work", initializer=leave_to_main_thread)
+        self._threads = ThreadPoolExecutor(2, "work", initializer=work_behind_the_workers)
         self._questions = ThreadPoolExecutor(8, "dns", initializer=leave_to_main_thread)
         self._notifier = Notifier()
         self._succession = Succession(self)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 
 SIGNALS = (
     signal.SIGTERM,
@@ -18,3 +20,9 @@ SIGNALS = (
 def leave_to_main_thread() -> None:
     """Signals are for the main thread: one that another thread takes just before an upgrade would be lost."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def work_behind_the_workers() -> None:
+    """For threads that read and compile: on a busy machine the workers' requests come first."""
+    leave_to_main_thread()
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -38,7 +38,9 @@ def check(kind: str, spec: str, metadata: str = "{name: x}", group: str = "netwo
 
 def route(fields: str) -> str:
     """A VirtualService spec with one rule that has a destination, and these fields."""
-    return f"hosts: [a]\nhttp:\n- route: [{{destination: {{host: a}}}}]\n{textwrap.indent(textwrap.dedent(fields), '  ')}"
+    return (
+        f"hosts: [a]\nhttp:\n- route: [{{destination: {{host: a}}}}]\n{textwrap.indent(textwrap.dedent(fields), '  ')}"
+    )
 
 
 def bare(fields: str) -> str:
@@ -289,7 +291,11 @@ RATE_LIMIT = [
     ("limits: [{requests: 1, match: [{uri: {regex: '['}}]}]", "spec.limits[0].match[0].uri.regex", "RE2"),
     ("limits: [{requests: 1}]\nresponse: {status: 99}", "spec.response.status", "429"),
     ("limits: [{requests: 1}]\ntargetRef: {kind: Pod, name: a}", "spec.targetRef.kind", "not one of Gateway, Service"),
-    ("limits: [{requests: 1}]\ntargetRef: {kind: Service, name: a, sectionName: r}", "spec.targetRef.sectionName", "route"),
+    (
+        "limits: [{requests: 1}]\ntargetRef: {kind: Service, name: a, sectionName: r}",
+        "spec.targetRef.sectionName",
+        "route",
+    ),
 ]
 
 

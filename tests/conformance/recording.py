@@ -236,7 +236,7 @@ def end_to_end(message: Message) -> list[tuple[bytes, bytes]]:
 def same_host(host: bytes, meant: list[bytes]) -> bool:
     """Ports that are the default of http or https may come and go with an absolute target."""
     if not meant:
-        return host.endswith(b".svc.cluster.local")       # HTTP/1.0 without Host: the service that it is sent to
+        return host.endswith(b".svc.cluster.local")  # HTTP/1.0 without Host: the service that it is sent to
     parts = [split_authority(text) or (text, 0) for text in (host, meant[0])]
     names = [(name.lower(), 0 if port in (80, 443) else port) for name, port in parts]
     return names[0] == names[1]

@@ -32,10 +32,7 @@ def documents(http: list[dict[str, Any]]) -> str:
     return yaml.safe_dump_all([*services, rule])
 
 
-CASES = [
-    pytest.param(case, id=case["name"])
-    for case in TABLE
-]
+CASES = [pytest.param(case, id=case["name"]) for case in TABLE]
 
 
 @pytest.mark.parametrize("case", CASES)

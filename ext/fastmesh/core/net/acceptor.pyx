@@ -50,7 +50,7 @@ cdef int _text(const sockaddr_storage* address, char* text, size_t room) noexcep
         inet_ntop(AF_INET, &(<const sockaddr_in*>address).sin_addr, text, <socklen_t>room)
         return ntohs((<const sockaddr_in*>address).sin_port)
     if address.ss_family == AF_INET6:
-        raw = v6.sin6_addr.s6_addr
+        raw = <const unsigned char*>&v6.sin6_addr
         if raw[10] == 0xff and raw[11] == 0xff and raw[0] == 0 and raw[5] == 0 and raw[9] == 0:
             inet_ntop(AF_INET, raw + 12, text, <socklen_t>room)
         else:
