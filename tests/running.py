@@ -148,7 +148,7 @@ def read_message(connection: socket.socket) -> tuple[bytes, bytes]:
 
 
 class Upstream:
-    """A raw TCP server: each connection goes to `handle` in a thread of its own; exceptions there are kept in `errors`."""
+    """A raw TCP server: each connection goes to `handle` in a thread; exceptions there are kept in `errors`."""
 
     def __init__(self, handle: Callable[[socket.socket], None]) -> None:
         self.handle = handle

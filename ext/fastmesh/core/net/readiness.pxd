@@ -71,6 +71,9 @@ cdef class Reactor:
 
     cdef void dispatch(self)
 
+# Two pieces with one system call; what send answers
+cdef ssize_t send_two(int fd, const char* first, size_t first_size, const char* second, size_t second_size) noexcept nogil
+
 cdef int start_reactor(Reactor reactor) except -1
 
 cdef class Descriptor(Timed):

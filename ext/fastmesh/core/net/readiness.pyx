@@ -5,6 +5,7 @@ import sys
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 from fastmesh.core.base.outbuf cimport OutBuf, out_consume, out_size
 from fastmesh.core.base.rng cimport rng_seed
 from fastmesh.core.base.wheel cimport Wheel
@@ -57,6 +58,29 @@ cdef int start_reactor(Reactor reactor) except -1:
         raise OSError("no descriptor is left for an epoll set")
     reactor.loop.add_reader(reactor.epoll, reactor._ready)
     return 0
+
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    ssize_t sendmsg(int fd, const msghdr* message, int flags)
+
+
+cdef ssize_t send_two(int fd, const char* first, size_t first_size, const char* second, size_t second_size) noexcept nogil:
+    cdef iovec[2] parts
+    cdef msghdr message
+    memset(&message, 0, sizeof(message))
+    parts[0].iov_base, parts[0].iov_len = <void*>first, first_size
+    parts[1].iov_base, parts[1].iov_len = <void*>second, second_size
+    message.msg_iov = &parts[0 if first_size else 1]
+    message.msg_iovlen = 2 if first_size else 1
+    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
 
 
 cdef class Descriptor(Timed):

@@ -6,7 +6,6 @@ the client is sent an interim 100 (which every HTTP/1.1 client skips, RFC 9110 1
 tells the two apart.
 """
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memset
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.counters cimport (
@@ -15,7 +14,8 @@ from fastmesh.core.base.counters cimport (
 from fastmesh.core.base.outbuf cimport out_append, out_consume, out_free, out_reserve, out_size
 from fastmesh.core.net.readiness cimport (
     EAGAIN, ECONNRESET, EINTR, EPIPE, HIGH_WATER, LOW_WATER, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SCRATCH, SHUT_WR,
-    SOL_SOCKET, SO_LINGER, Reactor, c_recv, c_send, errno, setsockopt, shutdown,
+    SOL_SOCKET, SO_LINGER, Reactor, c_recv, c_send, errno, send_two, setsockopt,
+    shutdown,
 )
 from fastmesh.core.net.splice cimport Pipe
 from fastmesh.core.wire.h1_parse cimport (
@@ -29,17 +29,6 @@ from fastmesh.core.wire.h1_write cimport (
 from fastmesh.core.wire.message cimport (
     FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, Head,
 )
-
-cdef extern from "<sys/uio.h>" nogil:
-    struct iovec:
-        void* iov_base
-        size_t iov_len
-
-cdef extern from "<sys/socket.h>" nogil:
-    struct msghdr:
-        iovec* msg_iov
-        size_t msg_iovlen
-    ssize_t sendmsg(int fd, const msghdr* message, int flags)
 
 cdef enum:
     TIMER_MAIN = 0
@@ -311,19 +300,12 @@ cdef class ServerH1(ServerStream):
 
     cdef void _send_direct(self, const char* data, size_t size):
         """A large piece: what waits and the piece leave together, only the rest is copied."""
-        cdef iovec[2] parts
-        cdef msghdr message
         cdef size_t queued = out_size(&self.out)
         cdef ssize_t sent
         if self.writing:
             out_append(&self.out, data, size)
             return
-        memset(&message, 0, sizeof(message))
-        parts[0].iov_base, parts[0].iov_len = self.out.data + self.out.start, queued
-        parts[1].iov_base, parts[1].iov_len = <void*>data, size
-        message.msg_iov = &parts[0 if queued else 1]
-        message.msg_iovlen = 2 if queued else 1
-        sent = sendmsg(self.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+        sent = send_two(self.fd, self.out.data + self.out.start, queued, data, size)
         if sent < 0:
             sent = 0                      # flush meets the error again, and deals with it
         else:
