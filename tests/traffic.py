@@ -323,6 +323,7 @@ class Story:
 
     def __init__(self, directory: Path, yaml: str, *args: str, workers: int = 1, role: str = "mesh") -> None:
         self.file = directory / "access.log"
+        args = args if role == "mesh" else ("--role", role, *args)
         self.proxy = Proxy(directory, yaml, "--access-log", str(self.file), *args, workers=workers, role=role)
 
     def __enter__(self) -> Story:
