@@ -176,6 +176,8 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
         rule.weights += destination.weight
     rule.redirect = _make_redirect(plan["redirect"])
     rule.direct = _make_direct(plan["direct"])
+    if rule.weights == 0 and rule.redirect is None and rule.direct is None:
+        raise ValueError(f"rule {rule.origin['namespace']}/{rule.origin['name']} has nothing to answer with")
     rule.rewrite = _make_rewrite(plan["rewrite"])
     rule.authority = _bytes(plan["authority"])
     rule.response_ops = make_ops(plan["response_headers"])
