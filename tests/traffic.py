@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import itertools
 import json
+import os
 import signal
 import socket
 import threading
@@ -355,6 +356,15 @@ class Story:
 
     def stats(self, name: str) -> dict[str, int]:
         return stats(self.proxy, name)
+
+
+def open_sockets(pid: int) -> int:
+    """How many sockets a process holds. (It may keep pipes for later bodies.)"""
+    found = 0
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found += os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
+    return found
 
 
 def reload(proxy: Proxy, yaml: str) -> None:

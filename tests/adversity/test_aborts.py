@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import Proxy, Upstream, open_files, read_head, reset
-from tests.traffic import Broken, Client, eventually, read_answer, replicas_of, stats, together
+from tests.running import Proxy, Upstream, read_head, reset
+from tests.traffic import Broken, Client, eventually, open_sockets, read_answer, replicas_of, stats, together
 
 
 def half_close_then_close(client: socket.socket) -> None:
@@ -78,13 +78,13 @@ def leave(proxy: Proxy, upstream: Waiting, number: int) -> float:
 def aborts(directory: Path, times: int) -> None:
     with Waiting() as upstream, Proxy(directory, replicas_of("app", upstream.port)) as proxy:
         (worker,) = proxy.workers()
-        before = open_files(worker)
+        before = open_sockets(worker)
         took: list[float] = []
         for start in range(0, times, 4):
             took += together([lambda n=n: leave(proxy, upstream, n) for n in range(start, min(start + 4, times))])  # type: ignore[misc]
         print(f"slowest {max(took) * 1000:.0f} ms, mean {sum(took) / times * 1000:.0f} ms")
         assert max(took) <= 0.1
-        eventually(lambda: open_files(worker) == before)
+        eventually(lambda: open_sockets(worker) == before)
         eventually(lambda: set(stats(proxy, "rq_active|cx_active|pending_active").values()) == {0})
         assert not upstream.errors
 
@@ -113,13 +113,13 @@ def test_clients_that_leave_in_the_middle_of_an_answer(tmp_path: Path) -> None:
             told.append(sent)
 
     with Upstream(handle) as upstream, Proxy(tmp_path, replicas_of("app", upstream.port)) as proxy:
-        before = open_files(proxy.workers()[0])
+        before = open_sockets(proxy.workers()[0])
         for _ in range(20):
             with proxy.connect() as client:
                 client.sendall(b"GET / HTTP/1.1\r\nHost: app\r\n\r\n")
                 read_head(client)
         eventually(lambda: len(told) == 20)
-        eventually(lambda: open_files(proxy.workers()[0]) == before)
+        eventually(lambda: open_sockets(proxy.workers()[0]) == before)
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -139,7 +139,7 @@ def test_clients_that_leave_while_an_answer_stands_still(tmp_path: Path, how: st
         Upstream(handle) as upstream,
         Proxy(tmp_path, replicas_of("app", upstream.port), "--body-timeout", "500ms") as proxy,
     ):
-        before = open_files(proxy.workers()[0])
+        before = open_sockets(proxy.workers()[0])
         client = proxy.connect()
         client.sendall(b"GET / HTTP/1.1\r\nHost: app\r\n\r\n")
         data = b""
@@ -147,7 +147,7 @@ def test_clients_that_leave_while_an_answer_stands_still(tmp_path: Path, how: st
             data += client.recv(1000)
         LEAVES[how](client)
         assert told.wait(0.2 if how == "reset" else 2.5), "the upstream is held for a client that has gone"
-        eventually(lambda: open_files(proxy.workers()[0]) == before)
+        eventually(lambda: open_sockets(proxy.workers()[0]) == before)
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])

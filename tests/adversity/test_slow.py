@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.adversity.test_bodies import rss
-from tests.running import Proxy, Upstream, keep_answering, mesh, open_files, read_all, read_head
-from tests.traffic import Client, eventually, replicas_of, stats
+from tests.running import Proxy, Upstream, keep_answering, mesh, read_all, read_head
+from tests.traffic import Client, eventually, open_sockets, replicas_of, stats
 
 GET = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
 
@@ -95,7 +95,7 @@ def test_slow_heads(tmp_path: Path, begin: bytes) -> None:
 
     with mesh(tmp_path, keep_answering, "--header-timeout", "700ms") as (proxy, upstream), Victim(proxy.port) as victim:
         eventually(lambda: victim.answered > 4)
-        before, fds = rss(proxy.workers()[0]), open_files(proxy.workers()[0])
+        before, fds = rss(proxy.workers()[0]), open_sockets(proxy.workers()[0])
         with connections(proxy, 200) as clients:
             for client in clients:
                 client.sendall(begin)
@@ -105,7 +105,7 @@ def test_slow_heads(tmp_path: Path, begin: bytes) -> None:
         assert min(at for at, _ in times) > 0.4  # they were opened one after the other, the first a little earlier
         if begin:
             assert {data[:12] for _, data in times} == {b"HTTP/1.1 408"}
-        eventually(lambda: open_files(proxy.workers()[0]) <= fds + 1)
+        eventually(lambda: open_sockets(proxy.workers()[0]) <= fds + 1)
         assert upstream.accepted <= 3
     print(f"{grown} KiB, {victim.answered} answered, slowest {victim.slowest * 1000:.0f} ms")
     assert grown < 4096
@@ -165,7 +165,7 @@ def test_slow_readers_cost_little_and_end(tmp_path: Path) -> None:
 
     with mesh(tmp_path, handle, "--body-timeout", "1s") as (proxy, _), Victim(proxy.port) as victim:
         eventually(lambda: victim.answered > 4)
-        before, fds = rss(proxy.workers()[0]), open_files(proxy.workers()[0])
+        before, fds = rss(proxy.workers()[0]), open_sockets(proxy.workers()[0])
         with connections(proxy, 60) as clients:
             for client in clients:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -179,7 +179,7 @@ def test_slow_readers_cost_little_and_end(tmp_path: Path) -> None:
                 assert time.monotonic() - began < 8, "slow readers are kept"
                 peak = max(peak, rss(proxy.workers()[0]))
                 time.sleep(0.05)
-        eventually(lambda: open_files(proxy.workers()[0]) <= fds + 1)
+        eventually(lambda: open_sockets(proxy.workers()[0]) <= fds + 1)
     print(f"{(peak - before) / 60:.0f} KiB each")
     assert peak - before < 60 * 512
     assert victim.failed == []
@@ -246,3 +246,27 @@ def test_a_slow_upstream_holds_its_client_back(tmp_path: Path) -> None:
         assert sent < 32 << 20
         assert rss(proxy.workers()[0]) - before < 4096
         stop.set()
+
+
+def test_time_for_a_body_begins_with_its_head(tmp_path: Path) -> None:
+    """A connection that rested before it sends a request with a body has not used up any of the body's time."""
+    flags = ("--body-timeout", "600ms", "--idle-timeout", "1s")
+    with mesh(tmp_path, keep_answering, *flags) as (proxy, _), Client(proxy.port) as client:
+        assert client.ask().status == 200
+        time.sleep(0.8)
+        client.connect().sendall(b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 5\r\n\r\n")
+        time.sleep(0.4)
+        assert client.exchange(b"hello").status == 200
+
+
+def test_zero_switches_times_off(tmp_path: Path) -> None:
+    flags = [f"--{name}-timeout=0" for name in ("header", "idle", "body", "upstream-idle")]
+    with mesh(tmp_path, keep_answering, *flags) as (proxy, upstream), Client(proxy.port) as client:
+        client.connect()
+        for pause in (0.3, 0.0, 0.3):
+            time.sleep(pause)
+            for part in (b"POST / HTTP/1.1\r\n", b"Host: app\r\nContent-Length: 5\r\n\r\n", b"hel"):
+                client.connect().sendall(part)
+                time.sleep(0.1)
+            assert client.exchange(b"lo").status == 200
+        assert upstream.accepted == 1
