@@ -250,7 +250,7 @@ def test_a_slow_upstream_holds_its_client_back(tmp_path: Path) -> None:
 
 def test_time_for_a_body_begins_with_its_head(tmp_path: Path) -> None:
     """A connection that rested before it sends a request with a body has not used up any of the body's time."""
-    flags = ("--body-timeout", "600ms", "--idle-timeout", "1s")
+    flags = ("--header-timeout", "500ms", "--body-timeout", "600ms", "--idle-timeout", "1s")
     with mesh(tmp_path, keep_answering, *flags) as (proxy, _), Client(proxy.port) as client:
         assert client.ask().status == 200
         time.sleep(0.8)
