@@ -26,6 +26,7 @@ cdef class Pool(ConnectionOwner):
     cdef ClientH1 _reuse(self, bint idempotent)
     cdef bint _room(self) noexcept
     cdef bint _connect(self)
+    cdef void _share(self)
     cdef bint _fits_again(self, ClientH1 connection)
     cdef void _keep(self, ClientH1 connection)
     cdef void _unlink(self, ClientH1 connection)

@@ -94,12 +94,16 @@ cdef class Pool(ConnectionOwner):
         if cluster.max_connections and sum_rows(cluster.rows + CL_CX_ACTIVE, CLUSTER_ROW, cluster.slots) > cluster.max_connections:
             fm_bump(&cluster.row[CL_CX_ACTIVE], <uint64_t>-1)
             fm_bump(&cluster.row[CL_CX_OVERFLOW], 1)
-            if self.sharing is None:
-                self.sharing = Sharing.__new__(Sharing)
-                self.sharing.pool = self
-            self.sharing.start()
+            self._share()
             return False
         return True
+
+    cdef void _share(self):
+        """Look now and then whether connections of a limited cluster are needed elsewhere, or have come free."""
+        if self.sharing is None:
+            self.sharing = Sharing.__new__(Sharing)
+            self.sharing.pool = self
+        self.sharing.start()
 
     cdef bint _connect(self):
         """Open the connection that `_room` counted."""
@@ -163,8 +167,8 @@ cdef class Pool(ConnectionOwner):
         if limit and (connection.timer.next == NULL or limit < connection.idle_limit):
             self.reactor.wheel.start(&connection.timer, connection, TIMER_IDLE, limit)
         connection.idle_limit = limit if limit else <uint64_t>1 << 62
-        if self.sharing is not None:
-            self.sharing.start()
+        if cluster.max_connections:
+            self._share()
 
     cdef void on_closed(self, ClientH1 connection, int failure):
         cdef StreamUser user

@@ -73,5 +73,6 @@ cdef class ServerH1(ServerStream):
     cdef void close(self)
     cdef void close_if_idle(self)
     cdef void _probe_client(self)
+    cdef void _within(self, uint64_t limit)
 
 cdef ServerH1 make_server_h1(Reactor reactor, ServerUserFactory factory, int fd, bytes peer, bytes peer_text, bytes local_text)

@@ -60,7 +60,7 @@ cdef ServerH1 make_server_h1(Reactor reactor, ServerUserFactory factory, int fd,
     connection.peer_text = peer_text
     connection.local_text = local_text
     connection.since = now_ms()
-    reactor.wheel.start(&connection.timer, connection, TIMER_MAIN, reactor.timeouts.header)
+    connection._within(reactor.timeouts.header)
     connection.watch_read()
     return connection
 
@@ -163,7 +163,7 @@ cdef class ServerH1(ServerStream):
             if not self.head_begun:
                 self.head_begun = True
                 self.since = now_ms()
-                self.reactor.wheel.start(&self.timer, self, TIMER_MAIN, self.reactor.timeouts.header)
+                self._within(self.reactor.timeouts.header)
             return 0
         self.head_begun = False
         self.seen = 0
@@ -186,6 +186,9 @@ cdef class ServerH1(ServerStream):
         else:
             self.request_done = True
             self.state = SERVER_WAIT
+        if self.state == SERVER_BODY:
+            self.since = now_ms()
+            self._within(self.reactor.timeouts.body)
         used = head.size
         user.on_request(self)
         return used
@@ -250,6 +253,7 @@ cdef class ServerH1(ServerStream):
         self.keep_alive = False
         if self.state == SERVER_WAIT and self.user is not None:
             self.unwatch_read()
+            self.since = now_ms()
             self.reactor.wheel.start(&self.probe, self, TIMER_PROBE, PROBE_AFTER)
         elif self.state == SERVER_HEAD and out_size(&self.out) > 0:
             self.unwatch_read()           # the last response is still on its way; then close
@@ -336,11 +340,14 @@ cdef class ServerH1(ServerStream):
                 break
             fm_bump(&self.reactor.row[WK_TX_BYTES], moved)
         if pipe.inside == 0:
+            if self.half_closed:
+                self.since = now_ms()
             self.unwatch_write()
             return True
         if self.fd >= 0:
             if errno == EAGAIN:
                 self.since = now_ms()
+                self._within(self.reactor.timeouts.body)
                 self.watch_write()
             else:
                 self._gone()
@@ -357,8 +364,9 @@ cdef class ServerH1(ServerStream):
             if verdict < 0:
                 self._gone()
                 return
-            if verdict == 0:
+            if verdict == 0 or self.half_closed:
                 self.since = now_ms()
+                self._within(self.reactor.timeouts.body)
         if self.response_done:
             self._after_response()
         elif self.state == SERVER_WAIT and self.user is None and self.half_closed and out_size(&self.out) == 0:
@@ -373,6 +381,8 @@ cdef class ServerH1(ServerStream):
             self.user = None
             self.state = SERVER_HEAD
             self.since = now_ms()
+            if self.timer.next == NULL:
+                self._within(self.reactor.timeouts.idle)
             if out_size(&self.held) > 0 and not self.processing:
                 self.watch_read()
                 self._process(NULL, 0)
@@ -498,16 +508,19 @@ cdef class ServerH1(ServerStream):
             limit = self.reactor.timeouts.idle
             if self.head_begun or self.requests == 0:
                 limit = self.reactor.timeouts.header
-        elif self.state == SERVER_BODY and not self.paused:
-            limit = self.reactor.timeouts.body
-        elif out_size(&self.out) > 0:
+        elif self.state == SERVER_BODY and not self.paused or self.writing:
             limit = self.reactor.timeouts.body
         else:
             limit, waited = self.reactor.timeouts.idle, 0     # a response is awaited: the route's time-out watches that
         if waited < limit:
             self.reactor.wheel.start(&self.timer, self, TIMER_MAIN, limit - waited)
-            return
-        self._timed_out()
+        elif limit:
+            self._timed_out()
+
+    cdef void _within(self, uint64_t limit):
+        """What began at `since` may take `limit` from there on (0 = for ever): the timer looks again by then."""
+        if limit and (self.timer.next == NULL or self.timer.deadline > self.since + limit + 1):
+            self.reactor.wheel.start(&self.timer, self, TIMER_MAIN, limit)
 
     cdef void _timed_out(self):
         if self.state == SERVER_HEAD and out_size(&self.out) == 0:
@@ -528,8 +541,17 @@ cdef class ServerH1(ServerStream):
     cdef void _probe_client(self):
         """A closed socket answers the probe with a reset, which arrives as a hang-up; a half-closed one does not."""
         cdef ssize_t sent
-        if self.user is None or self.state != SERVER_WAIT or self.minor == 0 or self.head_sent:
-            return                        # HTTP/1.0 knows no interim responses; a response under way finds out by itself
+        cdef uint64_t waited, limit = self.reactor.timeouts.body
+        if self.user is None or self.state != SERVER_WAIT:
+            return
+        if self.minor == 0 or self.head_sent:
+            # HTTP/1.0 knows no interim responses, and none may follow the head: it may stand still as long as a body may
+            waited = now_ms() - self.since
+            if waited < limit:
+                self.reactor.wheel.start(&self.probe, self, TIMER_PROBE, limit - waited)
+            elif limit:
+                self._gone()
+            return
         sent = c_send(self.fd, <const char*>"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL | MSG_DONTWAIT)
         if sent < 0 and errno != EAGAIN:
             self._gone()

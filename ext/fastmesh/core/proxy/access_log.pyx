@@ -6,9 +6,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 from libc.time cimport time_t
 from fastmesh.core.base.atomics cimport fm_bump
-from fastmesh.core.base.clock cimport now_ns, wall_us
+from fastmesh.core.base.clock cimport wall_us
 from fastmesh.core.base.counters cimport WK_LOG_DROPPED, WK_LOG_LINES
-from fastmesh.core.base.outbuf cimport OutBuf, out_consume, out_free, out_reserve, out_size
+from fastmesh.core.base.outbuf cimport OutBuf, out_free, out_reserve, out_size
 from fastmesh.core.net.stream cimport StreamUser
 from fastmesh.core.proxy.account cimport flags_text
 from fastmesh.core.proxy.transit cimport Transit
@@ -40,6 +40,7 @@ cdef LogFile open_log(Engine engine, path, str format):
     log.path = None if path == "-" else path
     log.format = {"json": LOG_JSON, "text": LOG_TEXT, "ecs": LOG_ECS}[format]
     log.fd = 1
+    out_reserve(&log.lines, 2 * FLUSH_BYTES)
     log.reopen()
     log.flusher = LogFlush.__new__(LogFlush)
     log.flusher.log = log
@@ -238,7 +239,7 @@ cdef class LogFile(AccessLog):
         if start == NULL:
             fm_bump(&self.engine.row[WK_LOG_DROPPED], 1)
             return
-        now, wall = now_ns(), wall_us()
+        now, wall = t.ended, wall_us()
         w.at = start
         if self.format == LOG_JSON:
             self._json(&w, t, now, wall)
@@ -431,7 +432,9 @@ cdef class LogFile(AccessLog):
             return
         written = c_write(self.fd, self.lines.data + self.lines.start, out_size(&self.lines))
         if written > 0:
-            out_consume(&self.lines, written)
+            self.lines.start += written
+        if self.lines.start == self.lines.end:
+            self.lines.start = self.lines.end = 0             # the room is kept: growing it anew costs more than a line
         if out_size(&self.lines) > 16 * FLUSH_BYTES:
             fm_bump(&self.engine.row[WK_LOG_DROPPED], _lines(&self.lines))
             out_free(&self.lines)

@@ -96,7 +96,7 @@ cdef class Replying(Finding):
         self.accounted = True
         self.engine.wheel.cancel(&self.timer)
         self.engine.wheel.cancel(&self.route_timer)
-        now = now_ns()
+        now = self.ended = now_ns()
         if self.counted:
             fm_bump(&self.cluster.row[CL_RQ_ACTIVE], <uint64_t>-1)
         if self.retrying:

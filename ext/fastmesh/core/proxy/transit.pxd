@@ -91,6 +91,7 @@ cdef class Transit(StreamUser):
     cdef Timer route_timer
     cdef uint64_t started             # ns
     cdef uint64_t sent_at             # ns: the first attempt's request left
+    cdef uint64_t ended               # ns
     cdef uint64_t answered_at         # ns: the first byte of the final response
     # sums
     cdef uint64_t bytes_received      # body bytes from the client
