@@ -219,7 +219,7 @@ class Crew:
         log.debug("worker %d built plan %d in %.1f ms, longest slice %.1f", member.index, message.serial, took, longest)
         if self._push is not None and message.serial == self._push.image.serial:
             self._push.built(member)
-        else:
+        elif member.stage is Stage.STARTING:
             member.channel.send(say.Apply(serial=message.serial))  # the plan that it starts with: nobody else waits
 
     def _applied(self, member: Member, message: say.Applied) -> None:
@@ -239,6 +239,8 @@ class Crew:
         if self._push is not None and message.serial == self._push.image.serial:
             self._push.refused(message.reason)
             return
+        if member.stage is not Stage.STARTING:
+            return  # a plan that was given up when another worker refused it first: this one runs the last good one
         log.error("worker %d refused its plan: %s", member.index, message.reason)
         self._refusal = message.reason
         member.kill()

@@ -20,6 +20,14 @@ def dump(one: Proxy) -> dict[str, Any]:
     return found
 
 
+def answers(address: str, version: str) -> bool:
+    """Whether a request is answered by that version; a worker that dies takes its connections with it."""
+    try:
+        return request(address)[1].startswith(version)
+    except OSError:
+        return False
+
+
 def test_files_are_watched(proxy: MakeProxy) -> None:
     one = proxy().ready()
     one.say(version="v2")
@@ -57,7 +65,7 @@ def test_plan_that_a_worker_refuses_is_run_by_none(proxy: MakeProxy) -> None:
     one.say(version="unbuildable", listeners={"a": "127.0.0.1:0", "b": f"127.0.0.1:{free_port()}"})
     one.wait_for("this plan cannot be built")
     one.wait_for("the last good configuration keeps serving")
-    eventually(lambda: one.workers() == workers)  # each says for itself that it cannot build it
+    assert one.workers() == workers
     assert all(request(one.address)[1].startswith("v1 ") for _ in range(8))
     assert len(one.ask("/listeners")[1].splitlines()) == 1
     one.say(version="v3", listeners={"a": "127.0.0.1:0"})
@@ -71,7 +79,7 @@ def test_workers_that_crash_on_a_plan_do_not_take_the_proxy_with_them(proxy: Mak
     one.wait_for("reload", 1)
     one.say(version="v3")
     one.wait_for(r"accepted", 1)
-    eventually(lambda: request(one.address)[1].startswith("v3 "))
+    eventually(lambda: answers(one.address, "v3 "))
 
 
 def test_listeners_come_and_go(proxy: MakeProxy) -> None:
