@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -182,6 +183,9 @@ class Upstream:
                 self.handle(connection)
             except (ConnectionError, TimeoutError):
                 pass
+            except OSError as error:
+                if error.errno != errno.ENOTCONN:  # shutdown after the peer's reset is no ConnectionError
+                    self.errors.append(error)
             except BaseException as error:
                 self.errors.append(error)
 

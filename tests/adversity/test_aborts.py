@@ -86,7 +86,7 @@ def aborts(directory: Path, times: int) -> None:
         assert max(took) <= 0.1
         eventually(lambda: open_sockets(worker) == before)
         eventually(lambda: set(stats(proxy, "rq_active|cx_active|pending_active").values()) == {0})
-        assert not upstream.errors
+        assert not upstream.errors, upstream.errors
 
 
 def test_the_upstream_is_told_at_once(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_half_closed_clients_get_their_answers(tmp_path: Path, wait: float, vers
 
     with Upstream(handle) as upstream, Proxy(tmp_path, replicas_of("app", upstream.port)) as proxy:
         assert together([one] * 20) == [bytes(100_000)] * 20
-        assert not upstream.errors
+        assert not upstream.errors, upstream.errors
 
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
@@ -211,7 +211,7 @@ def cuts(directory: Path, times: int) -> None:
 
     with Upstream(handle) as upstream, Proxy(directory, replicas_of("app", upstream.port)) as proxy:
         seen = [result for _ in range(times // 8) for result in together([one] * 8)]
-        assert not upstream.errors
+        assert not upstream.errors, upstream.errors
         counts = {result: seen.count(result) for result in set(seen)}
         print(counts)
         assert set(counts) == {"503", "broken"}

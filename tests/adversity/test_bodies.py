@@ -243,7 +243,7 @@ def test_expect_continue_is_relayed(tmp_path: Path) -> None:
         client.sendall(b"hello")
         head, body = read_message(client)
         assert body == b"hello"
-        assert not upstream.errors
+        assert not upstream.errors, upstream.errors
 
 
 def test_early_final_answer_to_expect(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_early_final_answer_to_expect(tmp_path: Path) -> None:
         data = proxy.send(b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
         assert data.startswith(b"HTTP/1.1 417")
         assert b"connection: close" in data
-        assert not upstream.errors
+        assert not upstream.errors, upstream.errors
 
 
 def test_103_goes_to_1_1_and_not_to_1_0(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_bodies_that_stop(tmp_path: Path, framing: bytes) -> None:
         eventually(lambda: len(broken) == 100)
         assert all(broken)
         eventually(lambda: stats(proxy, "cluster.*upstream_rq_active").popitem()[1] <= 1)
-        assert not upstream.errors
+        assert not upstream.errors, upstream.errors
     assert victim.failed == []
 
 

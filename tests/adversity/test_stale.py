@@ -67,7 +67,7 @@ def race(directory: Path, requests: int, close: Callable[[socket.socket], None],
         for method in ("GET", "POST"):
             calls = [lambda who=who: run(proxy.port, method, requests // CLIENTS, who) for who in range(CLIENTS)]  # type: ignore[misc]  # noqa: B023
             failed[method] = list(itertools.chain.from_iterable(together(calls)))
-        assert not upstream.errors
+        assert not upstream.errors, upstream.errors
         twice = [path for path, count in upstream.ran.items() if count > 1 and path.startswith(b"/POST")]
         print({method: len(paths) for method, paths in failed.items()}, upstream.accepted)
         assert failed["GET"] == []

@@ -21,8 +21,8 @@ from fastmesh.core.wire.h1_probe import normalize_path, split_authority
 from tests.core.wire.test_h1_corpora import messages
 from tests.running import Proxy, Upstream, free_port, service
 
-QUIET = 0.15  # seconds without a byte after which a connection that waits is taken to wait for ever
-PATIENCE = 3.0
+QUIET = 0.6  # seconds without a byte after which a connection that waits is taken to wait for ever
+PATIENCE = 10.0
 
 GATEWAY = """
 ---
@@ -173,7 +173,9 @@ def read_answers(raw: bytes, closed: bool, methods: list[bytes]) -> Answers:
     return result
 
 
-def converse(address: tuple[str, int], steps: list[bytes], enough: Callable[[bytes], bool]) -> tuple[bytes, bool]:
+def converse(
+    address: tuple[str, int], steps: list[bytes], enough: Callable[[bytes], bool], quiet: float = QUIET
+) -> tuple[bytes, bool]:
     """Send the steps at once, one behind the other; read until the proxy closes, or `enough` came and it went quiet."""
     got = b""
     with socket.create_connection(address, PATIENCE) as client:
@@ -183,7 +185,7 @@ def converse(address: tuple[str, int], steps: list[bytes], enough: Callable[[byt
         end = time.monotonic() + PATIENCE
         try:
             while time.monotonic() < end:
-                client.settimeout(0.03 if enough(got) else QUIET)
+                client.settimeout(0.03 if enough(got) else quiet)
                 try:
                     data = client.recv(65536)
                 except TimeoutError:
@@ -302,7 +304,7 @@ def recording_proxy(directory: Path) -> Iterator[Bench]:
         yaml = service("app", upstream.port) + GATEWAY
         with Proxy(directory, yaml, *gateway_at(port), role="gateway"):
             yield Bench(("127.0.0.1", port), recorder)
-        assert not upstream.errors
+        assert not upstream.errors, upstream.errors
 
 
 def ask_scripted(directory: Path, scripts: list[bytes], together: int = 8) -> list[Answers]:
@@ -321,8 +323,8 @@ def ask_scripted(directory: Path, scripts: list[bytes], together: int = 8) -> li
 
     def client_side(start: int) -> None:
         for number in range(start, len(scripts), together):
-            request = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number
-            raw, closed = converse(("127.0.0.1", port), [request], lambda got: False)
+            request = b"GET /%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % number
+            raw, closed = converse(("127.0.0.1", port), [request], lambda got: False, PATIENCE)
             result[number] = read_answers(raw, closed, [b"GET"])
 
     with Upstream(upstream_side) as upstream:
@@ -333,5 +335,5 @@ def ask_scripted(directory: Path, scripts: list[bytes], together: int = 8) -> li
                 thread.start()
             for thread in threads:
                 thread.join()
-        assert not upstream.errors
+        assert not upstream.errors, upstream.errors
     return result
