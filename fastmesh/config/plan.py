@@ -169,12 +169,63 @@ class WorkloadPlan(PlanPart, frozen=True):
     cluster: str = "Kubernetes"
 
 
+class CredentialPlan(PlanPart, frozen=True):
+    """Key material under the name that the other parts use. It goes to the workers only; `Plan.shown` hides it.
+
+    `bundles` are the roots of each trust domain, of mesh identities: the trust domain in a peer's name chooses them.
+    """
+
+    name: str  # "secret:NS/NAME", "file:CHAIN", "mesh"
+    chain: bytes = b""  # PEM, the leaf first; empty where only peers are checked
+    key: bytes = b""  # PEM
+    roots: bytes = b""  # PEM; empty: the system's
+    crl: bytes = b""  # PEM
+    staple: bytes = b""  # an OCSP response, DER
+    bundles: dict[str, bytes] = {}  # trust domain -> PEM
+    serial: str = ""  # of the leaf, for /certs
+    not_after: int = 0  # seconds since 1970, of the leaf
+
+
+class ServerTLSPlan(PlanPart, frozen=True):
+    """How TLS from clients ends. `mesh`: the client's certificate must be an SVID of one of `trust_domains`."""
+
+    credentials: list[str]  # names of CredentialPlan, one a kind of key; the first one's roots check clients
+    client: Literal["none", "optional", "required"] = "none"  # a certificate of the client
+    mesh: bool = False
+    trust_domains: list[str] = []
+    accept_unverified: bool = False  # ask for a certificate, look at it, accept whatever it is
+    min_version: Literal["TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"] = "TLSV1_2"
+    max_version: Literal["TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"] = "TLSV1_3"
+    ciphers: list[str] = []  # of TLS 1.2, OpenSSL's names; empty: the proxy's own choice
+    alpn: list[str] = []  # in the order of preference
+    sans: list[str] = []  # what the client's certificate must name one of; empty: anything
+    hashes: list[str] = []  # SHA-256 of the client's certificate, hex; it or one of `spkis` must fit
+    spkis: list[str] = []  # SHA-256 of its public key, base64
+
+
+class ClientTLSPlan(PlanPart, frozen=True):
+    """How connections to a cluster's endpoints are encrypted. `mesh`: the server's certificate must be an SVID."""
+
+    credential: str = ""  # own certificate, and the roots that servers are checked against; "": none, and the system's
+    verify: bool = True
+    mesh: bool = False
+    trust_domains: list[str] = []
+    sans: list[str] = []  # what the server's certificate must name one of; empty: `sni`, or with `mesh` anything
+    sni: str = ""  # empty: the host of the request that opens the connection
+    alpn: list[str] = []
+    min_version: Literal["TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"] = "TLSV1_2"
+    max_version: Literal["TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"] = "TLSV1_3"
+    ciphers: list[str] = []
+    auto: bool = False  # auto mTLS: only to endpoints with `mesh_tls`; the others get plaintext
+
+
 class EndpointPlan(PlanPart, frozen=True):
     address: str  # IP literal, or "unix:///path"
     port: int
     weight: int = 1
     locality: str = ""
     workload: int = 0  # index of Plan.workloads
+    mesh_tls: bool = False  # a sidecar terminates mTLS there, and the server's PeerAuthentication does not forbid it
 
 
 class OutlierPlan(PlanPart, frozen=True):
@@ -210,6 +261,10 @@ class ClusterPlan(PlanPart, frozen=True):
     idle_timeout: int | None = None  # None: the proxy's own default, shorter than the application's
     max_connection_duration: int | None = None
     keepalive: tuple[int, int, int] | None = None  # probes, time s, interval s (0 = the system's)
+    tls: ClientTLSPlan | None = None
+    http: Literal["http1", "http2", "client"] = "http1"  # "client": the version of the request that is sent on
+    max_streams: int = 0  # of one HTTP/2 connection, besides what the endpoint says; 0 = no own limit
+    h2_ping: tuple[int, int] | None = None  # interval ms, time-out ms of keep-alive pings
     outlier: OutlierPlan | None = None
     origin: Origin | None = None  # the DestinationRule that shaped it
 
@@ -238,17 +293,34 @@ class DomainPlan(PlanPart, frozen=True):
     vhost: int  # index of Plan.vhosts
 
 
-class ListenerPlan(PlanPart, frozen=True):
-    """One listening socket. A mesh listener routes by Host and port; a gateway listener by Host alone (all ports 0)."""
+class ChainPlan(PlanPart, frozen=True):
+    """What happens to the connections of a listener that begin in one way (Envoy: a filter chain).
 
-    name: str  # "mesh", or "0.0.0.0_8080" for gateways
-    role: Literal["mesh", "gateway"]
+    A connection takes the first chain that fits what it begins with; `server_names` are compared like hosts: a name
+    before `*.suffix`, the longest suffix first, no names fit last. No chain: the connection is closed.
+    """
+
+    name: str
+    transport: Literal["any", "plaintext", "tls"] = "any"
+    mesh_alpn: bool = False  # only TLS whose ALPN offers begin with "istio"
+    server_names: list[str] = []  # SNI in lower case: "name" or "*.suffix"; empty: all, and none
+    tls: ServerTLSPlan | None = None  # TLS ends here; None with transport "tls": it is passed on as it is (kind "tcp")
+    kind: Literal["http", "tcp"] = "http"
+    destinations: list[DestinationPlan] = []  # of kind "tcp": clusters by weight
+
+
+class ListenerPlan(PlanPart, frozen=True):
+    """One listening socket. A mesh listener routes by Host and port; the others by Host alone (all ports 0)."""
+
+    name: str  # "mesh", "0.0.0.0_8080" for gateways, "inbound_15006" for the side of the application
+    role: Literal["mesh", "gateway", "inbound"]
     port: int  # the port of the configuration (Gateway server port); 0 for the mesh listener
     address: str  # where it is bound: HOST:PORT
     domains: list[DomainPlan] = []
     unknown: Literal["passthrough", "blackhole", "404"] = "404"  # what an unknown host gets
     https_redirect: list[str] = []  # domains whose requests are redirected to https (Gateway tls.httpsRedirect)
     origins: list[str] = []  # gateways "ns/name" served here
+    chains: list[ChainPlan] = []  # empty: plaintext HTTP for everybody
 
 
 class MeshPlan(PlanPart, frozen=True):
@@ -271,6 +343,12 @@ class Plan(PlanPart, frozen=True):
     clusters: list[ClusterPlan]
     vhosts: list[VirtualHostPlan]
     listeners: list[ListenerPlan]
+    credentials: list[CredentialPlan] = []
+
+    def shown(self) -> Plan:
+        """The plan without key material, for dumps and for people."""
+        hidden = [msgspec.structs.replace(each, key=b"[redacted]" if each.key else b"") for each in self.credentials]
+        return msgspec.structs.replace(self, credentials=hidden)
 
 
 DOMAINS_AT_ONCE = 200
@@ -284,6 +362,7 @@ def encode(plan: Plan) -> bytes:
     out = bytearray()
     for kind, bodies in (
         ("mesh", [plan.mesh]),
+        ("credential", plan.credentials),
         ("workload", plan.workloads),
         ("limit", plan.limits),
         ("cluster", plan.clusters),

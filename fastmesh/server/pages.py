@@ -121,7 +121,7 @@ def config_dump(view: ProxyView, request: Request) -> Response:
         },
         "warnings": compiled.warnings if compiled is not None else [],
         "objects": compiled.objects if compiled is not None else [],
-        "plan": redact.redacted(msgspec.to_builtins(compiled.plan)) if compiled is not None else None,
+        "plan": redact.redacted(msgspec.to_builtins(compiled.plan.shown())) if compiled is not None else None,
     }
     return _json(dump)
 

@@ -27,6 +27,7 @@ cdef class Snapshot:
     cdef list workloads       # dicts
     cdef readonly dict clusters       # name -> Cluster
     cdef readonly dict listeners      # name -> Listener
+    cdef dict credentials     # name -> key material, until the TLS contexts are made
     cdef list vhosts
     cdef list limits
     cdef list mesh_limits     # asked for every request; None when there are none

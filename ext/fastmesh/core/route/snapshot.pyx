@@ -37,6 +37,7 @@ cdef class Snapshot:
         self.workloads = []
         self.clusters = {}
         self.listeners = {}
+        self.credentials = {}
         self.vhosts = []
         self.limits = []
         self._shared = {}
@@ -73,6 +74,8 @@ cdef class Snapshot:
             self.listeners[body["name"]] = self._listener(body)
         elif kind == "domains":
             self._take_domains(body)
+        elif kind == "credential":
+            self.credentials[body["name"]] = body
         elif kind == "mesh":
             self.mesh = body
             self.version = body["version"]
