@@ -13,6 +13,7 @@ from fastmesh.config.check_destination_rule import check_destination_rule
 from fastmesh.config.check_gateway import check_gateway
 from fastmesh.config.check_kubernetes import check_deployment, check_endpoint_slice, check_endpoints, check_service
 from fastmesh.config.check_rate_limit import check_rate_limit
+from fastmesh.config.check_secret import check_secret
 from fastmesh.config.check_service_entry import check_service_entry, check_workload_entry, check_workload_group
 from fastmesh.config.check_sidecar import check_sidecar
 from fastmesh.config.check_virtual_service import check_virtual_service
@@ -28,6 +29,7 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
     "Endpoints": check_endpoints,
     "Gateway": check_gateway,
     "RateLimit": check_rate_limit,
+    "Secret": check_secret,
     "Service": check_service,
     "ServiceEntry": check_service_entry,
     "Sidecar": check_sidecar,

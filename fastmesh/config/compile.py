@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from fastmesh.config.clusters import Clusters
+from fastmesh.config.credential_names import Credentials
 from fastmesh.config.destinations import DestinationRules
 from fastmesh.config.findings import findings
 from fastmesh.config.gateway_api import HTTPRoutes
@@ -46,6 +47,7 @@ class Role:
     namespace: str = DEFAULT_NAMESPACE
     labels: Mapping[str, str] = field(default_factory=dict)
     workload: WorkloadPlan = UNKNOWN
+    identity: bool = False  # whether the proxy has a certificate of the mesh (--certs)
 
 
 def compile_plan(
@@ -70,6 +72,9 @@ class _Compiler:
         self.clusters = Clusters(self.registry, rules)
         self.routes = Routes(self.clusters)
         self.limits = Limits(config.rate_limits)
+        self.credentials = Credentials(config, role.namespace)
+        if role.identity:
+            self.credentials.mesh(None)
 
     def run(self) -> tuple[Plan, list[Problem]]:
         listeners, vhosts = self._mesh() if self.role.kind == "mesh" else self._gateway()
@@ -82,10 +87,11 @@ class _Compiler:
             clusters=self.clusters.plans,
             vhosts=vhosts,
             listeners=listeners,
+            sources=self.credentials.sources,
         )
         version = hashlib.blake2b(encode(plan), digest_size=8).hexdigest()
         plan = msgspec.structs.replace(plan, mesh=msgspec.structs.replace(plan.mesh, version=version))
-        return plan, findings(self.config, self.clusters)
+        return plan, findings(self.config, self.clusters) + self.credentials.problems
 
     def _scope(self, gateways: frozenset[str]) -> Scope:
         return Scope(port=0, gateways=gateways, namespace=self.role.namespace, labels=self.role.labels)

@@ -8,11 +8,13 @@ from fastmesh.model import gateway_api
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.kubernetes import (
+    ConfigMap,
     Deployment,
     Endpoints,
     EndpointSlice,
     Namespace,
     Pod,
+    Secret,
     Service,
     ServiceAccount,
     StatefulSet,
@@ -60,6 +62,8 @@ _READ = [
     Kind("", "Pod", ("v1",), Pod, whole=True, strict=False),
     Kind("", "Namespace", ("v1",), Namespace, strict=False, namespaced=False),
     Kind("", "ServiceAccount", ("v1",), ServiceAccount, strict=False),
+    Kind("", "Secret", ("v1",), Secret, whole=True, strict=False),
+    Kind("", "ConfigMap", ("v1",), ConfigMap, whole=True, strict=False),
     Kind("apps", "Deployment", ("v1", "v1beta1", "v1beta2"), Deployment, strict=False),
     Kind("apps", "StatefulSet", ("v1", "v1beta1", "v1beta2"), StatefulSet, strict=False),
     Kind("discovery.k8s.io", "EndpointSlice", ("v1", "v1beta1"), EndpointSlice, whole=True, strict=False),

@@ -169,13 +169,30 @@ class WorkloadPlan(PlanPart, frozen=True):
     cluster: str = "Kubernetes"
 
 
+class CredentialSourcePlan(PlanPart, frozen=True):
+    """Where the material of a credential lies. It stays with the master and holds no material itself.
+
+    A place is `file:PATH`, `secret:NS/NAME` or `configmap:NS/NAME`; a Secret knows its chain, key, roots and list.
+    """
+
+    name: str  # of the CredentialPlan that is to be made of it
+    origin: Origin  # the first object that asks for it
+    field: str = ""  # where in it
+    mesh: bool = False  # the proxy's own identity: what --certs names
+    chain: str = ""
+    key: str = ""
+    roots: list[str] = []  # several count together
+    crl: str = ""
+
+
 class CredentialPlan(PlanPart, frozen=True):
     """Key material under the name that the other parts use. It goes to the workers only; `Plan.shown` hides it.
 
     `bundles` are the roots of each trust domain, of mesh identities: the trust domain in a peer's name chooses them.
+    A name that the other parts use and that no CredentialPlan has means: there is no material, every handshake fails.
     """
 
-    name: str  # "secret:NS/NAME", "file:CHAIN", "mesh"
+    name: str  # "secret:NS/NAME", "file:CHAIN", "mesh"; with roots of its own "secret:NS/NAME+secret:NS/NAME-cacert"
     chain: bytes = b""  # PEM, the leaf first; empty where only peers are checked
     key: bytes = b""  # PEM
     roots: bytes = b""  # PEM; empty: the system's
@@ -344,6 +361,7 @@ class Plan(PlanPart, frozen=True):
     vhosts: list[VirtualHostPlan]
     listeners: list[ListenerPlan]
     credentials: list[CredentialPlan] = []
+    sources: list[CredentialSourcePlan] = []  # of the credentials; `config.credentials.collect` finds the material
 
     def shown(self) -> Plan:
         """The plan without key material, for dumps and for people."""

@@ -18,11 +18,13 @@ from fastmesh.model import gateway_api
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.kubernetes import (
+    ConfigMap,
     Deployment,
     Endpoints,
     EndpointSlice,
     Namespace,
     Pod,
+    Secret,
     Service,
     ServiceAccount,
     StatefulSet,
@@ -47,6 +49,8 @@ class ConfigSet:
     pods: list[Resource[Pod]] = field(default_factory=list)
     namespaces: list[Resource[Namespace]] = field(default_factory=list)
     service_accounts: list[Resource[ServiceAccount]] = field(default_factory=list)
+    secrets: list[Resource[Secret]] = field(default_factory=list)
+    config_maps: list[Resource[ConfigMap]] = field(default_factory=list)
     service_entries: list[Resource[ServiceEntry]] = field(default_factory=list)
     workload_entries: list[Resource[WorkloadEntry]] = field(default_factory=list)
     workload_groups: list[Resource[WorkloadGroup]] = field(default_factory=list)
@@ -83,6 +87,7 @@ class ConfigSet:
 _LISTS = {
     "Service": "services", "Endpoints": "endpoints", "EndpointSlice": "endpoint_slices", "Deployment": "deployments",
     "StatefulSet": "stateful_sets", "Pod": "pods", "Namespace": "namespaces", "ServiceAccount": "service_accounts",
+    "Secret": "secrets", "ConfigMap": "config_maps",
     "ServiceEntry": "service_entries", "WorkloadEntry": "workload_entries", "WorkloadGroup": "workload_groups",
     "VirtualService": "virtual_services", "DestinationRule": "destination_rules", "Gateway": "gateways",
     "HTTPRoute": "http_routes", "APIGateway": "api_gateways", "Sidecar": "sidecars", "RateLimit": "rate_limits",

@@ -188,7 +188,7 @@ class Reader:
             value = float(value)
         if wanted is None or type(value) is not wanted:
             line = event.start_mark.line + self._base
-            self.findings.append((line, f"tag {tag} does not fit {text!r}, leave the tag out"))
+            self.findings.append((line, f"tag {tag} does not fit its value, leave the tag out"))
         return value
 
 

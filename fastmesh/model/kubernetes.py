@@ -6,7 +6,8 @@ https://kubernetes.io/docs/reference/kubernetes-api/
 
 from __future__ import annotations
 
-from typing import Literal
+import base64
+from typing import Any, Literal
 
 import msgspec
 
@@ -105,6 +106,36 @@ class Namespace(Lenient, frozen=True):
 
 class ServiceAccount(Lenient, frozen=True):
     """Only the name matters."""
+
+
+class Secret(Lenient, frozen=True):
+    """The whole object. Its values are typed by nobody but `check_secret`, whose messages never show one."""
+
+    type: str = "Opaque"
+    data: Any = None  # name -> base64
+    string_data: Any = None  # name -> text, stronger than data
+
+    def __repr__(self) -> str:
+        return f"Secret({', '.join(self.names())})"
+
+    def names(self) -> list[str]:
+        """The names of the entries, whatever they hold."""
+        return list({**_mapping(self.data), **_mapping(self.string_data)})
+
+    def entry(self, name: str) -> bytes:
+        """One value, decoded; nothing when it is not there. For objects that `check_secret` has accepted."""
+        text = _mapping(self.string_data).get(name)
+        return base64.b64decode(_mapping(self.data).get(name) or "") if text is None else str(text).encode()
+
+
+class ConfigMap(Lenient, frozen=True):
+    """The whole object."""
+
+    data: dict[str, str] = {}
+
+
+def _mapping(written: Any) -> dict[str, Any]:
+    return written if isinstance(written, dict) else {}
 
 
 class ObjectReference(Lenient, frozen=True):

@@ -173,7 +173,7 @@ def test_security_that_nothing_enforces_stops_the_start(kind: str) -> None:
 def test_somebody_elses_objects_are_noted() -> None:
     result = parse(
         "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: a}\n---\n"
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata: {x: y}\n---\n"
+        "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: b}\ndata: {x: y}\n---\n"
         "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: c}\n"
     )
     assert result.ok
