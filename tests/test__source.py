@@ -44,10 +44,11 @@ PYTHON_LAW = {
     "model": set(),
     "config": {"errors", "model"},
     "discovery": {"errors"},
+    "security": {"errors"},  # plain values in, plain values out: it knows no configuration
     "telemetry": {"config.plan", "server.words"},  # what runs, and the names of the arena's words
-    "server": {"errors", "config", "discovery", "telemetry"},
+    "server": {"errors", "config", "discovery", "security", "telemetry"},
     "demo": {"errors"},  # it uses the proxy as everybody does: through its command
-    "cli": {"errors", "config", "server", "demo"},
+    "cli": {"errors", "config", "security", "server", "demo"},
     "__main__": {"cli"},
 }
 

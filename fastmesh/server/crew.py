@@ -50,6 +50,7 @@ class Crew:
         self._arena = arena
         self._module = module
         self.settings = settings
+        self.ticket_keys: list[bytes] = []
         self._on_change = on_change
         self._backoff = Backoff()
         self._push: Push | None = None
@@ -123,6 +124,10 @@ class Crew:
         self.settings = msgspec.structs.replace(self.settings, log_level=level)
         self.tell(say.LogLevel(level=level))
 
+    def set_ticket_keys(self, keys: list[bytes]) -> None:
+        self.ticket_keys = keys
+        self.tell(say.TicketKeys(keys=keys))
+
     async def all_gone(self) -> None:
         while self.members:
             await self._next_news()
@@ -160,6 +165,7 @@ class Crew:
             member.spawn(self._module, self._arena.fd)
             mine = msgspec.structs.replace(self.settings, index=index, slots=self._arena.slots, workers=self.wanted)
             member.channel.send(say.Hello(settings=mine))
+            member.channel.send(say.TicketKeys(keys=self.ticket_keys))
             member.send_plan(self.image)
 
     def _free_slot(self) -> int | None:

@@ -29,6 +29,7 @@ import uvloop
 from fastmesh.config.plan import Plan
 from fastmesh.discovery.dns import Resolver
 from fastmesh.errors import EXIT_DATA, EXIT_FAILURE, EXIT_OK, EXIT_UNAVAILABLE
+from fastmesh.security.tickets import TicketKeys
 from fastmesh.server import linger, watch
 from fastmesh.server import log as log_lines
 from fastmesh.server import messages as say
@@ -46,12 +47,14 @@ from fastmesh.server.settings import ProxySettings
 from fastmesh.server.signals import SIGNALS, leave_to_main_thread, work_behind_the_workers
 from fastmesh.server.sockets import BindError, Change, ListenerSet, passed_by_systemd, raise_descriptor_limit
 from fastmesh.server.succession import Succession
+from fastmesh.server.upgrade import State
 
 log = logging.getLogger("fastmesh.master")
 
 SLOTS_LEAST = 16
 SLOTS_A_WORKER = 4  # old and new workers side by side in an upgrade, and two upgrades in a row
 KILL_AFTER_GRACE = 1.0
+CLOCK_LOOK = 60.0  # a machine that slept is noticed so late: sleeping stops the loop's clock, but no certificate's
 
 
 class Master:
@@ -80,6 +83,8 @@ class Master:
         self.resolver = Resolver(self._questions, self._names_changed)
         self.arena = self._make_arena()
         self.crew = Crew(loop, self.arena, parts.worker_module, settings.worker, self._crew_changed)
+        self.tickets = self._make_tickets(left)
+        self.crew.ticket_keys = self.tickets.keys
 
     # ---- what the admin pages see
 
@@ -137,6 +142,7 @@ class Master:
         self._say_ready()
         self._tasks.append(asyncio.create_task(self.reloader.run()))
         self._tasks.append(asyncio.create_task(self.resolver.run()))
+        self._tasks.append(asyncio.create_task(self._rotate_tickets()))
         if self.settings.watch and self.settings.files:
             changed = watch.watch(self.settings.files, lambda: self.reloader.trigger("files"), self._threads, look)
             self._tasks.append(asyncio.create_task(changed))
@@ -219,6 +225,17 @@ class Master:
             except ValueError as error:
                 log.warning("counters and limits start anew: %s", error)
         return self._parts.create_arena(self.settings.arena_size, slots)
+
+    def _make_tickets(self, left: State | None) -> TicketKeys:
+        period = self.settings.worker.timeouts.tickets / 1000
+        return TicketKeys(period) if left is None else TicketKeys(period, left.ticket_keys, left.tickets_made)
+
+    async def _rotate_tickets(self) -> None:
+        while (pause := self.tickets.due()) is not None:
+            await asyncio.sleep(min(pause, CLOCK_LOOK))
+            if self.tickets.due() == 0:
+                self.crew.set_ticket_keys(self.tickets.rotate())
+                log.info("new session ticket keys")
 
     # ---- signals
 

@@ -21,6 +21,17 @@ class Hello(Message, kw_only=True, frozen=True):
     settings: WorkerSettings
 
 
+class TicketKeys(Message, kw_only=True, frozen=True):
+    """The keys of TLS session tickets, newest first, 80 bytes each: name 16, HMAC key 32, AES-256 key 32. The first one
+    closes new tickets, all of them open old ones; none: no tickets. It comes before the first plan, and at each change.
+    """
+
+    keys: list[bytes]
+
+    def __repr__(self) -> str:
+        return f"TicketKeys({len(self.keys)} keys)"
+
+
 class Listener(msgspec.Struct, kw_only=True, frozen=True):
     """One listening socket. `key` is never used twice, so a name that was closed and opened again is a new socket."""
 
@@ -111,5 +122,7 @@ class Status(Message, kw_only=True, frozen=True):
     active: int
 
 
-ToWorker = Hello | Sockets | Config | Apply | Abandon | Drain | CloseListeners | Quit | ReopenLogs | LogLevel
+ToWorker = (
+    Hello | TicketKeys | Sockets | Config | Apply | Abandon | Drain | CloseListeners | Quit | ReopenLogs | LogLevel
+)
 ToMaster = Ready | Built | Applied | Refused | Leaving | Drained | Status

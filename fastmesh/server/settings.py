@@ -61,6 +61,14 @@ class Timeouts(Setting, kw_only=True, frozen=True):
             "duration",
         ),
     ] = 4_000
+    tickets: Annotated[
+        int,
+        Flag(
+            "--ticket-rotation",
+            "TLS session ticket keys are renewed after this, the two before open old tickets; 0 = no tickets.",
+            "duration",
+        ),
+    ] = 43_200_000
     linger: Annotated[
         int, Flag("--linger-timeout", "What a client still sends after an early answer is read for this.", "duration")
     ] = 1_000

@@ -70,6 +70,8 @@ class Succession:
             restarts=master.crew.restarts,
             accepted=master.reloader.accepted,
             refused=master.reloader.refused,
+            ticket_keys=master.tickets.keys,
+            tickets_made=master.tickets.made,
         )
 
     async def take_over(self, left: upgrade.State) -> None:

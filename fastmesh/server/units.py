@@ -30,6 +30,8 @@ def show_duration(milliseconds: int) -> str:
     """The shortest form that `parse_duration` reads back."""
     if milliseconds % 1000:
         return f"{milliseconds}ms"
+    if milliseconds and milliseconds % 3_600_000 == 0:
+        return f"{milliseconds // 3_600_000}h"
     return f"{milliseconds // 1000}s"
 
 

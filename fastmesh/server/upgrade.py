@@ -53,6 +53,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int
     accepted: int
     refused: int
+    ticket_keys: list[bytes] = []
+    tickets_made: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"State(epoch {self.epoch}, {len(self.workers)} workers)"  # nobody prints keys by accident
 
 
 def hand_sockets(bound: Iterable[Bound]) -> list[HandedSocket]:

@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 import uvloop
@@ -60,6 +60,13 @@ class Plane(Protocol):
     def reopen_logs(self) -> None: ...
     def flush_logs(self) -> None: ...
     def set_log_level(self, level: str, /) -> None: ...
+
+
+@runtime_checkable
+class TakesTicketKeys(Protocol):
+    """A data plane that ends TLS. Called before the first `load` and at each change; see messages.TicketKeys."""
+
+    def set_ticket_keys(self, keys: list[bytes], /) -> None: ...
 
 
 MakePlane = Callable[[asyncio.AbstractEventLoop, int, int, dict[str, Any]], Plane]
@@ -114,6 +121,8 @@ class WorkerProcess:
         match message:
             case say.Hello():
                 self._greet(message)
+            case say.TicketKeys():
+                self._set_ticket_keys(message.keys)
             case say.Sockets():
                 self._sockets.update(zip(message.keys, fds, strict=True))
             case say.Config():
@@ -146,6 +155,10 @@ class WorkerProcess:
         log_lines.set_level(level)
         if self._plane is not None:
             self._plane.set_log_level(level)
+
+    def _set_ticket_keys(self, keys: list[bytes]) -> None:
+        if isinstance(self._plane, TakesTicketKeys):
+            self._plane.set_ticket_keys(keys)
 
     def _tell_status(self) -> None:
         assert self._plane is not None

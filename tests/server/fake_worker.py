@@ -6,6 +6,7 @@ Life-cycle tests run it in place of the compiled core: `python -m tests.server.f
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import socket
 import time
@@ -49,7 +50,8 @@ class FakeConnection:
         self.busy = False
         self.plane.active -= 1
         last = self.plane.draining or b"connection: close" in head.lower()
-        body = f"{self.plane.version} {os.getpid()}\n".encode()
+        told = self.plane.keys if b" /ticket-keys " in head else self.plane.version
+        body = f"{told} {os.getpid()}\n".encode()
         more = b"connection: close\r\n" if last else b""
         try:
             self.sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n%s\r\n%s" % (len(body), more, body))
@@ -93,6 +95,7 @@ class FakePlane:
         self.open: set[FakeConnection] = set()
         self.listeners: dict[str, int] = {}
         self.version = ""
+        self.keys = "no-keys-yet"
         self.draining = False
         self.active = 0
 
@@ -138,6 +141,10 @@ class FakePlane:
                 connection.close()
         if self.draining and self.open:
             self.loop.call_later(0.1, self.close_idle)
+
+    def set_ticket_keys(self, keys: list[bytes]) -> None:
+        assert all(len(key) == 80 for key in keys)
+        self.keys = ",".join(hashlib.sha256(key).hexdigest()[:12] for key in keys) or "none"
 
     def flush_logs(self) -> None:
         pass

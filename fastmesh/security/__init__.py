@@ -1,0 +1,1 @@
+"""Identity and key material: SPIFFE names, certificates, credentials and ticket keys. Knows no configuration."""
