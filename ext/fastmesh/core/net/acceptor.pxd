@@ -1,7 +1,7 @@
 """A listening socket, shared by all workers: connections in, until the descriptor table is full."""
 from fastmesh.core.base.wheel cimport Timer
 from fastmesh.core.net.readiness cimport Descriptor, Reactor
-from fastmesh.core.net.server_h1 cimport ServerUserFactory
+from fastmesh.core.net.stream cimport ServerUserFactory
 
 cdef class Acceptor(Descriptor):
     cdef ServerUserFactory factory

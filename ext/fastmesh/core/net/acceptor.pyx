@@ -9,7 +9,6 @@ from fastmesh.core.net.readiness cimport (
     EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, Reactor, errno, setsockopt, sockaddr,
     socklen_t,
 )
-from fastmesh.core.net.server_h1 cimport make_server_h1
 from fastmesh.core.route.endpoint cimport sockaddr_storage
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -110,9 +109,7 @@ cdef class Acceptor(Descriptor):
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
         port = _text(&address, text, sizeof(text))
         peer = text[:strlen(text)]
-        self.factory.connection_opened(make_server_h1(
-            self.reactor, self.factory, fd, peer, _with_port(peer, port),
-            local_name(fd) if self.any_address else self.local_text))
+        self.factory.accepted(fd, peer, _with_port(peer, port), local_name(fd) if self.any_address else self.local_text)
         return True
 
     cdef void _full(self):

@@ -1,10 +1,11 @@
 """One HTTP/1.1 connection to an endpoint: connect, then one request and its response at a time."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastmesh.core.base.outbuf cimport OutBuf
-from fastmesh.core.base.wheel cimport Timer
 from fastmesh.core.net.readiness cimport Reactor
 from fastmesh.core.net.splice cimport Pipe
 from fastmesh.core.net.stream cimport ClientStream, ServerStream, StreamUser
+from fastmesh.core.net.tls cimport Tls
+from fastmesh.core.net.upstream cimport ConnectionOwner
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.wire.h1_parse cimport ChunkDecoder
@@ -18,14 +19,7 @@ cdef enum ClientState:
     CLIENT_BODY
     CLIENT_CLOSED
 
-cdef class ConnectionOwner:       # who keeps connections (the pool)
-    cdef void on_connected(self, ClientH1 connection)
-    cdef void on_free(self, ClientH1 connection)          # a response is complete and the connection can be used again
-    cdef void on_closed(self, ClientH1 connection, int failure)
-
 cdef class ClientH1(ClientStream):
-    cdef ConnectionOwner owner
-    cdef Endpoint endpoint
     cdef uint8_t state        # ClientState
     cdef StreamUser user
     # the request
@@ -45,9 +39,7 @@ cdef class ClientH1(ClientStream):
     cdef ServerStream target  # where it goes
     cdef uint8_t interims
     # life
-    cdef Timer timer
     cdef uint32_t served      # requests
-    cdef uint64_t born        # ms
     cdef uint64_t idle_since  # ms
     cdef uint64_t idle_limit  # ms; 0 = never
     cdef ClientH1 next_idle   # the pool's stack
@@ -66,4 +58,5 @@ cdef class ClientH1(ClientStream):
     cdef void close(self)
     cdef void _close(self, int failure)
 
-cdef ClientH1 connect_h1(Reactor reactor, ConnectionOwner owner, Endpoint endpoint, Cluster cluster)   # None: refused at once
+# None: refused at once
+cdef ClientH1 connect_h1(Reactor reactor, ConnectionOwner owner, Endpoint endpoint, Cluster cluster, Tls tls)

@@ -4,19 +4,18 @@ A connection goes back to its pool only when request and response both ended exa
 a cut connection means depends on how the body ends: with a length or chunks it is a failure, close-delimited it is the end.
 """
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memset
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
-from fastmesh.core.net.readiness cimport (
-    EAGAIN, EINPROGRESS, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, SCRATCH, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, Reactor,
-    c_close, c_recv, c_send, errno, getsockopt, setsockopt, sockaddr, socklen_t,
+from fastmesh.core.net.failure cimport (
+    FAIL_CLOSED, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_PROTOCOL, FAIL_RESET, FAIL_STALE,
 )
+from fastmesh.core.net.readiness cimport EAGAIN, EINTR, SCRATCH, Reactor, errno
 from fastmesh.core.net.splice cimport SPLICE_FROM, give_pipe, take_pipe
-from fastmesh.core.net.stream cimport (
-    FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_PROTOCOL, FAIL_RESET, FAIL_STALE, ServerStream, StreamUser,
-)
+from fastmesh.core.net.stream cimport ServerStream, StreamUser
+from fastmesh.core.net.tls cimport Tls
+from fastmesh.core.net.upstream cimport TIMER_CONNECT, ConnectionOwner
 from fastmesh.core.route.cluster cimport Cluster
-from fastmesh.core.route.endpoint cimport Endpoint, sockaddr_storage
+from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.wire.h1_parse cimport (
     CHUNK_BAD, CHUNK_DATA, CHUNK_END, H1_BAD, H1_DONE, H1_MORE, chunk_free, chunk_next, chunk_start, chunk_trailers,
     head_worth_parsing, parse_response,
@@ -26,69 +25,18 @@ from fastmesh.core.wire.message cimport (
     FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, Head,
 )
 
-cdef extern from "<sys/socket.h>" nogil:
-    int socket(int family, int kind, int protocol)
-    int c_connect "connect"(int fd, const sockaddr* address, socklen_t size)
-    int SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, AF_UNIX
-
-cdef extern from "<netinet/tcp.h>" nogil:
-    int TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT
-
-cdef extern from "<netinet/in.h>" nogil:
-    int IPPROTO_TCP
-
 cdef enum:
-    TIMER_CONNECT = 0
     TIMER_IDLE = 1
     INTERIMS_MAX = 16
     DIRECT = 16384
 
 
-cdef class ConnectionOwner:
-    cdef void on_connected(self, ClientH1 connection): pass
-    cdef void on_free(self, ClientH1 connection): pass
-    cdef void on_closed(self, ClientH1 connection, int failure): pass
-
-
-cdef void _tune(int fd, Endpoint endpoint, Cluster cluster) noexcept:
-    cdef int on = 1
-    if endpoint.where.ss_family == AF_UNIX:
-        return
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
-    if cluster.keepalive:
-        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on))
-        if cluster.keepalive_time:
-            setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &cluster.keepalive_time, sizeof(int))
-        if cluster.keepalive_interval:
-            setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &cluster.keepalive_interval, sizeof(int))
-        if cluster.keepalive_probes:
-            setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &cluster.keepalive_probes, sizeof(int))
-
-
-cdef ClientH1 connect_h1(Reactor reactor, ConnectionOwner owner, Endpoint endpoint, Cluster cluster):
-    cdef ClientH1 connection
-    cdef int fd = socket(endpoint.where.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    if fd < 0:
-        return None
-    _tune(fd, endpoint, cluster)
-    if c_connect(fd, <const sockaddr*>&endpoint.where, endpoint.where_size) < 0 and errno != EINPROGRESS:
-        c_close(fd)
-        return None
-    connection = ClientH1.__new__(ClientH1)
-    connection.reactor = reactor
-    connection.owner = owner
-    connection.endpoint = endpoint
-    connection.fd = fd
-    connection.born = now_ms()
-    connection.watch_write()              # also an immediate connect is reported by the loop: one road for all
-    reactor.wheel.start(&connection.timer, connection, TIMER_CONNECT, cluster.connect_timeout)
-    return connection
+cdef ClientH1 connect_h1(Reactor reactor, ConnectionOwner owner, Endpoint endpoint, Cluster cluster, Tls tls):
+    cdef ClientH1 connection = ClientH1.__new__(ClientH1)
+    return connection if connection.reach(reactor, owner, endpoint, cluster, tls) else None
 
 
 cdef class ClientH1(ClientStream):
-    def __cinit__(self):
-        self.fd = -1
-
     def __dealloc__(self):
         out_free(&self.held)
         out_free(&self.out)
@@ -125,7 +73,7 @@ cdef class ClientH1(ClientStream):
             out_append(&self.out, "\r\n", 2)
             return
         if size >= DIRECT and not self.writing and self.flush() == 1:
-            sent = c_send(self.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+            sent = self.transmit(data, size)
             if sent < 0:
                 sent = 0                  # flush meets the error again
         if <size_t>sent < size:
@@ -154,22 +102,10 @@ cdef class ClientH1(ClientStream):
         return out_size(&self.out)
 
     cdef void on_writable(self):
-        cdef StreamUser user
-        cdef int error = 0
-        cdef socklen_t size = sizeof(error)
-        if self.state == CLIENT_CONNECTING:
-            getsockopt(self.fd, SOL_SOCKET, SO_ERROR, &error, &size)
-            if error != 0:
-                self._fail(FAIL_CONNECT)
-                return
-            self.unwatch_write()
-            self.reactor.wheel.cancel(&self.timer)
-            self.state = CLIENT_IDLE
-            self.watch_read()
-            self.owner.on_connected(self)
-            return
-        user = self.user
-        if self.flush() == 1 and user is not None:
+        cdef StreamUser user = self.user
+        if not self.established:
+            self.reached()
+        elif self.flush() == 1 and user is not None:
             user.on_upstream_drained()
 
     # --- in -----------------------------------------------------------------------------------------------------------
@@ -180,7 +116,7 @@ cdef class ClientH1(ClientStream):
         if self.pipe is not None:
             self._splice()
             return
-        got = c_recv(self.fd, scratch, SCRATCH, MSG_DONTWAIT)
+        got = self.receive(scratch, SCRATCH)
         if got > 0:
             if self.state == CLIENT_IDLE:
                 self.close()              # nobody asked: never mistaken for the next answer
@@ -297,7 +233,8 @@ cdef class ClientH1(ClientStream):
         return total
 
     cdef void splice_to(self, ServerStream client):
-        if self.framing != FRAMING_LENGTH or self.left < SPLICE_FROM or self.paused or self.state != CLIENT_BODY:
+        if self.framing != FRAMING_LENGTH or self.left < SPLICE_FROM or self.paused or self.state != CLIENT_BODY \
+                or self.tls is not None:
             return
         if out_size(&self.held) == 0 and client.takes_splice():
             self.pipe = take_pipe()
@@ -352,6 +289,13 @@ cdef class ClientH1(ClientStream):
             self._fail(FAIL_CLOSED)
 
     # --- life ---------------------------------------------------------------------------------------------------------
+
+    cdef void on_established(self):
+        self.state = CLIENT_IDLE
+        self.owner.on_connected(self)
+
+    cdef void on_unreachable(self, int failure):
+        self._fail(failure)
 
     cdef void pause_response(self):
         self.paused = True

@@ -3,12 +3,13 @@
 `Reactor` is what everything on descriptors shares within one worker: the loop, the timers, the scratch buffer, the limits, and one
 epoll set, which uvloop watches like any other descriptor. uvloop's own poll handles are not used per connection: after EPOLLERR they
 call back once and forget the descriptor, so that an error behind unread bytes is never seen; and each costs about 700 bytes.
-`Descriptor` is one socket. recv, send and the rest are called here, in C.
+`Descriptor` is one socket, with a TLS session on it or without. recv, send and the rest are called here, in C.
 """
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from fastmesh.core.base.outbuf cimport OutBuf
 from fastmesh.core.base.rng cimport Rng
 from fastmesh.core.base.wheel cimport Timed, Wheel
+from fastmesh.core.net.tls cimport Tls
 from fastmesh.core.wire.message cimport Limits
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -66,22 +67,31 @@ cdef class Reactor:
     cdef uint64_t* row        # this worker's WorkerWord row
     cdef int epoll            # -1 until `start_reactor`
     cdef list closed          # what ended since the last batch: events and callers may still point to it
+    cdef list ending          # descriptors that asked for `on_turn_end`
+    cdef list unread          # descriptors whose TLS session has bytes that the kernel does not know of
+    cdef bint turning         # inside `dispatch`
+    cdef bint called          # `_ready` will be called soon, whatever the epoll set says
     cdef bint draining
     cdef readonly Py_ssize_t connections      # downstream
 
     cdef void dispatch(self)
-
-# Two pieces with one system call; what send answers
-cdef ssize_t send_two(int fd, const char* first, size_t first_size, const char* second, size_t second_size) noexcept nogil
+    cdef void end_of_turn(self, Descriptor descriptor)    # call its on_turn_end once, when this batch of events is served
+    cdef void again(self, Descriptor descriptor)          # call its on_readable once more, soon
+    cdef void _finish_turn(self)
+    cdef void _call_soon(self)
 
 cdef int start_reactor(Reactor reactor) except -1
 
 cdef class Descriptor(Timed):
     cdef Reactor reactor
-    cdef readonly int fd      # -1 = closed
+    cdef Tls tls              # None: plaintext
+    cdef readonly int fd      # -1 = closed, or a stream that shares the descriptor of its connection
     cdef bint known           # in the epoll set
     cdef bint reading
     cdef bint writing
+    cdef bint shaking         # the TLS handshake is under way: events go to it
+    cdef bint ending          # in reactor.ending
+    cdef bint unread          # in reactor.unread
     cdef void _watch(self)
     cdef void mute(self)      # out of the epoll set, until it is watched again
     cdef void watch_read(self)
@@ -89,8 +99,18 @@ cdef class Descriptor(Timed):
     cdef void watch_write(self)
     cdef void unwatch_write(self)
     cdef void close_descriptor(self)
+    cdef void hand_over(self, Descriptor to)  # the socket and its TLS session go to another object; this one is closed
+    cdef void shake(self)     # begin or go on with the handshake of `tls`
     cdef void on_readable(self)
     cdef void on_writable(self)
     cdef void on_hangup(self) # the peer is gone while nobody reads or writes
+    cdef void on_turn_end(self)
+    cdef void on_shaken(self)         # the handshake is complete; what to read may have come already (`again`)
+    cdef void on_shake_failed(self)   # tls.error says why
+    # What recv and send answer, with or without TLS: bytes, 0 = the peer has closed its side, -1 with errno
+    cdef ssize_t receive(self, char* buffer, size_t size) noexcept
+    cdef bint quiet(self) noexcept    # alive, and nothing has come that an application could read
+    cdef ssize_t transmit(self, const char* data, size_t size) noexcept
+    cdef ssize_t transmit_two(self, const char* first, size_t first_size, const char* second, size_t second_size) noexcept
     # Sends what waits in `out`: 1 all gone, 0 the kernel is full (watching for writability), -1 the peer is gone
     cdef int send_out(self, OutBuf* out) noexcept

@@ -9,6 +9,7 @@ from libc.string cimport memset
 from fastmesh.core.base.outbuf cimport OutBuf, out_consume, out_size
 from fastmesh.core.base.rng cimport rng_seed
 from fastmesh.core.base.wheel cimport Wheel
+from fastmesh.core.net.tls cimport SHAKE_DONE, SHAKE_READ, SHAKE_WRITE
 
 
 cdef class Reactor:
@@ -32,10 +33,13 @@ cdef class Reactor:
         cdef uint32_t what
         cdef int i
         cdef int count = epoll_wait(self.epoll, events, BATCH, 0)
+        self.turning = True
         for i in range(count):
             descriptor = <Descriptor>events[i].data.ptr
             what = events[i].events
-            if descriptor.reading and what & (EPOLLIN | EPOLLERR | EPOLLHUP):
+            if descriptor.shaking:
+                descriptor.shake()
+            elif descriptor.reading and what & (EPOLLIN | EPOLLERR | EPOLLHUP):
                 descriptor.on_readable()
                 if descriptor.writing and what & EPOLLOUT:
                     descriptor.on_writable()
@@ -43,8 +47,52 @@ cdef class Reactor:
                 descriptor.on_writable()
             elif descriptor.fd >= 0 and what & (EPOLLERR | EPOLLHUP):
                 descriptor.on_hangup()
+        self._finish_turn()
         if self.closed:
             self.closed = []
+
+    cdef void _finish_turn(self):
+        """Read what waits inside TLS sessions, then let everybody write what the turn has gathered."""
+        cdef Descriptor descriptor
+        cdef list now
+        self.turning = True
+        if self.unread:
+            now, self.unread = self.unread, []
+            for descriptor in now:
+                descriptor.unread = False
+                if descriptor.reading and not descriptor.shaking:
+                    descriptor.on_readable()
+        while self.ending:
+            now, self.ending = self.ending, []
+            for descriptor in now:
+                descriptor.ending = False
+                descriptor.on_turn_end()
+        self.turning = False
+        if self.unread:
+            self._call_soon()             # the kernel's events have their turn in between
+
+    cdef void end_of_turn(self, Descriptor descriptor):
+        if not descriptor.ending:
+            descriptor.ending = True
+            self.ending.append(descriptor)
+            if not self.turning:
+                self._call_soon()
+
+    cdef void again(self, Descriptor descriptor):
+        if not descriptor.unread:
+            descriptor.unread = True
+            self.unread.append(descriptor)
+            if not self.turning:
+                self._call_soon()
+
+    cdef void _call_soon(self):
+        if not self.called:
+            self.called = True
+            self.loop.call_soon(self._soon)
+
+    def _soon(self):
+        self.called = False
+        self.dispatch()
 
     def _ready(self):
         self.dispatch()
@@ -53,6 +101,8 @@ cdef class Reactor:
 cdef int start_reactor(Reactor reactor) except -1:
     """Make the epoll set and let the loop watch it."""
     reactor.closed = []
+    reactor.ending = []
+    reactor.unread = []
     reactor.epoll = epoll_create1(EPOLL_CLOEXEC)
     if reactor.epoll < 0:
         raise OSError("no descriptor is left for an epoll set")
@@ -72,7 +122,7 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
 
 
-cdef ssize_t send_two(int fd, const char* first, size_t first_size, const char* second, size_t second_size) noexcept nogil:
+cdef ssize_t _send_two(int fd, const char* first, size_t first_size, const char* second, size_t second_size) noexcept nogil:
     cdef iovec[2] parts
     cdef msghdr message
     memset(&message, 0, sizeof(message))
@@ -97,6 +147,8 @@ cdef class Descriptor(Timed):
         if not self.reading and self.fd >= 0:
             self.reading = True
             self._watch()
+            if self.tls is not None and not self.shaking and self.tls.has_more():
+                self.reactor.again(self)
 
     cdef void unwatch_read(self):
         if self.reading:
@@ -123,9 +175,65 @@ cdef class Descriptor(Timed):
 
     cdef void close_descriptor(self):
         if self.fd >= 0:
+            if self.tls is not None:
+                self.tls.say_goodbye()
             self.mute()
             c_close(self.fd)
             self.fd = -1
+
+    cdef void hand_over(self, Descriptor to):
+        self.mute()
+        to.reactor = self.reactor
+        to.fd, self.fd = self.fd, -1
+        to.tls, self.tls = self.tls, None
+
+    cdef void shake(self):
+        cdef int verdict
+        self.shaking = True
+        verdict = self.tls.shake()
+        if verdict == SHAKE_READ:
+            self.unwatch_write()
+            self.watch_read()
+        elif verdict == SHAKE_WRITE:
+            self.watch_write()
+        else:
+            self.shaking = False
+            self.unwatch_write()
+            if verdict == SHAKE_DONE:
+                self.on_shaken()
+            else:
+                self.on_shake_failed()
+
+    cdef ssize_t receive(self, char* buffer, size_t size) noexcept:
+        cdef ssize_t got
+        if self.tls is None:
+            return c_recv(self.fd, buffer, size, MSG_DONTWAIT)
+        got = self.tls.read(buffer, size)
+        if got > 0 and self.tls.has_more():
+            self.reactor.again(self)
+        return got
+
+    cdef bint quiet(self) noexcept:
+        cdef char byte
+        if self.tls is not None:
+            return self.tls.quiet()
+        return c_recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 and errno == EAGAIN
+
+    cdef ssize_t transmit(self, const char* data, size_t size) noexcept:
+        if self.tls is None:
+            return c_send(self.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+        return self.tls.write(data, size)
+
+    cdef ssize_t transmit_two(self, const char* first, size_t first_size, const char* second, size_t second_size) noexcept:
+        """Two pieces with one system call where that is possible."""
+        cdef ssize_t sent
+        if self.tls is None:
+            return _send_two(self.fd, first, first_size, second, second_size)
+        sent = self.tls.write(first, first_size) if first_size else 0
+        if sent < 0 or <size_t>sent < first_size:
+            return sent
+        sent = self.tls.write(second, second_size)
+        return <ssize_t>first_size + sent if sent > 0 else (<ssize_t>first_size if first_size else sent)
 
     cdef void on_readable(self):
         pass
@@ -136,10 +244,19 @@ cdef class Descriptor(Timed):
     cdef void on_hangup(self):
         self.mute()
 
+    cdef void on_turn_end(self):
+        pass
+
+    cdef void on_shaken(self):
+        pass
+
+    cdef void on_shake_failed(self):
+        pass
+
     cdef int send_out(self, OutBuf* out) noexcept:
         cdef ssize_t sent
         while out_size(out) > 0:
-            sent = c_send(self.fd, out.data + out.start, out_size(out), MSG_NOSIGNAL | MSG_DONTWAIT)
+            sent = self.transmit(out.data + out.start, out_size(out))
             if sent >= 0:
                 out_consume(out, sent)
             elif errno == EAGAIN:

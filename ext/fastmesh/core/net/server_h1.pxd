@@ -2,7 +2,6 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastmesh.core.base.outbuf cimport OutBuf
 from fastmesh.core.base.wheel cimport Timer
-from fastmesh.core.net.readiness cimport Reactor
 from fastmesh.core.net.stream cimport ServerStream, StreamUser
 from fastmesh.core.wire.h1_parse cimport ChunkDecoder
 from fastmesh.core.wire.h1_write cimport HeadOut
@@ -14,14 +13,6 @@ cdef enum ServerState:        # what the next bytes from the client are
     SERVER_WAIT               # nothing until the response is out: pipelined requests stay in `held`
     SERVER_LINGER             # thrown away: a refusal was sent, and must not be killed by a reset
     SERVER_CLOSED
-
-cdef class ServerH1(ServerStream)
-
-cdef class ServerUserFactory:     # who makes exchanges (the worker)
-    cdef StreamUser make_user(self, ServerH1 connection)
-    cdef void refused(self, ServerH1 connection, int status, const char* why)
-    cdef void connection_opened(self, ServerH1 connection)
-    cdef void connection_closed(self, ServerH1 connection)
 
 cdef class ServerH1(ServerStream):
     # the request
@@ -51,7 +42,6 @@ cdef class ServerH1(ServerStream):
     cdef uint64_t since       # ms: start of what the timer watches (idle, head, last piece)
     cdef uint8_t probes
     cdef uint32_t requests
-    cdef ServerUserFactory factory
 
     # in
     cdef void _process(self, const char* data, size_t size)
@@ -71,8 +61,5 @@ cdef class ServerH1(ServerStream):
     cdef void _gone(self)
     cdef void _timed_out(self)
     cdef void close(self)
-    cdef void close_if_idle(self)
     cdef void _probe_client(self)
     cdef void _within(self, uint64_t limit)
-
-cdef ServerH1 make_server_h1(Reactor reactor, ServerUserFactory factory, int fd, bytes peer, bytes peer_text, bytes local_text)

@@ -13,9 +13,7 @@ from fastmesh.core.base.counters cimport (
 )
 from fastmesh.core.base.outbuf cimport out_append, out_consume, out_free, out_reserve, out_size
 from fastmesh.core.net.readiness cimport (
-    EAGAIN, ECONNRESET, EINTR, EPIPE, HIGH_WATER, LOW_WATER, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SCRATCH, SHUT_WR,
-    SOL_SOCKET, SO_LINGER, Reactor, c_recv, c_send, errno, send_two, setsockopt,
-    shutdown,
+    EAGAIN, EINTR, HIGH_WATER, LOW_WATER, SCRATCH, SHUT_WR, SOL_SOCKET, SO_LINGER, errno, setsockopt, shutdown,
 )
 from fastmesh.core.net.splice cimport Pipe
 from fastmesh.core.wire.h1_parse cimport (
@@ -44,41 +42,24 @@ cdef struct LingerOption:
     int seconds
 
 
-cdef class ServerUserFactory:
-    cdef StreamUser make_user(self, ServerH1 connection): return None
-    cdef void refused(self, ServerH1 connection, int status, const char* why): pass
-    cdef void connection_opened(self, ServerH1 connection): pass
-    cdef void connection_closed(self, ServerH1 connection): pass
-
-
-cdef ServerH1 make_server_h1(Reactor reactor, ServerUserFactory factory, int fd, bytes peer, bytes peer_text, bytes local_text):
-    cdef ServerH1 connection = ServerH1.__new__(ServerH1)
-    connection.reactor = reactor
-    connection.factory = factory
-    connection.fd = fd
-    connection.peer = peer
-    connection.peer_text = peer_text
-    connection.local_text = local_text
-    connection.since = now_ms()
-    connection._within(reactor.timeouts.header)
-    connection.watch_read()
-    return connection
-
-
 cdef class ServerH1(ServerStream):
-    def __cinit__(self):
-        self.fd = -1
-
     def __dealloc__(self):
         out_free(&self.held)
         out_free(&self.out)
         chunk_free(&self.chunks)
 
+    cdef void start(self, const char* data, size_t size):
+        self.since = now_ms()
+        self._within(self.reactor.timeouts.header)
+        self.watch_read()
+        if size > 0:
+            self._process(data, size)
+
     # --- in -----------------------------------------------------------------------------------------------------------
 
     cdef void on_readable(self):
         cdef char* scratch = self.reactor.scratch
-        cdef ssize_t got = c_recv(self.fd, scratch, SCRATCH, MSG_DONTWAIT)
+        cdef ssize_t got = self.receive(scratch, SCRATCH)
         if got > 0:
             fm_bump(&self.reactor.row[WK_RX_BYTES], got)
             self._process(scratch, got)
@@ -309,7 +290,7 @@ cdef class ServerH1(ServerStream):
         if self.writing:
             out_append(&self.out, data, size)
             return
-        sent = send_two(self.fd, self.out.data + self.out.start, queued, data, size)
+        sent = self.transmit_two(self.out.data + self.out.start, queued, data, size)
         if sent < 0:
             sent = 0                      # flush meets the error again, and deals with it
         else:
@@ -330,7 +311,8 @@ cdef class ServerH1(ServerStream):
         self.response_done = True
 
     cdef bint takes_splice(self) noexcept:
-        return self.fd >= 0 and self.out_framing == FRAMING_LENGTH and not self.bodyless and out_size(&self.out) == 0
+        return self.fd >= 0 and self.tls is None and self.out_framing == FRAMING_LENGTH and not self.bodyless \
+            and out_size(&self.out) == 0
 
     cdef bint splice_from(self, Pipe pipe):
         cdef ssize_t moved = 0
@@ -488,6 +470,10 @@ cdef class ServerH1(ServerStream):
         self.user = None
         self.factory.connection_closed(self)
 
+    cdef void wind_down(self):
+        self.keep_alive = False
+        self.close_if_idle()
+
     cdef void close_if_idle(self):
         if self.state == SERVER_HEAD and out_size(&self.held) == 0 and out_size(&self.out) == 0:
             self.close()
@@ -552,7 +538,7 @@ cdef class ServerH1(ServerStream):
             elif limit:
                 self._gone()
             return
-        sent = c_send(self.fd, <const char*>"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL | MSG_DONTWAIT)
+        sent = self.transmit("HTTP/1.1 100 Continue\r\n\r\n", 25)
         if sent < 0 and errno != EAGAIN:
             self._gone()
             return

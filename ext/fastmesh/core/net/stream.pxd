@@ -4,23 +4,10 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastmesh.core.base.wheel cimport Timed
 from fastmesh.core.net.readiness cimport Descriptor
 from fastmesh.core.net.splice cimport Pipe
+from fastmesh.core.net.upstream cimport Upstream
+from fastmesh.core.route.chain cimport Chain
 from fastmesh.core.wire.h1_write cimport HeadOut
 from fastmesh.core.wire.message cimport Head
-
-cdef enum Failure:            # why an attempt failed; a value, not an exception
-    FAIL_NONE = 0
-    FAIL_CONNECT              # refused or unreachable: nothing was sent
-    FAIL_CONNECT_TIMEOUT
-    FAIL_STALE                # a reused connection ended before any byte of the answer; nothing tells whether it was processed
-    FAIL_CLOSED               # the upstream closed before a complete answer
-    FAIL_RESET                # the upstream reset before a complete answer
-    FAIL_PROTOCOL             # the upstream broke HTTP
-    FAIL_OVERFLOW             # no room in the connection pool
-    FAIL_TIMEOUT              # route time-out
-    FAIL_PER_TRY_TIMEOUT
-    FAIL_NO_HEALTHY
-    FAIL_NO_CLUSTER
-    FAIL_LOCAL                # this side gave up
 
 cdef class StreamUser(Timed):
     """What streams report to (the exchange)."""
@@ -44,12 +31,35 @@ cdef class StreamUser(Timed):
     cdef void on_upstream_drained(self)
     cdef void on_upstream_turn(self)                                 # as on_client_turn
 
-cdef class ServerStream(Descriptor):
+cdef class ServerUserFactory:     # who makes exchanges, and knows the connections of one listening socket (the worker)
+    cdef void accepted(self, int fd, bytes peer, bytes peer_text, bytes local_text)
+    cdef StreamUser make_user(self, ServerStream client)
+    cdef void refused(self, ServerStream client, int status, const char* why)   # a head that could not be read
+    cdef void connection_opened(self, Downstream connection)
+    cdef void connection_closed(self, Downstream connection)
+    # `connection` has found out what is spoken on it; data[0:size] was read already. Another object takes it over.
+    cdef void codec_found(self, Downstream connection, int codec, const char* data, size_t size)
+
+cdef enum Codec:
+    CODEC_H1 = 0
+    CODEC_H2
+    CODEC_TCP                 # bytes, passed on as they are
+
+cdef class Downstream(Descriptor):
+    """What is known of a connection from a client. A stream of an HTTP/2 connection has a copy of it, and no descriptor."""
+    cdef ServerUserFactory factory
+    cdef Chain chain          # the filter chain that the connection took; None: plaintext HTTP, the listener has no chains
     cdef bytes peer           # address text, without port
     cdef bytes peer_text      # address:port
     cdef bytes local_text     # address:port
-    cdef bint request_done    # the whole request was read
     cdef int own_port         # of the listening socket
+    cdef void take_after(self, Downstream other)     # the facts above (and `reactor`, `tls`) are those of `other`
+    cdef void start(self, const char* data, size_t size)      # the descriptor is ours; data[0:size] was read from it already
+    cdef void close_if_idle(self)
+    cdef void wind_down(self)                        # finish what is under way, then close; no new requests
+
+cdef class ServerStream(Downstream):
+    cdef bint request_done    # the whole request was read
     cdef bint last            # the exchange wants the connection closed behind this response
     cdef uint8_t minor        # version of the client: 0, 1; 2 = HTTP/2
     cdef void send_interim(self, const HeadOut* out)
@@ -64,7 +74,7 @@ cdef class ServerStream(Descriptor):
     cdef void pause_request(self)
     cdef void resume_request(self)
 
-cdef class ClientStream(Descriptor):
+cdef class ClientStream(Upstream):
     cdef bint reused          # served another request before this one
     cdef bint answered        # a byte of the answer has come
     cdef bytes local_text     # address:port

@@ -1,5 +1,7 @@
 """See stream.pxd: the bodies here do nothing, codecs and the exchange fill them."""
+from fastmesh.core.net.readiness cimport Descriptor
 from fastmesh.core.net.splice cimport Pipe
+from fastmesh.core.net.upstream cimport Upstream
 from fastmesh.core.wire.h1_write cimport HeadOut
 from fastmesh.core.wire.message cimport Head
 
@@ -23,7 +25,35 @@ cdef class StreamUser(Timed):
     cdef void on_upstream_turn(self): pass
 
 
-cdef class ServerStream(Descriptor):
+cdef class ServerUserFactory:
+    cdef void accepted(self, int fd, bytes peer, bytes peer_text, bytes local_text): pass
+    cdef StreamUser make_user(self, ServerStream client): return None
+    cdef void refused(self, ServerStream client, int status, const char* why): pass
+    cdef void connection_opened(self, Downstream connection): pass
+    cdef void connection_closed(self, Downstream connection): pass
+    cdef void codec_found(self, Downstream connection, int codec, const char* data, size_t size): pass
+
+
+cdef class Downstream(Descriptor):
+    def __cinit__(self):
+        self.fd = -1
+
+    cdef void take_after(self, Downstream other):
+        self.reactor = other.reactor
+        self.factory = other.factory
+        self.tls = other.tls
+        self.chain = other.chain
+        self.peer = other.peer
+        self.peer_text = other.peer_text
+        self.local_text = other.local_text
+        self.own_port = other.own_port
+
+    cdef void start(self, const char* data, size_t size): pass
+    cdef void close_if_idle(self): pass
+    cdef void wind_down(self): pass
+
+
+cdef class ServerStream(Downstream):
     cdef void send_interim(self, const HeadOut* out): pass
     cdef void send_head(self, HeadOut* out): pass
     cdef void send_body(self, const char* data, size_t size): pass
@@ -37,7 +67,7 @@ cdef class ServerStream(Descriptor):
     cdef void resume_request(self): pass
 
 
-cdef class ClientStream(Descriptor):
+cdef class ClientStream(Upstream):
     cdef void send_request(self, const HeadOut* out, bint to_head): pass
     cdef void send_body(self, const char* data, size_t size): pass
     cdef void send_end(self, const Head* trailers): pass

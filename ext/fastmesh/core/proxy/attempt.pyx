@@ -11,11 +11,12 @@ from fastmesh.core.base.counters cimport (
 from fastmesh.core.base.outbuf cimport out_free, out_size
 from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
-from fastmesh.core.net.readiness cimport LOW_WATER
-from fastmesh.core.net.stream cimport (
-    ClientStream, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_NO_HEALTHY, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT,
-    FAIL_PROTOCOL, FAIL_STALE,
+from fastmesh.core.net.failure cimport (
+    FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_NO_HEALTHY, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL,
+    FAIL_REFUSED, FAIL_STALE, FAIL_TLS,
 )
+from fastmesh.core.net.readiness cimport LOW_WATER
+from fastmesh.core.net.stream cimport ClientStream
 from fastmesh.core.proxy.find cimport WAIT
 from fastmesh.core.proxy.relay cimport RelayText, request_out
 from fastmesh.core.proxy.reply cimport Replying
@@ -23,8 +24,8 @@ from fastmesh.core.proxy.transit cimport FLAG_URX
 from fastmesh.core.route.cluster cimport Cluster, TRIED_MAX
 from fastmesh.core.route.rule cimport (
     RETRY_5XX, RETRY_CONNECT_FAILURE, RETRY_GATEWAY_ERROR, RETRY_GRPC_CANCELLED, RETRY_GRPC_DEADLINE,
-    RETRY_GRPC_EXHAUSTED, RETRY_GRPC_INTERNAL, RETRY_GRPC_UNAVAILABLE, RETRY_RESET, RETRY_RESET_BEFORE_REQUEST,
-    RETRY_RETRIABLE_4XX, RETRY_STATUS_CODES, Retry,
+    RETRY_GRPC_EXHAUSTED, RETRY_GRPC_INTERNAL, RETRY_GRPC_UNAVAILABLE, RETRY_REFUSED_STREAM, RETRY_RESET,
+    RETRY_RESET_BEFORE_REQUEST, RETRY_RETRIABLE_4XX, RETRY_STATUS_CODES, Retry,
 )
 from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, METHOD_HEAD
 
@@ -163,10 +164,12 @@ cdef class Attempting(Replying):
 
     cdef bint _wanted(self, uint32_t on, int failure, int status):
         cdef uint32_t any_failure = RETRY_5XX | RETRY_GATEWAY_ERROR | RETRY_RESET
-        if failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT:
+        if failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT or failure == FAIL_TLS:
             return on & (any_failure | RETRY_CONNECT_FAILURE | RETRY_RESET_BEFORE_REQUEST) != 0
         if failure == FAIL_OVERFLOW:
             return False                  # this proxy's own answer
+        if failure == FAIL_REFUSED and on & RETRY_REFUSED_STREAM:
+            return True
         if failure != FAIL_NONE:
             return on & any_failure != 0
         if status >= 500 and on & RETRY_5XX:

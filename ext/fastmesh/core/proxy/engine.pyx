@@ -3,7 +3,8 @@ from email.utils import formatdate
 
 from libc.stdint cimport uint64_t
 from fastmesh.core.base.clock cimport wall_us
-from fastmesh.core.net.pool cimport Pool, make_pool
+from fastmesh.core.net.pool cimport Pool
+from fastmesh.core.net.pool_h1 cimport make_pool_h1
 from fastmesh.core.net.stream cimport StreamUser
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
@@ -24,7 +25,7 @@ cdef class Engine(Reactor):
         key = cluster.name + b"\0" + endpoint.text
         pool = self.pools.get(key)
         if pool is None:
-            pool = self.pools[key] = make_pool(self, cluster, endpoint)
+            pool = self.pools[key] = make_pool_h1(self, cluster, endpoint)
         else:
             endpoint.closed_after = pool.endpoint.closed_after
             pool.cluster = cluster

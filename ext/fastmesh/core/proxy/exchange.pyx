@@ -17,10 +17,9 @@ from fastmesh.core.base.counters cimport (
 from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
 from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
+from fastmesh.core.net.failure cimport FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_TIMEOUT
 from fastmesh.core.net.readiness cimport HIGH_WATER
-from fastmesh.core.net.stream cimport (
-    FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_TIMEOUT, ServerStream,
-)
+from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.attempt cimport Attempting, TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_ROUTE
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.find cimport GO_ON, WAIT

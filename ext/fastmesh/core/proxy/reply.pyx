@@ -8,7 +8,8 @@ from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ns
 from fastmesh.core.base.counters cimport CL_RETRY_ACTIVE, CL_RQ_ACTIVE, WK_RQ_ACTIVE
 from fastmesh.core.base.outbuf cimport out_free
-from fastmesh.core.net.stream cimport FAIL_OVERFLOW, ServerStream
+from fastmesh.core.net.failure cimport FAIL_OVERFLOW
+from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.account cimport account
 from fastmesh.core.proxy.find cimport ANSWERED, Finding
 from fastmesh.core.proxy.relay cimport apply_ops

@@ -1,10 +1,10 @@
 """See rescue.pxd."""
-from fastmesh.core.net.stream cimport (
-    FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NO_CLUSTER, FAIL_NO_HEALTHY, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT,
-    FAIL_PROTOCOL, FAIL_RESET, FAIL_STALE, FAIL_TIMEOUT,
+from fastmesh.core.net.failure cimport (
+    FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NO_CLUSTER, FAIL_NO_HEALTHY, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT,
+    FAIL_PROTOCOL, FAIL_REFUSED, FAIL_TIMEOUT, FAIL_TLS,
 )
 from fastmesh.core.proxy.transit cimport (
-    FLAG_NC, FLAG_UC, FLAG_UF, FLAG_UH, FLAG_UO, FLAG_UPE, FLAG_UT,
+    FLAG_NC, FLAG_UC, FLAG_UF, FLAG_UH, FLAG_UO, FLAG_UPE, FLAG_UR, FLAG_UT,
 )
 
 
@@ -35,5 +35,12 @@ cdef Rescue rescue(int failure) noexcept nogil:
     if failure == FAIL_PROTOCOL:
         return _row(502, FLAG_UPE, "upstream_reset_before_response_started{protocol_error}",
                     "upstream connect error or disconnect/reset before headers. reset reason: protocol error")
+    if failure == FAIL_TLS:
+        return _row(503, FLAG_UF, "upstream_reset_before_response_started{connection_failure}",
+                    "upstream connect error or disconnect/reset before headers. reset reason: connection failure, "
+                    "transport failure reason: TLS handshake")
+    if failure == FAIL_REFUSED:
+        return _row(503, FLAG_UR, "upstream_reset_before_response_started{remote_refused_stream_reset}",
+                    "upstream connect error or disconnect/reset before headers. reset reason: remote refused stream reset")
     return _row(503, FLAG_UC, "upstream_reset_before_response_started{connection_termination}",
                 "upstream connect error or disconnect/reset before headers. reset reason: connection termination")

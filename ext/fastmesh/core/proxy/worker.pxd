@@ -1,7 +1,6 @@
 """One worker: its listeners, its snapshot, and the life of both."""
 from fastmesh.core.net.acceptor cimport Acceptor
-from fastmesh.core.net.server_h1 cimport ServerH1, ServerUserFactory
-from fastmesh.core.net.stream cimport StreamUser
+from fastmesh.core.net.stream cimport Downstream, ServerStream, ServerUserFactory, StreamUser
 from fastmesh.core.proxy.access_log cimport LogFile
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.route.snapshot cimport Listener

@@ -11,8 +11,8 @@ from fastmesh.core.base.wheel cimport Wheel
 from fastmesh.core.net.acceptor cimport make_acceptor
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.readiness cimport start_reactor
-from fastmesh.core.net.server_h1 cimport ServerH1, ServerUserFactory
-from fastmesh.core.net.stream cimport StreamUser
+from fastmesh.core.net.server_h1 cimport ServerH1
+from fastmesh.core.net.stream cimport Downstream, ServerStream, ServerUserFactory, StreamUser
 from fastmesh.core.proxy.access_log cimport LogFile, open_log
 from fastmesh.core.proxy.account cimport Series
 from fastmesh.core.proxy.exchange cimport refuse_exchange, take_exchange
@@ -29,27 +29,38 @@ cdef int DISMANTLE_US = 500           # at a time
 
 
 cdef class Gate(ServerUserFactory):
-    cdef StreamUser make_user(self, ServerH1 connection):
+    cdef StreamUser make_user(self, ServerStream client):
         return take_exchange(self.engine, self.listener)
 
-    cdef void connection_opened(self, ServerH1 connection):
+    cdef void accepted(self, int fd, bytes peer, bytes peer_text, bytes local_text):
+        cdef Downstream connection = ServerH1.__new__(ServerH1)
+        connection.reactor = self.engine
+        connection.factory = self
+        connection.fd = fd
+        connection.peer = peer
+        connection.peer_text = peer_text
+        connection.local_text = local_text
         connection.own_port = self.own_port
+        self.connection_opened(connection)
+        connection.start(NULL, 0)
+
+    cdef void connection_opened(self, Downstream connection):
         self.open.add(connection)
         self.engine.connections += 1
         fm_bump(&self.engine.row[WK_CX_TOTAL], 1)
         fm_bump(&self.engine.row[WK_CX_ACTIVE], 1)
         fm_bump(&self.engine.row[WK_OPEN_FDS], 1)
 
-    cdef void connection_closed(self, ServerH1 connection):
+    cdef void connection_closed(self, Downstream connection):
         self.open.discard(connection)
         self.engine.connections -= 1
         fm_bump(&self.engine.row[WK_CX_ACTIVE], <unsigned long long>-1)
         fm_bump(&self.engine.row[WK_OPEN_FDS], <unsigned long long>-1)
 
-    cdef void refused(self, ServerH1 connection, int status, const char* why):
+    cdef void refused(self, ServerStream client, int status, const char* why):
         fm_bump(&self.engine.row[REFUSED.get(status, WK_REFUSED_400)], 1)
         if self.engine.snapshot is not None:
-            refuse_exchange(take_exchange(self.engine, self.listener), connection, status, why)
+            refuse_exchange(take_exchange(self.engine, self.listener), client, status, why)
 
 
 cdef class Worker(Engine):
@@ -139,10 +150,9 @@ cdef class Worker(Engine):
         self.loop.call_later(5.0, self._close_gate, gate)
 
     def _close_gate(self, Gate gate):
-        cdef ServerH1 connection
+        cdef Downstream connection
         for connection in list(gate.open):
-            connection.keep_alive = False
-            connection.close_if_idle()
+            connection.wind_down()
         if gate.open:
             self.loop.call_later(5.0, self._close_gate, gate)
         else:
@@ -177,7 +187,7 @@ cdef class Worker(Engine):
     def close_idle(self):
         """Close keep-alive connections without a request."""
         cdef Gate gate
-        cdef ServerH1 connection
+        cdef Downstream connection
         for gate in list(self.gates.values()) + self.closing:
             for connection in list(gate.open):
                 connection.close_if_idle()

@@ -15,6 +15,11 @@ cdef enum Balancer:
     BALANCE_RANDOM = 1
     BALANCE_LEAST_REQUEST = 2
 
+cdef enum ClusterHTTP:        # the version that is spoken with endpoints
+    HTTP_1 = 0
+    HTTP_2
+    HTTP_AS_CLIENT            # that of the request
+
 cdef enum:
     TRIED_MAX = 16            # hosts that a retry remembers
 
@@ -47,6 +52,12 @@ cdef class Cluster:
     cdef int keepalive_probes
     cdef int keepalive_time
     cdef int keepalive_interval
+    cdef readonly object tls  # what `make_tls` of the snapshot made: connections are encrypted. None: plaintext
+    cdef bint tls_auto        # only those to endpoints with `mesh_tls`
+    cdef uint8_t http         # ClusterHTTP
+    cdef uint32_t max_streams # of one HTTP/2 connection, besides what the endpoint says; 0 = no limit of ours
+    cdef uint32_t ping_interval       # ms between keep-alive pings of HTTP/2; 0 = none
+    cdef uint32_t ping_timeout
     cdef bint watched         # outlierDetection is configured
     cdef OutlierRule outlier
     cdef readonly object origin

@@ -22,6 +22,7 @@ cdef dict KINDS = {"endpoints": CLUSTER_ENDPOINTS, "original_dst": CLUSTER_ORIGI
 cdef int REPICKS = 5          # Envoy's host_selection_retry_max_attempts as Istio sets it
 cdef int EXPANDED_MAX = 4096  # a longer expansion of weights is drawn by chance instead
 
+cdef dict HTTP = {"http1": HTTP_1, "http2": HTTP_2, "client": HTTP_AS_CLIENT}
 
 cdef class Cluster:
     cdef void attach(self, Arena arena, int slot):
@@ -183,6 +184,10 @@ cdef Cluster make_cluster(dict plan):
     cluster.connect_timeout = plan["connect_timeout"]
     cluster.idle_timeout = -1 if plan["idle_timeout"] is None else plan["idle_timeout"]
     cluster.max_connection_duration = plan["max_connection_duration"] or 0
+    cluster.tls_auto = plan["tls"] is not None and plan["tls"]["auto"]
+    cluster.http = HTTP[plan["http"]]
+    cluster.max_streams = plan["max_streams"]
+    cluster.ping_interval, cluster.ping_timeout = plan["h2_ping"] or (0, 0)
     cluster.keepalive = plan["keepalive"] is not None
     if cluster.keepalive:
         cluster.keepalive_probes, cluster.keepalive_time, cluster.keepalive_interval = plan["keepalive"]

@@ -70,5 +70,6 @@ cdef Endpoint make_endpoint(dict plan):
     endpoint.weight = max(1, plan["weight"])
     endpoint.workload = plan["workload"]
     endpoint.locality = plan["locality"]
+    endpoint.mesh_tls = plan["mesh_tls"]
     _set_address(endpoint)
     return endpoint

@@ -106,3 +106,6 @@ cdef class VirtualHost:
 # `shared` holds the destinations and retry policies made so far: equal ones are one object, which stays in the processor's cache.
 cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared)
 cdef VirtualHost make_virtual_host(dict plan, dict clusters, list limits, dict shared)
+
+cdef Destination make_destination(dict plan, dict clusters, dict shared)
+cdef Destination choose_destination(list destinations, uint32_t weights, Rng* rng)     # by weight; `weights` is their sum

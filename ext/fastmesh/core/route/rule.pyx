@@ -39,19 +39,22 @@ cdef class Fault:
     pass
 
 
+cdef Destination choose_destination(list destinations, uint32_t weights, Rng* rng):
+    cdef Destination destination
+    cdef uint32_t draw = rng_below(rng, weights) if weights else 0
+    for destination in destinations:
+        if draw < destination.weight:
+            return destination
+        draw -= destination.weight
+    return destination
+
+
 cdef class Rule:
     cdef Destination choose(self, Rng* rng):
         """A destination by weight; retries keep it."""
-        cdef Destination destination
-        cdef uint32_t draw
         if self.only is not None:
             return self.only
-        draw = rng_below(rng, self.weights)
-        for destination in self.destinations:
-            if draw < destination.weight:
-                return destination
-            draw -= destination.weight
-        return destination
+        return choose_destination(self.destinations, self.weights, rng)
 
 
 cdef class VirtualHost:
@@ -89,7 +92,7 @@ cdef Retry _make_retry(plan, dict shared):
     return retry
 
 
-cdef Destination _make_destination(dict plan, dict clusters, dict shared):
+cdef Destination make_destination(dict plan, dict clusters, dict shared):
     key = repr(plan)
     if key in shared:
         return shared[key]
@@ -170,7 +173,7 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
     rule.route_name = rule.origin["route"].encode()
     rule.clauses = make_clauses(plan["matches"])
     rule.root = _is_root(rule.clauses)
-    rule.destinations = [_make_destination(item, clusters, shared) for item in plan["destinations"]]
+    rule.destinations = [make_destination(item, clusters, shared) for item in plan["destinations"]]
     rule.only = rule.destinations[0] if len(rule.destinations) == 1 else None
     for destination in rule.destinations:
         rule.weights += destination.weight

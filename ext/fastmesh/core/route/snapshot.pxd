@@ -1,5 +1,6 @@
 """What runs: an immutable set of listeners, virtual hosts and clusters, built from a plan and swapped by one pointer."""
 from libc.stdint cimport uint8_t, uint32_t
+from fastmesh.core.route.chain cimport Chain
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.host_table cimport HostTable
 from fastmesh.core.route.rule cimport VirtualHost
@@ -12,6 +13,9 @@ cdef enum Unknown:            # what a host that nobody configured gets
 cdef class Listener:
     cdef readonly str name
     cdef bint gateway
+    cdef bint inbound         # the side of the application: requests come from other proxies
+    cdef bint by_host         # domains have no port (all but the mesh listener)
+    cdef readonly list chains # Chain; empty: plaintext HTTP for everybody
     cdef readonly int port    # of the configuration
     cdef HostTable hosts
     cdef HostTable https_redirect     # or None
@@ -36,10 +40,12 @@ cdef class Snapshot:
     cdef bint http10
     cdef object source        # a view of workload facts for the source_* labels
     cdef object _items
+    cdef object _make_tls     # see Snapshot
     cdef VirtualHost _moves   # stands for the hosts that a listener moves to https
     cdef VirtualHost _stays   # and for those that it does not
     cdef dict _shared         # while it is built: see rule.make_rule
     cdef bint built
     cdef _take(self, str kind, dict body)
     cdef Listener _listener(self, dict plan)
+    cdef Chain _chain(self, dict plan)
     cdef _take_domains(self, dict plan)

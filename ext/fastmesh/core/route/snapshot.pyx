@@ -1,6 +1,7 @@
 """See snapshot.pxd."""
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.clock cimport now_ns
+from fastmesh.core.route.chain cimport Chain, make_chain
 from fastmesh.core.route.cluster cimport Cluster, make_cluster
 from fastmesh.core.route.host_table cimport make_host_table
 from fastmesh.core.route.limit cimport Limit, make_limit
@@ -19,7 +20,7 @@ cdef class Listener:
         `strict`: the port was said, so only that port will do; else 80, then the host's own choice.
         """
         cdef VirtualHost vhost
-        if self.gateway:
+        if self.by_host:
             return self.hosts.find(host, size, 0)
         vhost = self.hosts.find(host, size, port if strict else 80)
         if vhost is None and not strict:
@@ -30,10 +31,15 @@ cdef class Listener:
 
 
 cdef class Snapshot:
-    """Built in slices: `Snapshot(items)`, then `step(budget)` until it answers True."""
+    """Built in slices: `Snapshot(items, make_tls)`, then `step(budget)` until it answers True.
 
-    def __init__(self, items):
+    `make_tls(side, plan, credentials)` makes a TLS context from a ServerTLSPlan ("server") or ClientTLSPlan ("client") and the
+    credentials by name; None (explain): there are no contexts.
+    """
+
+    def __init__(self, items, make_tls=None):
         self._items = iter(items)
+        self._make_tls = make_tls
         self.workloads = []
         self.clusters = {}
         self.listeners = {}
@@ -56,13 +62,15 @@ cdef class Snapshot:
             raise ValueError("the plan has no mesh item")
         self.mesh_limits = [self.limits[index] for index in self.mesh["namespace_limits"]] or None
         self.built = True
-        self._shared = None
+        self._shared = self.credentials = self._make_tls = None
         return True
 
     cdef _take(self, str kind, dict body):
         cdef Cluster cluster
         if kind == "cluster":
             cluster = make_cluster(body)
+            if body["tls"] is not None and self._make_tls is not None:
+                cluster.tls = self._make_tls("client", body["tls"], self.credentials)
             self.clusters[body["name"]] = cluster
         elif kind == "vhost":
             self.vhosts.append(make_virtual_host(body, self.clusters, self.limits, self._shared))
@@ -90,6 +98,9 @@ cdef class Snapshot:
         cdef Listener listener = Listener.__new__(Listener)
         listener.name = plan["name"]
         listener.gateway = plan["role"] == "gateway"
+        listener.inbound = plan["role"] == "inbound"
+        listener.by_host = plan["role"] != "mesh"
+        listener.chains = [self._chain(item) for item in plan["chains"]]
         listener.port = plan["port"]
         listener.address = plan["address"]
         listener.unknown = UNKNOWN[plan["unknown"]]
@@ -100,6 +111,12 @@ cdef class Snapshot:
             for name in plan["https_redirect"]:
                 listener.https_redirect.add(name, 0, self._moves)
         return listener
+
+    cdef Chain _chain(self, dict plan):
+        context = None
+        if plan["tls"] is not None and self._make_tls is not None:
+            context = self._make_tls("server", plan["tls"], self.credentials)
+        return make_chain(plan, self.clusters, self._shared, context)
 
     cdef _take_domains(self, dict plan):
         """A part of a listener's domains: there may be thousands, and no turn of the loop should be long."""
