@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-SIDE_BY_SIDE = {"config", "core", "discovery"}  # folders whose tests only compute
+SIDE_BY_SIDE = {"config", "core", "discovery", "security"}  # folders whose tests only compute
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -375,6 +375,11 @@ def unknown(words: list[str]) -> Iterator[str]:
     if command is None:
         yield f"fastmesh {words[0]}"
         return
+    if isinstance(command, click.Group) and words[1:] and not words[1].startswith("-"):
+        command, words = command.get_command(context, words[1]), words[1:]
+        if command is None:
+            yield f"fastmesh ... {words[0]}"
+            return
     known = {name for p in command.get_params(context) for name in [*p.opts, *p.secondary_opts]} | {"-h", "--help"}
     yield from (
         f"{command.name} {word}"

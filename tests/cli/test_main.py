@@ -66,7 +66,15 @@ def test_worker_imports_only_what_runs() -> None:
     code = "import sys, fastmesh.server.worker; print(*sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     loaded = said.stdout.split()
-    for heavy in ("yaml", "click", "h11", "prometheus_client", "fastmesh.config.store", "fastmesh.server.master"):
+    for heavy in (
+        "yaml",
+        "click",
+        "h11",
+        "prometheus_client",
+        "cryptography",
+        "fastmesh.config.store",
+        "fastmesh.server.master",
+    ):
         assert heavy not in loaded
     ours = {name for name in loaded if name.startswith("fastmesh.")}
     assert {name for name in ours if name.startswith("fastmesh.config.")} == {"fastmesh.config.plan"}
