@@ -12,6 +12,7 @@ from typing import Any
 from fastmesh.config.check_destination_rule import check_destination_rule
 from fastmesh.config.check_gateway import check_gateway
 from fastmesh.config.check_kubernetes import check_deployment, check_endpoint_slice, check_endpoints, check_service
+from fastmesh.config.check_peer_authentication import check_peer_authentication
 from fastmesh.config.check_rate_limit import check_rate_limit
 from fastmesh.config.check_secret import check_secret
 from fastmesh.config.check_service_entry import check_service_entry, check_workload_entry, check_workload_group
@@ -28,6 +29,7 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
     "EndpointSlice": check_endpoint_slice,
     "Endpoints": check_endpoints,
     "Gateway": check_gateway,
+    "PeerAuthentication": check_peer_authentication,
     "RateLimit": check_rate_limit,
     "Secret": check_secret,
     "Service": check_service,

@@ -7,17 +7,20 @@ from fastmesh.config.origins import origin
 from fastmesh.config.plan import ClusterPlan, EndpointPlan, OutlierPlan
 from fastmesh.config.registry import MeshService, Port, Registry
 from fastmesh.config.selectors import selects
-from fastmesh.model.destination_rule import ConnectionPool, LoadBalancer, OutlierDetection, Subset
+from fastmesh.config.upstream_tls import Target, UpstreamTLS, http_version
+from fastmesh.model.destination_rule import ConnectionPool, HTTPSettings, LoadBalancer, OutlierDetection, Subset
 
 _BALANCERS = {"ROUND_ROBIN": "ROUND_ROBIN", "RANDOM": "RANDOM", "PASSTHROUGH": "PASSTHROUGH"}
 
 
 class Clusters:
-    def __init__(self, registry: Registry, rules: DestinationRules) -> None:
+    def __init__(self, registry: Registry, rules: DestinationRules, tls: UpstreamTLS, *, gateway: bool) -> None:
         self.registry = registry
         self.plans: list[ClusterPlan] = []
         self.plaintext: dict[str, MergedRule] = {}  # clusters whose rule asks for TLS, by name
         self._rules = rules
+        self._tls = tls
+        self._gateway = gateway
         self._found: dict[str, MergedRule | None] = {}
         self._made: dict[str, bool] = {}
         self._endpoints: dict[tuple[str, int], list[tuple[EndpointPlan, dict[str, str]]]] = {}
@@ -59,16 +62,21 @@ class Clusters:
     ) -> ClusterPlan:
         balancer = _balancer(policy.load_balancer)
         original = service.destination == "original_dst"
+        endpoints = [] if original else self._select(service, port, subset)
+        name_of_subset = subset.name if subset is not None else ""
+        http = _http(policy.connection_pool, port, self._gateway)
         return ClusterPlan(
             name=name,
             kind="original_dst" if original else "endpoints",
             host=service.host,
             port=port.number,
-            subset=subset.name if subset is not None else "",
+            subset=name_of_subset,
             service_name=service.name,
             service_namespace=service.namespace,
-            endpoints=[] if original else self._select(service, port, subset),
+            endpoints=endpoints,
             balancer="PASSTHROUGH" if original else balancer,  # type: ignore[arg-type]
+            tls=self._tls.plan(Target(service, port, name_of_subset, http, policy, rule), endpoints),
+            http=http,  # type: ignore[arg-type]
             outlier=_outlier(policy.outlier_detection),
             origin=origin(rule.policy_from) if rule is not None else None,
             **_pool(policy.connection_pool),  # type: ignore[arg-type]
@@ -93,6 +101,7 @@ class Clusters:
                     weight=instance.weight,
                     locality=instance.locality,
                     workload=instance.workload,
+                    mesh_tls=self._tls.speaks(service, port, instance, number),
                 )
                 by_address.setdefault((plan.address, plan.port), (plan, dict(instance.labels)))
             found = self._endpoints[key] = list(by_address.values())
@@ -101,6 +110,11 @@ class Clusters:
 
 def _balancer(block: LoadBalancer | None) -> str:
     return _BALANCERS.get(block.simple or "", "LEAST_REQUEST") if block is not None else "LEAST_REQUEST"
+
+
+def _http(block: ConnectionPool | None, port: Port, gateway: bool) -> str:
+    http = block.http if block is not None and block.http is not None else HTTPSettings()
+    return http_version(port, http.use_client_protocol, http.h2_upgrade_policy == "UPGRADE", gateway)
 
 
 def _pool(block: ConnectionPool | None) -> dict[str, object]:
@@ -122,8 +136,12 @@ def _pool(block: ConnectionPool | None) -> dict[str, object]:
         found["max_requests"] = block.http.http2_max_requests
         found["max_retries"] = block.http.max_retries
         found["max_requests_per_connection"] = block.http.max_requests_per_connection
+        found["max_streams"] = block.http.max_concurrent_streams
         if block.http.idle_timeout is not None:
             found["idle_timeout"] = _milliseconds(block.http.idle_timeout)
+        ping = block.http.http2_keep_alive
+        if ping is not None:
+            found["h2_ping"] = (int(ping.interval or 0), int(ping.timeout or 0))
     return found
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import gc
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 import msgspec
 
@@ -20,34 +18,23 @@ from fastmesh.config.findings import findings
 from fastmesh.config.gateway_api import HTTPRoutes
 from fastmesh.config.gateways import GatewayHosts, chosen, places
 from fastmesh.config.hosts import ROOT_NAMESPACE, exported
+from fastmesh.config.inbound import Inbound, loops
 from fastmesh.config.instances import dns_names
 from fastmesh.config.limits import Limits
 from fastmesh.config.matches import MESH, Scope
-from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, VirtualHostPlan, WorkloadPlan, encode
+from fastmesh.config.peer_authentications import PeerAuthentications
+from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, VirtualHostPlan, encode
 from fastmesh.config.registry import Registry
-from fastmesh.config.resource import DEFAULT_NAMESPACE, Resource
+from fastmesh.config.resource import Resource
+from fastmesh.config.role import Role, about_flag, stand_for
 from fastmesh.config.routes import Routes
 from fastmesh.config.store import ConfigSet
+from fastmesh.config.upstream_tls import UpstreamTLS
 from fastmesh.config.virtual_hosts import MeshHosts, binds
-from fastmesh.config.workloads import UNKNOWN
 from fastmesh.errors import Problem
 from fastmesh.model.virtual_service import VirtualService
 
 __all__ = ["Role", "compile_plan", "dns_names"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Role:
-    """For whom a plan is made: the proxy's workload is the client of every route."""
-
-    kind: Literal["mesh", "gateway"] = "mesh"
-    listen: str = "127.0.0.1:15001"  # mesh: HOST:PORT
-    bind: str = "0.0.0.0"  # gateway: the address of ports without a `bind` of their own
-    ports: Mapping[int, int] = field(default_factory=dict)  # gateway: port of the configuration -> port that is bound
-    namespace: str = DEFAULT_NAMESPACE
-    labels: Mapping[str, str] = field(default_factory=dict)
-    workload: WorkloadPlan = UNKNOWN
-    identity: bool = False  # whether the proxy has a certificate of the mesh (--certs)
 
 
 def compile_plan(
@@ -66,32 +53,43 @@ def compile_plan(
 class _Compiler:
     def __init__(self, config: ConfigSet, role: Role, resolve: Mapping[str, Sequence[str]]) -> None:
         self.config = config
-        self.role = role
-        self.registry = Registry(config, role.namespace, resolve)
+        self.role, self.own, self.problems = stand_for(config, role)
+        role = self.role
+        self.gateway = role.kind == "gateway"
+        self.registry = Registry(config, role.namespace, resolve, role.trust_domain)
+        self.credentials = Credentials(config, role.namespace, identity=role.identity)
+        self.policies = PeerAuthentications(config.peer_authentications)
+        self.tls = UpstreamTLS(
+            self.credentials, self.policies, role.trust_domain, identity=role.identity, gateway=self.gateway
+        )
         rules = DestinationRules(config.destination_rules, role.namespace, role.labels)
-        self.clusters = Clusters(self.registry, rules)
+        self.clusters = Clusters(self.registry, rules, self.tls, gateway=self.gateway)
         self.routes = Routes(self.clusters)
         self.limits = Limits(config.rate_limits)
-        self.credentials = Credentials(config, role.namespace)
-        if role.identity:
-            self.credentials.mesh(None)
+        self.inbound = Inbound(self.registry, self.limits, self.policies, self.credentials, self.own)
 
     def run(self) -> tuple[Plan, list[Problem]]:
-        listeners, vhosts = self._mesh() if self.role.kind == "mesh" else self._gateway()
+        listeners, vhosts = self._gateway() if self.gateway else self._mesh()
         scope = self._scope(frozenset())
         root = self.limits.of_namespace(ROOT_NAMESPACE, scope)
         plan = Plan(
-            mesh=MeshPlan(version="", workload=self.role.workload, namespace_limits=root),
+            mesh=MeshPlan(
+                version="",
+                workload=self.role.workload,
+                trust_domain=self.role.trust_domain,
+                namespace_limits=root,
+            ),
             workloads=self.registry.workloads.plans,
             limits=self.limits.plans,
-            clusters=self.clusters.plans,
+            clusters=self.clusters.plans + self.inbound.clusters,
             vhosts=vhosts,
             listeners=listeners,
             sources=self.credentials.sources,
         )
         version = hashlib.blake2b(encode(plan), digest_size=8).hexdigest()
         plan = msgspec.structs.replace(plan, mesh=msgspec.structs.replace(plan.mesh, version=version))
-        return plan, findings(self.config, self.clusters) + self.credentials.problems
+        found = [*findings(self.config, self.clusters, self.role), *self.credentials.problems, *self.tls.problems]
+        return plan, self.problems + found
 
     def _scope(self, gateways: frozenset[str]) -> Scope:
         return Scope(port=0, gateways=gateways, namespace=self.role.namespace, labels=self.role.labels)
@@ -116,7 +114,19 @@ class _Compiler:
             domains=hosts.listed(),
             unknown="passthrough",
         )
-        return [listener], hosts.plans
+        vhosts = list(hosts.plans)
+        return [listener, *self._inbound(vhosts)], vhosts
+
+    def _inbound(self, vhosts: list[VirtualHostPlan]) -> list[ListenerPlan]:
+        """The listeners of a sidecar that face the mesh; a pair that would lead back into the proxy is refused."""
+        role = self.role
+        for listen, target, own in loops(role.listen, role.inbound):
+            message = f"forwards to {own}, where this proxy itself listens; name the port of the application"
+            self.problems.append(about_flag(f"--inbound {listen}={target}", message))
+        if role.inbound and not role.identity:
+            message = "this sidecar has no identity, so mutual TLS with it fails; start it with --certs DIR"
+            self.problems.append(about_flag("--inbound", message, "warning"))
+        return [self.inbound.listener(listen, target, vhosts) for listen, target in role.inbound]
 
     def _gateway(self) -> tuple[list[ListenerPlan], list[VirtualHostPlan]]:
         scope = self._scope(frozenset())

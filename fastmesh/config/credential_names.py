@@ -25,21 +25,28 @@ _REFUSED = "until it is there every handshake is refused"
 class Credentials:
     """Gives names to the credentials of one plan; what is missing is told to `problems`."""
 
-    def __init__(self, config: ConfigSet, namespace: str) -> None:
-        self.problems: list[Problem] = []
+    def __init__(self, config: ConfigSet, namespace: str, *, identity: bool) -> None:
+        self._told: dict[tuple[str, int, str], Problem] = {}
         self._config = config
         self._namespace = namespace  # of the proxy: Secrets of Istio's objects are looked for there
+        self._identity = identity
         self._sources: dict[str, CredentialSourcePlan] = {}
+        if identity:
+            asked = Origin(kind="", namespace="", name="")
+            self._sources[MESH] = CredentialSourcePlan(name=MESH, origin=asked, mesh=True)
+
+    @property
+    def problems(self) -> list[Problem]:
+        return list(self._told.values())
 
     @property
     def sources(self) -> list[CredentialSourcePlan]:
         return list(self._sources.values())
 
-    def mesh(self, written: AnyResource | None, path: Path = ()) -> str:
-        """The proxy's own identity. `written`: who needs it; without one, the role of the proxy."""
-        if MESH not in self._sources:
-            asked = origin(written, path=path) if written is not None else Origin(kind="", namespace="", name="")
-            self._sources[MESH] = CredentialSourcePlan(name=MESH, origin=asked, field=dotted(path), mesh=True)
+    def mesh(self, written: AnyResource | None = None, path: Path = ()) -> str:
+        """The proxy's own identity; when it has none, `written` is told, if that asks for it."""
+        if not self._identity and written is not None:
+            self._warn(written, path, f"needs the identity of this proxy, start it with --certs DIR; {_REFUSED}")
         return MESH
 
     def of_server(self, tls: ServerTLS, written: AnyResource, path: Path) -> list[str]:
@@ -163,4 +170,5 @@ class Credentials:
         return f", but one in {', '.join(others)} (the proxy's own namespace counts: --namespace)" if others else ""
 
     def _warn(self, written: AnyResource, path: Path, message: str) -> None:
-        self.problems.append(written.problem(path, message, "warning", "reference"))
+        problem = written.problem(path, message, "warning", "reference")
+        self._told.setdefault((problem.file, problem.line, problem.message), problem)

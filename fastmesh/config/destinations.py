@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fastmesh.config.hosts import ROOT_NAMESPACE, HostIndex, exported, fqdn
+from fastmesh.config.place import Path
 from fastmesh.config.resource import Resource
 from fastmesh.config.selectors import selects
 from fastmesh.model.destination_rule import (
@@ -22,6 +23,8 @@ from fastmesh.model.destination_rule import (
     TrafficPolicy,
 )
 
+Place = tuple[Resource[DestinationRule], Path]  # where something was written
+
 
 @dataclass(slots=True)
 class MergedRule:
@@ -33,6 +36,7 @@ class MergedRule:
     policy: TrafficPolicy | None
     policy_from: Resource[DestinationRule]
     subsets: dict[str, Subset] = field(default_factory=dict)
+    subset_places: dict[str, Place] = field(default_factory=dict)
 
     @property
     def is_private(self) -> bool:
@@ -41,8 +45,10 @@ class MergedRule:
     def take(self, other: Resource[DestinationRule]) -> None:
         if self.policy is None and other.spec.traffic_policy is not None:
             self.policy, self.policy_from = other.spec.traffic_policy, other
-        for subset in other.spec.subsets:
-            self.subsets.setdefault(subset.name, subset)
+        for index, subset in enumerate(other.spec.subsets):
+            if subset.name not in self.subsets:
+                self.subsets[subset.name] = subset
+                self.subset_places[subset.name] = other, ("spec", "subsets", index, "trafficPolicy")
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,6 +59,7 @@ class Policy:
     connection_pool: ConnectionPool | None = None
     outlier_detection: OutlierDetection | None = None
     tls: ClientTLS | None = None
+    tls_place: Place | None = None
 
 
 class DestinationRules:
@@ -113,20 +120,25 @@ def _private(index: HostIndex[list[MergedRule]] | None) -> HostIndex[list[Merged
 
 def policy_for(rule: MergedRule, port: int, subset: Subset | None) -> Policy:
     """Subset port level, else subset block, else port level of the rule, else the rule's block."""
-    policy = _overlay(Policy(), rule.policy, port)
-    return _overlay(policy, subset.traffic_policy if subset is not None else None, port)
+    policy = _overlay(Policy(), rule.policy, port, (rule.policy_from, ("spec", "trafficPolicy")))
+    if subset is None:
+        return policy
+    return _overlay(policy, subset.traffic_policy, port, rule.subset_places[subset.name])
 
 
-def _overlay(base: Policy, policy: TrafficPolicy | None, port: int) -> Policy:
+def _overlay(base: Policy, policy: TrafficPolicy | None, port: int, place: Place) -> Policy:
     """A port-level entry replaces all four blocks, also by nothing; other blocks replace one by one."""
     if policy is None:
         return base
-    for entry in policy.port_level_settings:
+    written, path = place
+    for index, entry in enumerate(policy.port_level_settings):
         if entry.port is not None and entry.port.number == port:
-            return Policy(entry.load_balancer, entry.connection_pool, entry.outlier_detection, entry.tls)
+            at = written, (*path, "portLevelSettings", index, "tls")
+            return Policy(entry.load_balancer, entry.connection_pool, entry.outlier_detection, entry.tls, at)
     return Policy(
         policy.load_balancer or base.load_balancer,
         policy.connection_pool or base.connection_pool,
         policy.outlier_detection or base.outlier_detection,
         policy.tls or base.tls,
+        (written, (*path, "tls")) if policy.tls else base.tls_place,
     )

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from fastmesh.config.clusters import Clusters
+from fastmesh.config.role import Role
 from fastmesh.config.route_rules import SKIPPED
 from fastmesh.config.store import ConfigSet
 from fastmesh.errors import Problem
 
 
-def findings(config: ConfigSet, clusters: Clusters) -> list[Problem]:
-    return _plaintext(clusters) + _filters(config)
+def findings(config: ConfigSet, clusters: Clusters, role: Role) -> list[Problem]:
+    return _plaintext(clusters) + _filters(config) + (_elsewhere(config) if role.kind == "mesh" else [])
+
+
+def _elsewhere(config: ConfigSet) -> list[Problem]:
+    """What protects applications, told by a proxy that stands before none."""
+    message = "is enforced by sidecars (--role sidecar); this proxy only follows it as a client"
+    return [policy.problem((), message, "note", "unenforced") for policy in config.peer_authentications]
 
 
 def _plaintext(clusters: Clusters) -> list[Problem]:

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 DOMAIN = "cluster.local"
+TRUST_DOMAIN = "cluster.local"
 ROOT_NAMESPACE = "istio-system"
 
 _IPV4 = re.compile(r"\d{1,3}(\.\d{1,3}){3}\Z")

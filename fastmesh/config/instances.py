@@ -11,11 +11,12 @@ from fastmesh.config.hosts import is_address
 from fastmesh.config.resource import Resource
 from fastmesh.config.selectors import LabelIndex
 from fastmesh.config.store import ConfigSet
-from fastmesh.config.workloads import Templates, WorkloadTable, port_named
+from fastmesh.config.workloads import Templates, Workload, WorkloadTable, port_named
 from fastmesh.model.kubernetes import Endpoints, EndpointSlice, Pod, PodSpec, Service
 from fastmesh.model.service_entry import ServiceEntry, WorkloadEntry
 
 SERVICE_NAME = "kubernetes.io/service-name"
+TLS_MODE = "security.istio.io/tlsMode"
 
 
 @dataclass(slots=True)
@@ -31,6 +32,9 @@ class Instance:
     closed: bool = False
     containers: PodSpec | None = None
     named_ports: Mapping[str, int] = field(default_factory=dict)  # container ports that services name
+    namespace: str = ""
+    account: str = ""  # its service account, when somebody wrote it down
+    sidecar: bool = False  # a proxy of the mesh stands before it
 
     def port_for(self, name: str, target: int | str) -> int | None:
         """Where this address serves a service port; None when it does not."""
@@ -95,7 +99,7 @@ class Instances:
 
     def of_names(self, names: Iterable[str], owner: Resource[Any]) -> list[Instance]:
         addresses = [address for name in names for address in self._addresses(name)]
-        workload = self._table.put(owner.name, owner.namespace, owner.labels) if addresses else 0
+        workload = self._table.put(Workload(owner.name, owner.labels), owner.namespace) if addresses else 0
         return [Instance(address, workload=workload) for address in addresses]
 
     def _addresses(self, name: str) -> Sequence[str]:
@@ -107,7 +111,8 @@ class Instances:
         self, spec: WorkloadEntry, owner: Resource[Any], name: str, named: Mapping[str, int] | None = None
     ) -> Iterator[Instance]:
         addresses = self._addresses(spec.address)
-        workload = self._table.put(name, owner.namespace, spec.labels) if addresses else 0
+        known = Workload(name, spec.labels, spec.service_account)
+        workload = self._table.put(known, owner.namespace) if addresses else 0
         for address in addresses:
             yield Instance(
                 address,
@@ -117,15 +122,15 @@ class Instances:
                 locality=spec.locality,
                 workload=workload,
                 named_ports=named or {},
+                namespace=owner.namespace,
+                account=spec.service_account,
+                sidecar=_has_sidecar(spec),
             )
 
     def _of_pods(self, namespace: str, selector: Mapping[str, str]) -> Iterator[Instance]:
         for pod in self._pods.select(namespace, selector):
             if pod.spec.status.pod_ip and pod.spec.status.phase in ("", "Running"):
-                name, labels = self._templates.labels_of(namespace, pod.name, "")
-                workload = self._table.put(name, namespace, labels)
-                address = pod.spec.status.pod_ip
-                yield Instance(address, labels=labels, workload=workload, containers=pod.spec.spec)
+                yield self._instance(pod.spec.status.pod_ip, pod.name, namespace, containers=pod.spec.spec)
 
     def _of_slice(self, item: Resource[EndpointSlice], service: Resource[Service]) -> Iterator[Instance]:
         ports = {port.name: port.port for port in item.spec.ports if port.port}
@@ -136,7 +141,7 @@ class Instances:
             locality = "/" + endpoint.zone if endpoint.zone else ""
             for name in endpoint.addresses:
                 for address in self._addresses(name):
-                    yield self._listed(address, pod_name, ports, item.namespace, locality)
+                    yield self._instance(address, pod_name, item.namespace, ports=ports, locality=locality, closed=True)
 
     def _of_endpoints(self, item: Resource[Endpoints], service: Resource[Service]) -> Iterator[Instance]:
         for subset in item.spec.subsets:
@@ -146,12 +151,20 @@ class Instances:
                 addresses += subset.not_ready_addresses
             for address in addresses:
                 pod_name = address.target_ref.name if address.target_ref is not None else ""
-                yield self._listed(address.ip, pod_name, ports, item.namespace, "")
+                yield self._instance(address.ip, pod_name, item.namespace, ports=ports, closed=True)
 
-    def _listed(self, address: str, pod_name: str, ports: dict[str, int], namespace: str, locality: str) -> Instance:
-        name, labels = self._templates.labels_of(namespace, pod_name, address)
-        workload = self._table.put(name, namespace, labels)
-        return Instance(address, ports=ports, labels=labels, locality=locality, workload=workload, closed=True)
+    def _instance(self, address: str, pod_name: str, namespace: str, **more: Any) -> Instance:
+        """The pod of this name, or at this address, with what is known about it."""
+        known = self._templates.behind(namespace, pod_name, address)
+        return Instance(
+            address,
+            labels=known.labels,
+            workload=self._table.put(known, namespace),
+            namespace=namespace,
+            account=known.account,
+            sidecar=known.labels.get(TLS_MODE) == "istio",
+            **more,
+        )
 
     def _named_ports(self, service: Resource[Service]) -> dict[str, int]:
         """The numbers behind the container-port names that a Service's ports target."""
@@ -162,6 +175,11 @@ class Instances:
                 if number is not None:
                     found[port.target_port] = number
         return found
+
+
+def _has_sidecar(spec: WorkloadEntry) -> bool:
+    """As Istio judges: the label says it, else a service account means a workload of the mesh."""
+    return spec.labels.get(TLS_MODE, "istio" if spec.service_account else "") == "istio"
 
 
 def dns_names(config: ConfigSet) -> set[str]:

@@ -20,6 +20,7 @@ from fastmesh.model.kubernetes import (
     StatefulSet,
 )
 from fastmesh.model.rate_limit import RateLimit
+from fastmesh.model.security import PeerAuthentication
 from fastmesh.model.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
 from fastmesh.model.sidecar import Sidecar
 from fastmesh.model.virtual_service import VirtualService
@@ -54,6 +55,7 @@ _READ = [
     Kind(ISTIO, "WorkloadGroup", _V1, WorkloadGroup),
     Kind(ISTIO, "Gateway", _V1, Gateway),
     Kind(ISTIO, "Sidecar", _V1, Sidecar),
+    Kind(ISTIO_SECURITY, "PeerAuthentication", ("v1", "v1beta1"), PeerAuthentication),
     Kind(GATEWAY_API, "Gateway", ("v1", "v1beta1"), gateway_api.Gateway, stored="APIGateway"),
     Kind(GATEWAY_API, "HTTPRoute", ("v1", "v1beta1"), gateway_api.HTTPRoute),
     Kind(OWN, "RateLimit", ("v1alpha1",), RateLimit),
@@ -72,7 +74,7 @@ _READ = [
 READ: dict[tuple[str, str], Kind] = {(kind.group, kind.name): kind for kind in _READ}
 
 # Objects whose owner believes something to be protected.
-SECURITY = {(ISTIO_SECURITY, name) for name in ("AuthorizationPolicy", "RequestAuthentication", "PeerAuthentication")}
+SECURITY = {(ISTIO_SECURITY, name) for name in ("AuthorizationPolicy", "RequestAuthentication")}
 
 # Known, and not acted on by this version.
 UNSERVED = {

@@ -221,7 +221,11 @@ class ServerTLSPlan(PlanPart, frozen=True):
 
 
 class ClientTLSPlan(PlanPart, frozen=True):
-    """How connections to a cluster's endpoints are encrypted. `mesh`: the server's certificate must be an SVID."""
+    """How connections to a cluster's endpoints are encrypted. `mesh`: the server's certificate must be an SVID.
+
+    To a cluster with `http` "client" only those names of `alpn` are offered that fit the version of the connection:
+    the ones that end in "h2", or the ones that end in "http/1.1"; "istio" fits both.
+    """
 
     credential: str = ""  # own certificate, and the roots that servers are checked against; "": none, and the system's
     verify: bool = True
@@ -242,7 +246,7 @@ class EndpointPlan(PlanPart, frozen=True):
     weight: int = 1
     locality: str = ""
     workload: int = 0  # index of Plan.workloads
-    mesh_tls: bool = False  # a sidecar terminates mTLS there, and the server's PeerAuthentication does not forbid it
+    mesh_tls: bool = False  # a sidecar ends mTLS there, and the server's PeerAuthentication does not forbid it
 
 
 class OutlierPlan(PlanPart, frozen=True):

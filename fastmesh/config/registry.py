@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fastmesh.config import protocols
-from fastmesh.config.hosts import exported, fqdn, is_address
+from fastmesh.config.hosts import TRUST_DOMAIN, exported, fqdn, is_address
 from fastmesh.config.instances import Instance, Instances
 from fastmesh.config.resource import Resource
 from fastmesh.config.store import ConfigSet
@@ -45,6 +45,8 @@ class MeshService:
     alias: str = ""  # the host that an ExternalName service stands for
     destination: Literal["endpoints", "original_dst"] = "endpoints"
     instances: list[Instance] = field(default_factory=list)
+    external: bool = False  # outside the mesh: nobody there speaks its TLS
+    alt_names: list[str] = field(default_factory=list)  # what its certificates name, by the ServiceEntry
 
     def port(self, number: int) -> Port | None:
         return next((port for port in self.ports if port.number == number), None)
@@ -53,9 +55,12 @@ class MeshService:
 class Registry:
     """Services by host; of several with one host the client's own namespace wins, then the older one."""
 
-    def __init__(self, config: ConfigSet, namespace: str, resolve: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, config: ConfigSet, namespace: str, resolve: Mapping[str, Sequence[str]], trust_domain: str = TRUST_DOMAIN
+    ) -> None:
         self.namespace = namespace
-        self.workloads = WorkloadTable()
+        self.trust_domain = trust_domain
+        self.workloads = WorkloadTable(trust_domain)
         self.services: dict[str, MeshService] = {}
         self._instances = Instances(config, self.workloads, resolve)
         for service in config.services:
@@ -145,6 +150,8 @@ class Registry:
                     addresses=[address for address in spec.addresses if "/" not in address and is_address(address)],
                     destination="original_dst" if spec.resolution in ("NONE", "DYNAMIC_DNS") else "endpoints",
                     instances=list(instances),
+                    external=spec.location == "MESH_EXTERNAL",
+                    alt_names=spec.subject_alt_names,
                 )
             )
 

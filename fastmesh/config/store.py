@@ -30,6 +30,7 @@ from fastmesh.model.kubernetes import (
     StatefulSet,
 )
 from fastmesh.model.rate_limit import RateLimit
+from fastmesh.model.security import PeerAuthentication
 from fastmesh.model.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
 from fastmesh.model.sidecar import Sidecar
 from fastmesh.model.virtual_service import VirtualService
@@ -61,6 +62,7 @@ class ConfigSet:
     api_gateways: list[Resource[gateway_api.Gateway]] = field(default_factory=list)
     sidecars: list[Resource[Sidecar]] = field(default_factory=list)
     rate_limits: list[Resource[RateLimit]] = field(default_factory=list)
+    peer_authentications: list[Resource[PeerAuthentication]] = field(default_factory=list)
     by_key: dict[tuple[str, str, str], AnyResource] = field(default_factory=dict)  # kind, namespace, name
 
     def get(self, kind: str, namespace: str, name: str) -> AnyResource | None:
@@ -91,6 +93,7 @@ _LISTS = {
     "ServiceEntry": "service_entries", "WorkloadEntry": "workload_entries", "WorkloadGroup": "workload_groups",
     "VirtualService": "virtual_services", "DestinationRule": "destination_rules", "Gateway": "gateways",
     "HTTPRoute": "http_routes", "APIGateway": "api_gateways", "Sidecar": "sidecars", "RateLimit": "rate_limits",
+    "PeerAuthentication": "peer_authentications",
 }  # fmt: skip
 
 

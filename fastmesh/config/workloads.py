@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastmesh.config.plan import WorkloadPlan
@@ -15,9 +16,28 @@ from fastmesh.model.kubernetes import Pod, PodSpec, PodTemplate
 _POD_TAIL = re.compile(r"(-[a-z0-9]{5,10}-[a-z0-9]{5}|-[0-9]+|-[a-z0-9]{5})\Z")
 
 UNKNOWN = WorkloadPlan()
+DEFAULT_ACCOUNT = "default"  # Kubernetes gives it to a pod that names none
 
 
-def facts(name: str, namespace: str, labels: Mapping[str, str]) -> WorkloadPlan:
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Who stands behind an address: its name, labels and service account, as far as somebody wrote them down."""
+
+    name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    account: str = ""
+    principal: str = ""  # when it is known by more than the account: from its own certificate
+
+    def principal_in(self, trust_domain: str, namespace: str) -> str:
+        return self.principal or (principal_of(trust_domain, namespace, self.account) if self.account else "")
+
+
+def principal_of(trust_domain: str, namespace: str, account: str) -> str:
+    """The SPIFFE id of a service account."""
+    return f"spiffe://{trust_domain}/ns/{namespace}/sa/{account}"
+
+
+def facts(name: str, namespace: str, labels: Mapping[str, str], principal: str = "") -> WorkloadPlan:
     """A workload's facts by Istio's rules: labels first, then the workload's own name."""
     app = labels.get("app", "")
     canonical = labels.get("service.istio.io/canonical-name") or labels.get("app.kubernetes.io/name") or app or name
@@ -34,24 +54,28 @@ def facts(name: str, namespace: str, labels: Mapping[str, str]) -> WorkloadPlan:
         version=labels.get("version") or "unknown",
         canonical_service=canonical or "unknown",
         canonical_revision=revision,
+        principal=principal or "unknown",
     )
 
 
 class WorkloadTable:
     """The distinct workloads of a plan; index 0 is the unknown one."""
 
-    def __init__(self) -> None:
+    def __init__(self, trust_domain: str) -> None:
+        self.trust_domain = trust_domain
         self.plans: list[WorkloadPlan] = [UNKNOWN]
         self._index: dict[tuple[object, ...], int] = {}
 
-    def put(self, name: str, namespace: str, labels: Mapping[str, str]) -> int:
+    def put(self, workload: Workload, namespace: str) -> int:
+        name, labels = workload.name, workload.labels
         if not name and not labels:
             return 0
-        key = (name, namespace, tuple(sorted(labels.items())))
+        key = (name, namespace, workload.account, workload.principal, tuple(sorted(labels.items())))
         found = self._index.get(key)
         if found is None:
             found = self._index[key] = len(self.plans)
-            self.plans.append(facts(name, namespace, labels))
+            principal = workload.principal_in(self.trust_domain, namespace)
+            self.plans.append(facts(name, namespace, labels, principal))
         return found
 
 
@@ -77,15 +101,18 @@ class Templates:
         short = _POD_TAIL.sub("", pod_name)
         return short, self._deployments.get((namespace, short))
 
-    def labels_of(self, namespace: str, pod_name: str, address: str) -> tuple[str, dict[str, str]]:
-        """The workload's name and labels of the pod that stands behind an address; empty when nobody wrote it down."""
+    def behind(self, namespace: str, pod_name: str, address: str) -> Workload:
+        """The workload of the pod that stands behind an address; an empty one when nobody wrote it down."""
         pod = self.pod(namespace, pod_name, address)
         if pod is not None:
-            return self.owner(namespace, pod.name)[0], pod.labels
+            account = pod.spec.spec.service_account_name or DEFAULT_ACCOUNT
+            return Workload(self.owner(namespace, pod.name)[0], pod.labels, account)
         if not pod_name:
-            return "", {}
+            return Workload()
         name, template = self.owner(namespace, pod_name)
-        return name, template.metadata.labels if template is not None else {}
+        if template is None:
+            return Workload(name)
+        return Workload(name, template.metadata.labels, template.spec.service_account_name or DEFAULT_ACCOUNT)
 
     @property
     def pods(self) -> Iterable[Resource[Pod]]:

@@ -31,10 +31,10 @@ def b64(text: str) -> str:
 WEB = secret("web", f"tls.crt: {b64('chain')}, tls.key: {b64('key')}", "kubernetes.io/tls")
 
 
-def named(text: str, ask: Any, namespace: str = "default") -> tuple[Any, list[Wanted], list[str]]:
+def named(text: str, ask: Any, identity: bool = False) -> tuple[Any, list[Wanted], list[str]]:
     """What `ask` answers about the Secrets in `text`, the credentials to be loaded, and what was told."""
     config = config_of("---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {clusterIP: None}\n" + text)
-    names = Credentials(config, namespace)
+    names = Credentials(config, "default", identity=identity)
     answer = ask(names, config.services[0], ("spec", "tls"))
     plan = msgspec.structs.replace(compile_plan(config, Role())[0], sources=names.sources)
     return answer, collect(config, plan), [str(problem) for problem in names.problems]
@@ -132,8 +132,12 @@ def test_a_sidecar_honours_a_credential_name_only_for_chosen_workloads() -> None
 
 def test_the_identity_of_the_proxy() -> None:
     for ask in (server(mode="ISTIO_MUTUAL"), client(mode="ISTIO_MUTUAL")):
-        name, wanted, _ = named("", ask)
+        name, wanted, told = named("", ask, identity=True)
         assert (name if isinstance(name, str) else name[0], wanted[0].kind, wanted[0].chain) == ("mesh", "mesh", None)
+        assert told == []
+        name, wanted, told = named("", ask)
+        assert (name if isinstance(name, str) else name[0], wanted) == ("mesh", [])
+        assert told[0].startswith("test.yaml:5: warning: Service/s: spec.tls.mode: needs the identity of this proxy")
     config = config_of(WEB)
     assert [each.kind for each in collect(config, compile_plan(config, Role(identity=True))[0])] == ["mesh"]
     assert collect(config, compile_plan(config, Role())[0]) == []
