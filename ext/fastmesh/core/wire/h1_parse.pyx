@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 from fastmesh.core.wire.authority cimport split_authority
 from fastmesh.core.wire.headers cimport (
     CHAR_CLASS, CHAR_HEX, CHAR_METHOD, CHAR_TARGET, CHAR_TOKEN, CHAR_UNDERSCORE, find_control, forbidden_in_trailers,
-    header_id, load32, load64, lookalike_id, next_element, outlives_connection, same_text, token_is)
+    header_id, load32, load64, lookalike_id, method_id, next_element, outlives_connection, same_text, token_is)
 from fastmesh.core.wire.message cimport *
 
 include "h1_verdict.pxi"

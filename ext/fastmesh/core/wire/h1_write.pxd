@@ -26,6 +26,9 @@ cdef struct HeadOut:          # a head about to be sent, in the codec-neutral fo
     uint32_t authority_size
     bint has_query
     bint te_trailers
+    uint8_t scheme            # HTTP/2: 2 = https, else http
+    const char* protocol      # HTTP/2: an extended CONNECT (RFC 8441); NULL otherwise
+    uint32_t protocol_size
     # response
     uint16_t status
     const char* reason        # NULL = the standard phrase

@@ -12,7 +12,9 @@ from fastmesh.core.wire.message cimport (
     HDR_X_FORWARDED_FOR, HDR_X_FORWARDED_PROTO, HDR_X_FORWARDED_HOST, HDR_X_FORWARDED_PORT,
     HDR_X_FORWARDED_CLIENT_CERT, HDR_FORWARDED, HDR_TRACEPARENT, HDR_TRACESTATE, HDR_B3, HDR_X_ENVOY, HDR_GRPC_STATUS,
     HDR_GRPC_TIMEOUT, HDR_SERVER, HDR_DATE, HDR_LOCATION, HDR_COOKIE, HDR_SET_COOKIE, HDR_ORIGIN, HDR_AUTHORIZATION,
-    HDR_RETRY_AFTER)
+    HDR_RETRY_AFTER,
+    METHOD_CONNECT, METHOD_DELETE, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_OTHER, METHOD_PATCH, METHOD_POST, METHOD_PUT,
+    METHOD_TRACE)
 
 cdef enum CharClass:          # tests/core/wire/test_h1_classes.py derives the table again from the grammars
     CHAR_TOKEN = 1            # RFC 9110 5.6.2
@@ -203,3 +205,6 @@ cdef bint forbidden_in_trailers(int id, const uint8_t* name, size_t size) noexce
 
 # The next element of a comma-separated list in at..end, blanks cut, empty elements skipped. False when there is none.
 cdef bint next_element(const uint8_t** at, const uint8_t* end, const uint8_t** element, size_t* size) noexcept nogil
+
+# The message.Method of a method name; exact bytes, methods are case-sensitive.
+cdef int method_id(const uint8_t* name, size_t size) noexcept nogil

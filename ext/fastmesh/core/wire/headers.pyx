@@ -76,3 +76,30 @@ cdef bint next_element(const uint8_t** at, const uint8_t* end, const uint8_t** e
     element[0] = start
     size[0] = stop - start
     return True
+
+
+cdef int method_id(const uint8_t* name, size_t size) noexcept nogil:
+    if size == 3:
+        if name[0] == 80 and name[1] == 85 and name[2] == 84:
+            return METHOD_PUT
+        if name[0] == 71 and name[1] == 69 and name[2] == 84:
+            return METHOD_GET
+    elif size == 4:
+        if load32(name) == load32(<const char*> b"POST"):
+            return METHOD_POST
+        if load32(name) == load32(<const char*> b"HEAD"):
+            return METHOD_HEAD
+    elif size == 5:
+        if load32(name) == load32(<const char*> b"PATC") and name[4] == 72:
+            return METHOD_PATCH
+        if load32(name) == load32(<const char*> b"TRAC") and name[4] == 69:
+            return METHOD_TRACE
+    elif size == 6:
+        if load32(name) == load32(<const char*> b"DELE") and name[4] == 84 and name[5] == 69:
+            return METHOD_DELETE
+    elif size == 7:
+        if load32(name) == load32(<const char*> b"OPTI") and load32(name + 3) == load32(<const char*> b"IONS"):
+            return METHOD_OPTIONS
+        if load32(name) == load32(<const char*> b"CONN") and load32(name + 3) == load32(<const char*> b"NECT"):
+            return METHOD_CONNECT
+    return METHOD_OTHER

@@ -99,6 +99,7 @@ cdef struct Head:
     Span authority            # as the client meant it: absolute form wins over Host, equal otherwise; port included
     Span host                 # authority without port and trailing dot; brackets of IPv6 kept
     uint16_t port             # of the authority; 0 = none
+    Span protocol             # :protocol of an extended CONNECT (RFC 8441); empty otherwise
     # response
     uint16_t status
     Span reason
