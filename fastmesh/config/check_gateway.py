@@ -5,12 +5,18 @@ https://istio.io/latest/docs/reference/config/networking/gateway/
 
 from __future__ import annotations
 
-from fastmesh.config import syntax
+import re
+
+from fastmesh.config import ciphers, syntax
 from fastmesh.config.check_shared import check_labels, check_port_number, say
+from fastmesh.config.place import snake
 from fastmesh.config.report import At
 from fastmesh.config.resource import AnyResource
+from fastmesh.config.shape import closest
 from fastmesh.model.gateway import Gateway, Server, ServerTLS, TLSCertificate
 
+_HASH = re.compile(r"[0-9A-Fa-f]{64}\Z|([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}\Z")
+_SPKI = re.compile(r"[A-Za-z0-9+/]{43}=\Z")
 _TERMINATES = ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL")
 _SOURCES = {
     "serverCertificate": "server_certificate", "privateKey": "private_key", "caCertificates": "ca_certificates",
@@ -94,9 +100,8 @@ def check_server_tls(tls: ServerTLS, at: At) -> None:
     if tls.mode in ("PASSTHROUGH", "AUTO_PASSTHROUGH"):
         for name in given:
             at[name].advice(f"is not used with mode {tls.mode}, remove it or write mode: SIMPLE")
-    if tls.min_protocol_version in ("TLSV1_0", "TLSV1_1") and not tls.cipher_suites:
-        message = f"{tls.min_protocol_version} needs cipher suites that are off by default, add cipherSuites"
-        at["minProtocolVersion"].advice(message)
+    _check_protocol(tls, at)
+    _check_client(tls, at)
     sources: list[str] = [name for name in ("credentialName", "credentialNames", "tlsCertificates") if name in given]
     if tls.server_certificate and tls.private_key:
         sources.append("serverCertificate")
@@ -107,6 +112,39 @@ def check_server_tls(tls: ServerTLS, at: At) -> None:
             at[name].error("holds more than 2 certificates, keep one for each kind of key")
     if tls.mode in _TERMINATES:
         _check_files(tls, at)
+
+
+def _check_protocol(tls: ServerTLS, at: At) -> None:
+    """Versions and cipher suites. An unknown suite is left out, as Istio leaves it out."""
+    if tls.min_protocol_version in ("TLSV1_0", "TLSV1_1") and not tls.cipher_suites:
+        message = f"{tls.min_protocol_version} needs cipher suites that are off by default, add cipherSuites"
+        at["minProtocolVersion"].advice(message)
+    versions = (tls.min_protocol_version, tls.max_protocol_version)
+    if "TLS_AUTO" not in versions and versions[0] > versions[1]:
+        message = f"{tls.min_protocol_version} is above maxProtocolVersion {tls.max_protocol_version}, exchange them"
+        at["minProtocolVersion"].error(message)
+    for index, name in enumerate(tls.cipher_suites):
+        place = at["cipherSuites"][index]
+        if name not in ciphers.KNOWN:
+            guess = closest(name, ciphers.KNOWN) or ", write OpenSSL's name of one"
+            place.advice(f"{name} is not a cipher suite of TLS 1.2 that is known here{guess}; it is left out")
+        elif name in tls.cipher_suites[:index]:
+            place.advice(f"{name} is there twice, keep one")
+
+
+def _check_client(tls: ServerTLS, at: At) -> None:
+    """What a client's certificate has to be."""
+    for index, text in enumerate(tls.verify_certificate_hash):
+        if not _HASH.match(text):
+            at["verifyCertificateHash"][index].error("is not a SHA-256, write 64 hex digits, with colons or without")
+    for index, text in enumerate(tls.verify_certificate_spki):
+        if not _SPKI.match(text):
+            at["verifyCertificateSpki"][index].error("is not a SHA-256 in base64, write 44 characters that end in =")
+    if tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
+        return
+    for name in ("subjectAltNames", "verifyCertificateSpki", "verifyCertificateHash", "insecureSkipVerify"):
+        if getattr(tls, snake(name)):
+            at[name].advice(f"is about certificates of clients, which mode {tls.mode} does not ask for; write MUTUAL")
 
 
 def _check_files(tls: ServerTLS, at: At) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastmesh.config.destinations import DestinationRules, MergedRule, Policy, policy_for
 from fastmesh.config.origins import origin
-from fastmesh.config.plan import ClusterPlan, EndpointPlan, OutlierPlan
+from fastmesh.config.plan import ClientTLSPlan, ClusterPlan, EndpointPlan, OutlierPlan
 from fastmesh.config.registry import MeshService, Port, Registry
 from fastmesh.config.selectors import selects
-from fastmesh.config.upstream_tls import Target, UpstreamTLS, http_version
-from fastmesh.model.destination_rule import ConnectionPool, HTTPSettings, LoadBalancer, OutlierDetection, Subset
+from fastmesh.config.upstream_tls import Target, UpstreamTLS, http_version, mesh_sni
+from fastmesh.model.destination_rule import ConnectionPool, HTTPSettings, LoadBalancer, OutlierDetection
 
 _BALANCERS = {"ROUND_ROBIN": "ROUND_ROBIN", "RANDOM": "RANDOM", "PASSTHROUGH": "PASSTHROUGH"}
 
@@ -34,57 +34,54 @@ class Clusters:
             exists = self._made[name] = service is not None and self._make(name, service, port, subset)
         return name, exists
 
+    def use_opaque(self, service: MeshService, port: Port, subset: str) -> str:
+        """The cluster behind an AUTO_PASSTHROUGH server: the clients' own mutual TLS goes through, so only endpoints
+        that end it are there."""
+        name = mesh_sni(service.host, port.number, subset)
+        if name not in self._made:
+            target = self._target(service, port.number, subset)
+            self._made[name] = target is not None
+            if target is not None:
+                endpoints = [endpoint for endpoint in self._select(target) if endpoint.mesh_tls]
+                self.plans.append(_plan(name, target, endpoints, None))
+        return name
+
+    def subsets(self, service: MeshService) -> list[str]:
+        """The subsets of a service as this proxy sees them; "" is the whole of it."""
+        rule = self._rule(service)
+        return ["", *(rule.subsets if rule is not None else ())]
+
     def _rule(self, service: MeshService) -> MergedRule | None:
         if service.host not in self._found:
             self._found[service.host] = self._rules.find(service.host, service.namespace)
         return self._found[service.host]
 
-    def _make(self, name: str, service: MeshService, number: int, subset_name: str) -> bool:
+    def _make(self, name: str, service: MeshService, number: int, subset: str) -> bool:
+        target = self._target(service, number, subset)
+        if target is None:
+            return False
+        tls = target.policy.tls
+        if target.rule is not None and tls is not None and tls.mode != "DISABLE":
+            self.plaintext[name] = target.rule
+        endpoints = self._select(target)
+        self.plans.append(_plan(name, target, endpoints, self._tls.plan(target, endpoints)))
+        return True
+
+    def _target(self, service: MeshService, number: int, subset_name: str) -> Target | None:
         port = service.port(number)
         rule = self._rule(service)
         subset = rule.subsets.get(subset_name) if rule is not None else None
         if port is None or (subset_name and subset is None):
-            return False
+            return None
         policy = policy_for(rule, number, subset) if rule is not None else Policy()
-        if rule is not None and policy.tls is not None and policy.tls.mode != "DISABLE":
-            self.plaintext[name] = rule
-        self.plans.append(self._plan(name, service, port, subset, policy, rule))
-        return True
-
-    def _plan(
-        self,
-        name: str,
-        service: MeshService,
-        port: Port,
-        subset: Subset | None,
-        policy: Policy,
-        rule: MergedRule | None,
-    ) -> ClusterPlan:
-        balancer = _balancer(policy.load_balancer)
-        original = service.destination == "original_dst"
-        endpoints = [] if original else self._select(service, port, subset)
-        name_of_subset = subset.name if subset is not None else ""
         http = _http(policy.connection_pool, port, self._gateway)
-        return ClusterPlan(
-            name=name,
-            kind="original_dst" if original else "endpoints",
-            host=service.host,
-            port=port.number,
-            subset=name_of_subset,
-            service_name=service.name,
-            service_namespace=service.namespace,
-            endpoints=endpoints,
-            balancer="PASSTHROUGH" if original else balancer,  # type: ignore[arg-type]
-            tls=self._tls.plan(Target(service, port, name_of_subset, http, policy, rule), endpoints),
-            http=http,  # type: ignore[arg-type]
-            outlier=_outlier(policy.outlier_detection),
-            origin=origin(rule.policy_from) if rule is not None else None,
-            **_pool(policy.connection_pool),  # type: ignore[arg-type]
-        )
+        return Target(service, port, subset, http, policy, rule)
 
-    def _select(self, service: MeshService, port: Port, subset: Subset | None) -> list[EndpointPlan]:
-        labels = subset.labels if subset is not None else {}
-        return [plan for plan, own in self._endpoints_of(service, port) if selects(labels, own)]
+    def _select(self, target: Target) -> list[EndpointPlan]:
+        if target.service.destination == "original_dst":
+            return []
+        labels = target.subset.labels if target.subset is not None else {}
+        return [plan for plan, own in self._endpoints_of(target.service, target.port) if selects(labels, own)]
 
     def _endpoints_of(self, service: MeshService, port: Port) -> list[tuple[EndpointPlan, dict[str, str]]]:
         key = (service.host, port.number)
@@ -106,6 +103,27 @@ class Clusters:
                 by_address.setdefault((plan.address, plan.port), (plan, dict(instance.labels)))
             found = self._endpoints[key] = list(by_address.values())
         return found
+
+
+def _plan(name: str, target: Target, endpoints: list[EndpointPlan], tls: ClientTLSPlan | None) -> ClusterPlan:
+    service, policy, rule = target.service, target.policy, target.rule
+    original = service.destination == "original_dst"
+    return ClusterPlan(
+        name=name,
+        kind="original_dst" if original else "endpoints",
+        host=service.host,
+        port=target.port.number,
+        subset=target.subset_name,
+        service_name=service.name,
+        service_namespace=service.namespace,
+        endpoints=endpoints,
+        balancer="PASSTHROUGH" if original else _balancer(policy.load_balancer),  # type: ignore[arg-type]
+        tls=tls,
+        http=target.http,  # type: ignore[arg-type]
+        outlier=_outlier(policy.outlier_detection),
+        origin=origin(rule.policy_from) if rule is not None else None,
+        **_pool(policy.connection_pool),  # type: ignore[arg-type]
+    )
 
 
 def _balancer(block: LoadBalancer | None) -> str:

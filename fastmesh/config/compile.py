@@ -16,7 +16,9 @@ from fastmesh.config.credential_names import Credentials
 from fastmesh.config.destinations import DestinationRules
 from fastmesh.config.findings import findings
 from fastmesh.config.gateway_api import HTTPRoutes
-from fastmesh.config.gateways import GatewayHosts, chosen, places
+from fastmesh.config.gateway_chains import GatewayChains
+from fastmesh.config.gateway_places import chosen, places
+from fastmesh.config.gateways import GatewayHosts
 from fastmesh.config.hosts import ROOT_NAMESPACE, exported
 from fastmesh.config.inbound import Inbound, loops
 from fastmesh.config.instances import dns_names
@@ -131,12 +133,15 @@ class _Compiler:
     def _gateway(self) -> tuple[list[ListenerPlan], list[VirtualHostPlan]]:
         scope = self._scope(frozenset())
         http_routes = HTTPRoutes(self.config, self.clusters, scope)
-        hosts = GatewayHosts(self.registry, self.routes, http_routes, self.limits, self._virtual_services(), scope)
-        own = places(chosen(self.config.gateways, self.role.labels))
+        written = self._virtual_services()
+        chains = GatewayChains(self.registry, self.clusters, self.routes, self.credentials, written)
+        hosts = GatewayHosts(self.registry, self.routes, http_routes, self.limits, written, scope, chains)
+        own = places(chosen(self.config.gateways, self.role.labels), self.problems)
         listeners = []
         for bind, port in hosts.ports(own):
             address = _address(bind or self.role.bind, self.role.ports.get(port, port))
             listeners.append(hosts.listener(bind, port, own.get((bind, port), []), address))
+        self.problems += chains.problems
         return listeners, hosts.vhosts
 
 

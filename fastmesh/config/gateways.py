@@ -1,18 +1,21 @@
 """Gateway listeners: one per port, whose virtual hosts are where Gateway servers and VirtualServices overlap.
 
-VirtualServices for one host are merged here: their rules in load order, then those that fit always.
+VirtualServices for one host are merged here: their rules in load order, then those that fit always. On a port with TLS
+a host belongs to one server, the one whose hosts fit it best: what another server demands of clients is never evaded
+by asking this one for its host (the data plane answers such a request with 421).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from fastmesh.config import protocols
 from fastmesh.config.gateway_api import HTTPRoutes
-from fastmesh.config.hosts import as_domain, fqdn, intersection
+from fastmesh.config.gateway_chains import GatewayChains
+from fastmesh.config.gateway_places import Place
+from fastmesh.config.hosts import HostIndex, as_domain, fqdn, intersection
 from fastmesh.config.limits import Limits
 from fastmesh.config.matches import Scope, is_catch_all
 from fastmesh.config.origins import origin
@@ -20,35 +23,8 @@ from fastmesh.config.plan import DomainPlan, ListenerPlan, RulePlan, VirtualHost
 from fastmesh.config.registry import Registry
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes import Routes
-from fastmesh.config.selectors import selects
 from fastmesh.config.virtual_hosts import binds
-from fastmesh.model.gateway import Gateway, Server
 from fastmesh.model.virtual_service import VirtualService
-
-
-@dataclass(slots=True)
-class Place:
-    """One server of a Gateway on a port."""
-
-    gateway: Resource[Gateway]
-    server: Server
-
-    @property
-    def name(self) -> str:
-        return f"{self.gateway.namespace}/{self.gateway.name}"
-
-    @property
-    def redirects(self) -> bool:
-        return self.server.tls is not None and self.server.tls.https_redirect
-
-    def hosts_for(self, namespace: str) -> list[str]:
-        """The server's hosts that objects of this namespace may use."""
-        found = []
-        for written in self.server.hosts:
-            owner, slash, host = written.rpartition("/")
-            if not slash or owner in ("*", namespace) or (owner == "." and self.gateway.namespace == namespace):
-                found.append(host.lower())
-        return found
 
 
 @dataclass(slots=True)
@@ -58,21 +34,6 @@ class Host:
     redirects: bool = False
     ordered: list[RulePlan] = field(default_factory=list)  # of the Gateway API: they stay as they stand
     first: Resource[VirtualService] | None = None
-
-
-def chosen(gateways: Iterable[Resource[Gateway]], labels: Mapping[str, str]) -> list[Resource[Gateway]]:
-    """The Gateways of this workload; without labels every Gateway is."""
-    return [gateway for gateway in gateways if not labels or selects(gateway.spec.selector, labels)]
-
-
-def places(gateways: Iterable[Resource[Gateway]]) -> dict[tuple[str, int], list[Place]]:
-    """HTTP servers by bind address and port, older Gateways first."""
-    found: dict[tuple[str, int], list[Place]] = {}
-    for gateway in gateways:
-        for server in gateway.spec.servers:
-            if protocols.declared(server.port.protocol) in protocols.HTTP:
-                found.setdefault((server.bind, server.port.number), []).append(Place(gateway, server))
-    return found
 
 
 class GatewayHosts:
@@ -86,8 +47,10 @@ class GatewayHosts:
         limits: Limits,
         virtual_services: list[Resource[VirtualService]],
         scope: Scope,
+        chains: GatewayChains,
     ) -> None:
         self.vhosts: list[VirtualHostPlan] = []
+        self._chains = chains
         self._registry = registry
         self._routes = routes
         self._http_routes = http_routes
@@ -104,8 +67,14 @@ class GatewayHosts:
     def listener(self, bind: str, port: int, own: list[Place], address: str) -> ListenerPlan:
         hosts: dict[str, Host] = {}
         rules: dict[tuple[str, int], list[RulePlan]] = {}
+        secure = [place for place in own if place.is_tls]
+        owners: HostIndex[Place] = HostIndex()
+        for place in secure:
+            for name in place.hosts():
+                owners.put(name, place)
         for place in own:
-            self._add_place(place, port, hosts, rules)
+            if place.reads_requests:
+                self._add_place(place, port, hosts, rules, owners)
         names = [place.name for place in own]
         if not bind:
             names += self._add_api(port, hosts)
@@ -121,10 +90,16 @@ class GatewayHosts:
             unknown="404",
             https_redirect=[name for name, host in hosts.items() if host.redirects],
             origins=list(dict.fromkeys(names)),
+            chains=self._chains.of_port(port, secure),
         )
 
     def _add_place(
-        self, place: Place, port: int, hosts: dict[str, Host], rules: dict[tuple[str, int], list[RulePlan]]
+        self,
+        place: Place,
+        port: int,
+        hosts: dict[str, Host],
+        rules: dict[tuple[str, int], list[RulePlan]],
+        owners: HostIndex[Place],
     ) -> None:
         scope = replace(self._scope, port=port, gateways=frozenset({place.name}))
         limits = self._limits.of_gateway(place.gateway.namespace, place.gateway.name, scope)
@@ -132,6 +107,8 @@ class GatewayHosts:
             if not binds(written, scope.gateways):
                 continue
             common = _common(place.hosts_for(written.namespace), written)
+            if place.is_tls:
+                common = [name for name in common if owners.most_specific(name) is place]
             if not common:
                 continue
             key = (place.name, id(written))
@@ -146,8 +123,11 @@ class GatewayHosts:
                 host.limits.extend(index for index in limits if index not in host.limits)
                 host.redirects |= place.redirects
         if place.redirects:
-            for written_host in place.server.hosts:
-                hosts.setdefault(written_host.rpartition("/")[2].lower(), Host()).redirects = True
+            for name in place.hosts():
+                hosts.setdefault(name, Host()).redirects = True
+        if place.is_tls:
+            for name in place.hosts():
+                hosts.setdefault(name, Host())  # without a rule it is no host of a wider server either: 404
 
     def _add_api(self, port: int, hosts: dict[str, Host]) -> list[str]:
         """The hosts of HTTPRoutes on this port; the answer is the names of their Gateways."""

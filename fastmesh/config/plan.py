@@ -319,6 +319,9 @@ class ChainPlan(PlanPart, frozen=True):
 
     A connection takes the first chain that fits what it begins with; `server_names` are compared like hosts: a name
     before `*.suffix`, the longest suffix first, no names fit last. No chain: the connection is closed.
+
+    A request is for the chain whose names fit its Host best. When that is another one than the connection's, the answer
+    is 421: the other one may demand a certificate that this one does not.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 HTTP = frozenset({"HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB"})
 HTTP2 = frozenset({"HTTP2", "GRPC", "GRPC-WEB"})
+TLS = frozenset({"HTTPS", "TLS"})
 KNOWN = HTTP | {"TCP", "UDP", "HTTPS", "TLS", "MONGO", "REDIS", "MYSQL"}
 SNIFF = "SNIFF"
 

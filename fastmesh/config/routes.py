@@ -100,7 +100,7 @@ class Routes:
     def _destination(
         self, route: HTTPRoute, item: HTTPRouteDestination, authority: str | None, owner: str, port: int
     ) -> DestinationPlan:
-        name, exists = self._cluster(item.destination, owner, port)
+        name, exists = self.cluster(item.destination, owner, port)
         above_request = route.headers.request if route.headers is not None else None
         above_response = route.headers.response if route.headers is not None else None
         request = item.headers.request if item.headers is not None else None
@@ -119,7 +119,7 @@ class Routes:
             missing=not exists,
         )
 
-    def _cluster(self, destination: Destination, owner: str, port: int) -> tuple[str, bool]:
+    def cluster(self, destination: Destination, owner: str, port: int) -> tuple[str, bool]:
         """Without a port: the only port of the service, else the one that the client connected to."""
         host = fqdn(destination.host, owner)
         if destination.port is not None and destination.port.number:

@@ -41,7 +41,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "DestinationRule": tuple(f"{where}.{field}" for where in _POLICIES for field in _POLICY),
     "ServiceEntry": ("subjectAltNames", "endpoints[].network"),
     "WorkloadEntry": ("network",),
-    "Gateway": ("servers[].defaultEndpoint",),
+    "Gateway": ("servers[].defaultEndpoint", "servers[].tls.ecdhCurves"),
     "Service": ("internalTrafficPolicy", "trafficDistribution"),
     "RateLimit": ("limits[].keys[].sourcePrincipal",),
 }  # fmt: skip

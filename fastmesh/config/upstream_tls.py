@@ -23,7 +23,7 @@ from fastmesh.config.registry import MeshService, Port
 from fastmesh.config.resource import Resource
 from fastmesh.config.workloads import principal_of
 from fastmesh.errors import Problem
-from fastmesh.model.destination_rule import ClientTLS, DestinationRule
+from fastmesh.model.destination_rule import ClientTLS, DestinationRule, Subset
 
 # What Istio's proxies offer to each other; an inbound listener knows mesh traffic by the names that begin with "istio".
 _MESH_ALPN = {
@@ -41,14 +41,18 @@ class Target:
 
     service: MeshService
     port: Port
-    subset: str
+    subset: Subset | None
     http: str
     policy: Policy
     rule: MergedRule | None
 
     @property
+    def subset_name(self) -> str:
+        return self.subset.name if self.subset is not None else ""
+
+    @property
     def sni(self) -> str:
-        return mesh_sni(self.service.host, self.port.number, self.subset)
+        return mesh_sni(self.service.host, self.port.number, self.subset_name)
 
 
 class UpstreamTLS:

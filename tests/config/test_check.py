@@ -56,7 +56,16 @@ def entry(fields: str) -> str:
     return f"hosts: [x.com]\nports: [{{number: 80, name: http, protocol: HTTP}}]\n{textwrap.dedent(fields)}"
 
 
+def secure(tls: str, name: str = "c") -> str:
+    """A Gateway spec with one HTTPS server."""
+    mode = "" if "mode:" in tls else "mode: MUTUAL, "
+    credential = f"credentialName: {name}, " if name else ""
+    port = "port: {number: 443, name: a, protocol: HTTPS}"
+    return f"servers: [{{{port}, hosts: ['*'], tls: {{{mode}{credential}{tls}}}}}]"
+
+
 H = "spec.http[0]."
+T = "spec.servers[0].tls."
 VIRTUAL_SERVICE = [
     ("hosts: [a]", "spec", "has no rules"),
     ("hosts: ['*']\nhttp: [{directResponse: {status: 200}}]", "spec.hosts[0]", "for gateways"),
@@ -241,6 +250,12 @@ GATEWAY_CASES = [
      "spec.servers[0].tls.credentialName", "no place"),
     ("servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c, "
      "credentialNames: [d]}}]", "spec.servers[0].tls.credentialNames", "exclude"),
+    (secure("minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2"), T + "minProtocolVersion", "above"),
+    (secure("verifyCertificateHash: [abc]"), T + "verifyCertificateHash[0]", "64 hex digits"),
+    (secure("verifyCertificateSpki: [abc]"), T + "verifyCertificateSpki[0]", "base64"),
+    (secure("minProtocolVersion: TLSV1_4"), T + "minProtocolVersion", "not one of"),
+    (secure("mode: MUTUAL, caCrl: /crl"), T + "caCrl", "excludes credentialName"),
+    (secure("credentialNames: [a, b, c]", name=""), T + "credentialNames", "more than 2"),
     ("servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*']}, {port: {number: 81, name: a, protocol: HTTP}, "
      "hosts: ['*']}]", "spec.servers[1].port.name", "earlier port"),
 ]  # fmt: skip
@@ -410,6 +425,26 @@ def test_what_is_surely_not_meant_is_said(spec: str, field: str, part: str) -> N
     assert result.ok
     advice = [warning for warning in result.warnings if warning.code == "advice"]
     assert [warning.field for warning in advice] == [field]
+    assert part in advice[0].message
+
+
+GATEWAY_ADVICE = [
+    ("cipherSuites: [ECDHE-RSA-AES128-GCM-SHA265]", "cipherSuites[0]", "did you mean ECDHE-RSA-AES128-GCM-SHA256?"),
+    ("cipherSuites: [TLS_FANCY]", "cipherSuites[0]", "OpenSSL's name"),
+    ("cipherSuites: [AES128-SHA, AES128-SHA]", "cipherSuites[1]", "twice"),
+    ("mode: SIMPLE, subjectAltNames: [x]", "subjectAltNames", "write MUTUAL"),
+    ("mode: SIMPLE, insecureSkipVerify: true", "insecureSkipVerify", "write MUTUAL"),
+    ("minProtocolVersion: TLSV1_0", "minProtocolVersion", "add cipherSuites"),
+    ("httpsRedirect: true", "httpsRedirect", "no effect on HTTPS"),
+]
+
+
+@pytest.mark.parametrize(("tls", "field", "part"), GATEWAY_ADVICE)
+def test_what_has_no_effect_on_tls_is_said(tls: str, field: str, part: str) -> None:
+    result = check("Gateway", secure(tls))
+    assert result.ok
+    advice = [warning for warning in result.warnings if warning.code == "advice"]
+    assert [warning.field for warning in advice] == [T + field]
     assert part in advice[0].message
 
 

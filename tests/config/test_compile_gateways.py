@@ -111,9 +111,8 @@ def test_listeners_have_mapped_ports_and_their_own_binds() -> None:
     ]
 
 
-def test_only_http_servers_listen() -> None:
-    tls = ", tls: {mode: SIMPLE, credentialName: c}"
-    text = gateway("gw", server("*", port=443, protocol="HTTPS", more=tls), server("*", port=31400, protocol="TCP"))
+def test_servers_of_bytes_do_not_listen() -> None:
+    text = gateway("gw", server("*", port=31400, protocol="TCP"), server("*", port=27017, protocol="MONGO"))
     assert plan(text).listeners == []
 
 
