@@ -14,7 +14,7 @@ DEBUG := $(VENV)/.fastmesh-debug
 export FASTMESH_BUILD_JOBS ?= $(JOBS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help build demo test test-slow bench lint format debug clean
+.PHONY: help build demo peers test test-slow bench lint format debug clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | sed 's/|/                    /; s/^\(.\{20\}\) */\1/'
@@ -23,6 +23,9 @@ build: $(BUILT) ## Make .venv, compile, install in place (a second run does noth
 
 demo: build ## Run the shop with traffic until Ctrl-C; CHECK=1: every scenario once, then a JSON summary
 	$(VENV)/bin/fastmesh demo $(if $(CHECK),--check) $(ARGS)
+
+peers: build ## Get the programs that tests/interop speaks with; a test without its program is skipped
+	tools/peers.sh $(PY)
 
 test: build ## Run the tests; ARGS='-k reload' chooses
 	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)

