@@ -74,6 +74,34 @@ class Timeouts(Setting, kw_only=True, frozen=True):
     ] = 1_000
 
 
+class Http2(Setting, kw_only=True, frozen=True):
+    """What one HTTP/2 connection of a client may do. A bucket passes its number at once, then its rate."""
+
+    streams: Annotated[int, Flag("--h2-max-streams", "Requests at a time on one connection (REFUSED_STREAM).")] = 100
+    window: Annotated[
+        int, Flag("--h2-window", "Bytes of a request body that may come before the endpoint takes some.", "size")
+    ] = 65536
+    connection_window: Annotated[
+        int, Flag("--h2-connection-window", "Bytes that may be under way to us on one connection.", "size")
+    ] = 1 << 20
+    continuations: Annotated[int, Flag("--h2-max-continuations", "CONTINUATION frames of one header block.")] = 8
+    settings: Annotated[int, Flag("--h2-max-settings", "Entries of one SETTINGS frame.")] = 32
+    control: Annotated[
+        int, Flag("--h2-max-control-frames", "Acknowledgements, resets and windows that a peer does not take.")
+    ] = 1000
+    empty: Annotated[int, Flag("--h2-max-empty-frames", "Frames without content and without an end, in a row.")] = 10
+    resets: Annotated[int, Flag("--h2-max-resets", "Streams that are reset, by the client or for its errors.")] = 200
+    resets_per_second: Annotated[int, Flag("--h2-resets-per-second", "The rate of the same.")] = 33
+    chatter: Annotated[int, Flag("--h2-max-pings", "PING, SETTINGS and unknown frames.")] = 1000
+    chatter_per_second: Annotated[int, Flag("--h2-pings-per-second", "The rate of the same.")] = 100
+    requests: Annotated[
+        int, Flag("--h2-max-requests", "Requests of one connection, then it is wound down; 0 = no limit.")
+    ] = 10_000
+    age: Annotated[int, Flag("--h2-max-age", "A connection is wound down after this; 0 = no limit.", "duration")] = (
+        3_600_000
+    )
+
+
 class WorkerSettings(Setting, kw_only=True, frozen=True):
     """What a worker runs with, sent to it once over its control channel. The data plane gets it as a dict."""
 
@@ -91,6 +119,7 @@ class WorkerSettings(Setting, kw_only=True, frozen=True):
     ] = "info"
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    http2: Http2 = Http2()
     drain_timeout_ms: Annotated[
         int, Flag("--drain-timeout", "Requests in flight get this long when a worker or the proxy stops.", "duration")
     ] = 30_000

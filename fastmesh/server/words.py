@@ -16,7 +16,7 @@ OUT_EJECTIONS = 6
 
 CLUSTER_ROW = 32
 ENDPOINT_ROW = 8
-WORKER_ROW = 32
+WORKER_ROW = 64
 LIMIT_ROW = 4
 
 CLUSTER_WORDS = {
@@ -62,6 +62,8 @@ WORKER_WORDS = {
     "WK_CX_ACTIVE": "http.downstream_cx_active",
     "WK_RQ_ACTIVE": "http.downstream_rq_active",
     "WK_OPEN_FDS": "server.open_fds",
+    "WK_H2_CX_ACTIVE": "http.downstream_cx_http2_active",
+    "WK_H2_STREAMS": "http2.streams_active",
     "WK_CX_TOTAL": "http.downstream_cx_total",
     "WK_RQ_TOTAL": "http.downstream_rq_total",
     "WK_RQ_1XX": "http.downstream_rq_1xx",
@@ -87,6 +89,23 @@ WORKER_WORDS = {
     "WK_RATE_LIMITED": "http.rate_limited",
     "WK_NO_ROUTE": "http.no_route",
     "WK_UPSTREAM_REFUSED": "http.upstream_protocol_error",
+    "WK_H2_CX_TOTAL": "http.downstream_cx_http2_total",
+    "WK_H2_RX_RESET": "http2.rx_reset",
+    "WK_H2_TX_RESET": "http2.tx_reset",
+    "WK_H2_REFUSED": "http2.stream_refused_errors",
+    "WK_H2_MESSAGING_ERROR": "http2.rx_messaging_error",
+    "WK_H2_PROTOCOL_ERROR": "http.downstream_cx_protocol_error",
+    "WK_H2_HEADER_OVERFLOW": "http2.header_overflow",
+    "WK_H2_CONTINUATIONS": "http2.inbound_continuation_frames_flood",
+    "WK_H2_SETTINGS": "http2.inbound_settings_flood",
+    "WK_H2_EMPTY_FRAMES": "http2.inbound_empty_frames_flood",
+    "WK_H2_PRIORITIES": "http2.inbound_priority_frames_flood",
+    "WK_H2_WINDOWS": "http2.inbound_window_update_frames_flood",
+    "WK_H2_CONTROL": "http2.outbound_control_flood",
+    "WK_H2_CHATTER": "http2.inbound_ping_frames_flood",
+    "WK_H2_RESETS": "http.downstream_rq_too_many_premature_resets",
+    "WK_H2_MAX_REQUESTS": "http.downstream_cx_max_requests_reached",
+    "WK_H2_MAX_AGE": "http.downstream_cx_max_duration_reached",
 }
 
 LIMIT_WORDS = {"LM_PASSED": "passed", "LM_LIMITED": "limited", "LM_EVICTED": "evicted"}

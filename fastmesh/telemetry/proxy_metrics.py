@@ -34,10 +34,13 @@ def _count(word: str, metric: str, help: str, **label: str) -> Row:
 
 _ANSWERS = "Responses to clients by class of status; 1xx are those relayed before the final one."
 _REFUSED = "Messages that the HTTP parser refused, by the status sent."
+_ENDED = "HTTP/2 connections of clients that were ended for what they did."
 _TIMEOUTS = "Client connections or messages given up, by what did not come in time."
 WORKER = (
     _gauge("WK_CX_ACTIVE", "fastmesh_downstream_connections_active", "Open connections of clients."),
     _gauge("WK_RQ_ACTIVE", "fastmesh_downstream_requests_active", "Requests under way."),
+    _gauge("WK_H2_CX_ACTIVE", "fastmesh_http2_connections_active", "Open HTTP/2 connections of clients."),
+    _gauge("WK_H2_STREAMS", "fastmesh_http2_streams_active", "Open streams of these connections."),
     _count("WK_CX_TOTAL", "fastmesh_downstream_connections", "Connections accepted."),
     _count("WK_RQ_TOTAL", "fastmesh_downstream_requests", "Requests that ended."),
     _count("WK_RQ_1XX", "fastmesh_downstream_responses", _ANSWERS, code_class="1xx"),
@@ -63,6 +66,23 @@ WORKER = (
     _count("WK_RATE_LIMITED", "fastmesh_requests_rate_limited", "Requests refused by a RateLimit."),
     _count("WK_NO_ROUTE", "fastmesh_requests_unrouted", "Requests for which there was no host or no rule (flag NR)."),
     _count("WK_UPSTREAM_REFUSED", "fastmesh_upstream_refused_responses", "Responses that broke the protocol."),
+    _count("WK_H2_CX_TOTAL", "fastmesh_http2_connections", "HTTP/2 connections of clients."),
+    _count("WK_H2_RX_RESET", "fastmesh_http2_resets", "Streams that were reset, by whom.", by="client"),
+    _count("WK_H2_TX_RESET", "fastmesh_http2_resets", "Streams that were reset, by whom.", by="proxy"),
+    _count("WK_H2_REFUSED", "fastmesh_http2_refused_streams", "Streams above the limit of their connection."),
+    _count("WK_H2_MESSAGING_ERROR", "fastmesh_http2_stream_errors", "Streams that broke the protocol."),
+    _count("WK_H2_PROTOCOL_ERROR", "fastmesh_http2_connections_ended", _ENDED, reason="protocol_error"),
+    _count("WK_H2_HEADER_OVERFLOW", "fastmesh_http2_connections_ended", _ENDED, reason="header_overflow"),
+    _count("WK_H2_CONTINUATIONS", "fastmesh_http2_connections_ended", _ENDED, reason="continuations"),
+    _count("WK_H2_SETTINGS", "fastmesh_http2_connections_ended", _ENDED, reason="settings"),
+    _count("WK_H2_EMPTY_FRAMES", "fastmesh_http2_connections_ended", _ENDED, reason="empty_frames"),
+    _count("WK_H2_PRIORITIES", "fastmesh_http2_connections_ended", _ENDED, reason="priorities"),
+    _count("WK_H2_WINDOWS", "fastmesh_http2_connections_ended", _ENDED, reason="window_updates"),
+    _count("WK_H2_CONTROL", "fastmesh_http2_connections_ended", _ENDED, reason="control_frames"),
+    _count("WK_H2_CHATTER", "fastmesh_http2_connections_ended", _ENDED, reason="pings"),
+    _count("WK_H2_RESETS", "fastmesh_http2_connections_ended", _ENDED, reason="resets"),
+    _count("WK_H2_MAX_REQUESTS", "fastmesh_http2_connections_ended", _ENDED, reason="max_requests"),
+    _count("WK_H2_MAX_AGE", "fastmesh_http2_connections_ended", _ENDED, reason="max_age"),
 )
 
 _RESPONSES = "Requests to the cluster that ended, by class of the status that the client saw."

@@ -133,7 +133,7 @@ def test_every_word_of_the_arena_has_a_metric() -> None:
 
 def test_names_follow_the_rules() -> None:
     for row in (*proxy_metrics.WORKER, *proxy_metrics.CLUSTER, *proxy_metrics.ENDPOINT, *proxy_metrics.LIMIT):
-        assert re.fullmatch(r"fastmesh_[a-z_]+", row.metric)
+        assert re.fullmatch(r"fastmesh_[a-z_][a-z0-9_]*", row.metric)
         assert not row.metric.endswith(("_total", "_count", "_sum"))
         assert row.help.endswith(".")
 

@@ -14,7 +14,7 @@ cdef extern from "<sys/mman.h>" nogil:
     int PROT_READ, PROT_WRITE, MAP_SHARED
     void* MAP_FAILED
 
-cdef uint64_t MAGIC = 0x31304853454d5446      # "FTMESH01": layout version in the last two digits
+cdef uint64_t MAGIC = 0x32304853454d5446      # "FTMESH02": layout version in the last two digits
 
 cdef struct Header:
     uint64_t magic

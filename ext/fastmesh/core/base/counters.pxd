@@ -56,8 +56,10 @@ cdef enum:                # WorkerWord
     WK_CX_ACTIVE = 0          # gauges: downstream connections
     WK_RQ_ACTIVE
     WK_OPEN_FDS               # sockets of both sides
-    WORKER_GAUGES             # = 3
-    WK_CX_TOTAL = 3
+    WK_H2_CX_ACTIVE           # HTTP/2 connections of clients
+    WK_H2_STREAMS
+    WORKER_GAUGES             # = 5
+    WK_CX_TOTAL = 5
     WK_RQ_TOTAL
     WK_RQ_1XX
     WK_RQ_2XX
@@ -82,7 +84,24 @@ cdef enum:                # WorkerWord
     WK_RATE_LIMITED
     WK_NO_ROUTE
     WK_UPSTREAM_REFUSED       # responses that broke the protocol
-    WORKER_ROW = 32
+    WK_H2_CX_TOTAL            # HTTP/2 of clients
+    WK_H2_RX_RESET            # RST_STREAM of clients
+    WK_H2_TX_RESET            # and ours, for whatever reason
+    WK_H2_REFUSED             # streams above the limit
+    WK_H2_MESSAGING_ERROR     # streams reset because of what the client sent
+    WK_H2_PROTOCOL_ERROR      # connections ended because of what the client sent, attacks below apart
+    WK_H2_HEADER_OVERFLOW     # connections ended because of a header block that was much too large
+    WK_H2_CONTINUATIONS
+    WK_H2_SETTINGS            # too many entries
+    WK_H2_EMPTY_FRAMES
+    WK_H2_PRIORITIES
+    WK_H2_WINDOWS
+    WK_H2_CONTROL             # what we owed was not taken
+    WK_H2_CHATTER             # PING, SETTINGS, unknown
+    WK_H2_RESETS
+    WK_H2_MAX_REQUESTS        # connections wound down after their last request,
+    WK_H2_MAX_AGE             # or because of their age
+    WORKER_ROW = 64
 
 cdef enum:                # LimitWord
     LM_PASSED = 0

@@ -9,6 +9,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from fastmesh.core.base.outbuf cimport OutBuf
 from fastmesh.core.base.rng cimport Rng
 from fastmesh.core.base.wheel cimport Timed, Wheel
+from fastmesh.core.net.h2_budget cimport H2Limits
 from fastmesh.core.net.tls cimport Tls
 from fastmesh.core.wire.message cimport Limits
 
@@ -64,6 +65,7 @@ cdef class Reactor:
     cdef Limits limits
     cdef Limits response_limits       # the same without a limit on bodies
     cdef Timeouts timeouts
+    cdef H2Limits h2
     cdef uint64_t* row        # this worker's WorkerWord row
     cdef int epoll            # -1 until `start_reactor`
     cdef list closed          # what ended since the last batch: events and callers may still point to it

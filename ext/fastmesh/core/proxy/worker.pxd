@@ -1,4 +1,5 @@
 """One worker: its listeners, its snapshot, and the life of both."""
+from libc.stdint cimport uint32_t
 from fastmesh.core.net.acceptor cimport Acceptor
 from fastmesh.core.net.stream cimport Downstream, ServerStream, ServerUserFactory, StreamUser
 from fastmesh.core.proxy.access_log cimport LogFile
@@ -18,3 +19,4 @@ cdef class Worker(Engine):
     cdef list closing         # gates without a listener whose connections still live
     cdef Gate _open(self, Listener listener, int fd)
     cdef void _sort_pools(self)
+    cdef void _limit_h2(self, dict given, uint32_t grace)

@@ -1,5 +1,6 @@
 """See worker.pxd. This is the face of the data plane towards Python."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t
 from libc.string cimport strcmp, strlen
 from fastmesh.core.base.arena cimport ENTRY_WORKER, Arena
 from fastmesh.core.base.atomics cimport fm_bump
@@ -87,6 +88,7 @@ cdef class Worker(Engine):
         self.timeouts.body = timeouts.get("body", 60_000)
         self.timeouts.upstream_idle = timeouts.get("upstream_idle", 4_000)
         self.timeouts.linger = timeouts.get("linger", 1_000)
+        self._limit_h2(settings.get("http2", {}), settings.get("drain_idle_ms", 5_000))
         self.retry_body = limits.get("retry_body", 65536)
         self.row = arena.words(ENTRY_WORKER, "workers", 7, WORKER_ROW * arena.slots) + index * WORKER_ROW
         self.pools = {}
@@ -96,6 +98,22 @@ cdef class Worker(Engine):
         self.series = Series.__new__(Series)
         if settings.get("access_log"):
             self.log = open_log(self, settings["access_log"], settings.get("access_log_format", "text"))
+
+    cdef void _limit_h2(self, dict given, uint32_t grace):
+        self.h2.streams = given.get("streams", 100)
+        self.h2.window = min(max(given.get("window", 65536), 16384), 1 << 30)
+        self.h2.connection_window = min(max(given.get("connection_window", 1 << 20), 65535), 1 << 30)
+        self.h2.continuations = given.get("continuations", 8)
+        self.h2.settings = given.get("settings", 32)
+        self.h2.control = given.get("control", 1000)
+        self.h2.empty = given.get("empty", 10)
+        self.h2.resets = given.get("resets", 200)
+        self.h2.resets_per_second = given.get("resets_per_second", 33)
+        self.h2.chatter = given.get("chatter", 1000)
+        self.h2.chatter_per_second = given.get("chatter_per_second", 100)
+        self.h2.requests = given.get("requests", 10_000)
+        self.h2.age = given.get("age", 3_600_000)
+        self.h2.grace = grace
 
     @property
     def version(self):
