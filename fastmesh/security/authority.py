@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fastmesh.security import certs, pem, spiffe
+from fastmesh.security import certs, pem, spiffe, times
 from fastmesh.security.findings import MaterialError
 
 BACKDATED = timedelta(minutes=1)  # for peers whose clock is a little behind
@@ -103,7 +103,7 @@ def _begun(
     now: datetime | None,
     at_most: datetime | None = None,
 ) -> x509.CertificateBuilder:
-    begins = now or certs.utc_now()
+    begins = now or times.utc_now()
     ends = begins + lifetime
     return (
         x509.CertificateBuilder()

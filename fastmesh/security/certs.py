@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from cryptography import x509
@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fastmesh.security import pem, spiffe
 from fastmesh.security.findings import Finding
+from fastmesh.security.times import moment, span
 
 Extension = TypeVar("Extension", bound=x509.ExtensionType)
 _MISTAKES = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm)
@@ -88,22 +89,7 @@ def issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     return True
 
 
-# ---- times
-
-
-def moment(when: datetime) -> str:
-    return when.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def span(time: timedelta) -> str:
-    """`89 days`, `3 h 12 min`, `40 s`: rounded down."""
-    seconds = int(abs(time.total_seconds()))
-    days, hours, minutes = seconds // 86400, seconds % 86400 // 3600, seconds % 3600 // 60
-    if days:
-        return f"{days} day{'s' if days > 1 else ''}"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{seconds} s"
+# ---- the checks
 
 
 def out_of_time(certificate: x509.Certificate, now: datetime) -> str:
@@ -114,13 +100,6 @@ def out_of_time(certificate: x509.Certificate, now: datetime) -> str:
     if now < begins:
         return f"is not valid before {moment(begins)}, in {span(begins - now)}; wait, or set the clock right"
     return ""
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-# ---- the checks
 
 
 def check_leaf(chain: Sequence[x509.Certificate], now: datetime) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 CHAIN, KEY, ROOTS = "cert-chain.pem", "key.pem", "root-cert.pem"  # as Istio mounts a workload's certificate
+CRL = "ca-crl.pem"
 CA_CHAIN, CA_KEY = "ca-cert.pem", "ca-key.pem"  # as Istio reads its plugged-in CA
 SECRET = frozenset((KEY, CA_KEY))
 

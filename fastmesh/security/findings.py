@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Part = Literal["chain", "key", "roots", "crl", "staple"]
+Part = Literal["chain", "key", "roots", "bundle", "crl", "staple"]
 
 
 class MaterialError(ValueError):

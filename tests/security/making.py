@@ -40,6 +40,7 @@ def odd(
     key: pem.PrivateKey | None = None,
     begins: timedelta = -DAY,
     ends: timedelta = DAY,
+    serial: int | None = None,
 ) -> Pair:
     """A certificate that no sane CA issues; without an issuer it signs itself. `sign_certs` None: no key usage."""
     key = key or ec.generate_private_key(ec.SECP256R1())
@@ -49,7 +50,7 @@ def odd(
         .subject_name(own)
         .issuer_name(issuer.certificate.subject if issuer else own)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial or x509.random_serial_number())
         .not_valid_before(now() + begins)
         .not_valid_after(now() + ends)
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
@@ -75,4 +76,4 @@ def write(folder: Path, pair: Pair, *behind: Pair, roots: Sequence[Pair], key: p
 
 
 def root(domain: str = "cluster.local") -> Pair:
-    return make_ca(domain, 10 * DAY)
+    return make_ca(domain, 1000 * DAY)

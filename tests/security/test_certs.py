@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
-from fastmesh.security import certs, pem
+from fastmesh.security import certs, pem, times
 from fastmesh.security.authority import Pair, issue, make_ca
 from fastmesh.security.findings import Finding, MaterialError
 from fastmesh.security.spiffe import parse
@@ -88,7 +88,7 @@ def test_times() -> None:
     [(90 * 86400, "90 days"), (86400, "1 day"), (3 * 3600 + 720, "3 h 12 min"), (61, "1 min"), (5, "5 s"), (-5, "5 s")],
 )
 def test_spans(seconds: int, text: str) -> None:
-    assert certs.span(timedelta(seconds=seconds)) == text
+    assert times.span(timedelta(seconds=seconds)) == text
 
 
 # ---- chains, keys, roots
