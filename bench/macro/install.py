@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 from .build import ROOT
 
@@ -15,13 +14,9 @@ VENV = ROOT / "build" / "envoy-venv"
 ENVOY = VENV / "bin" / "envoy"
 
 
-def debian(package: str, header: Path | None = None) -> str | None:
-    """None when the program, or the header, is there (now); else what is lacking, in one line."""
-
-    def there() -> bool:
-        return header.exists() if header else shutil.which(package) is not None
-
-    if there():
+def debian(package: str) -> str | None:
+    """None when the program is there (now); else what is lacking, in one line."""
+    if shutil.which(package):
         return None
     lacking = f"{package} is not installed: apt-get install {package}"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -33,12 +28,7 @@ def debian(package: str, header: Path | None = None) -> str | None:
         subprocess.run(command, env=quiet, capture_output=True, timeout=300, check=True)
     except (subprocess.SubprocessError, OSError):
         return lacking
-    return None if there() else lacking
-
-
-def libssl() -> str | None:
-    """What the load generator's TLS is compiled with."""
-    return debian("libssl-dev", Path("/usr/include/openssl/ssl.h"))
+    return None if shutil.which(package) else lacking
 
 
 def envoy() -> str | None:

@@ -11,7 +11,7 @@ import click
 
 from fastmesh.cli.cert_show import show
 from fastmesh.errors import EXIT_DATA, FastmeshError
-from fastmesh.security import authority, certs, files, pem, spiffe
+from fastmesh.security import authority, certs, files, pem, spiffe, times
 from fastmesh.security.findings import MaterialError
 
 CA_FOLDER = "certs/ca"
@@ -132,7 +132,7 @@ def _read_ca(folder: Path) -> tuple[authority.Pair, list[Any]]:
     chain = _read(folder / files.CA_CHAIN, pem.certificates)
     key = _read(folder / files.CA_KEY, pem.private_key)
     roots = _read(folder / files.ROOTS, pem.certificates) if (folder / files.ROOTS).exists() else chain[-1:]
-    wrong = certs.out_of_time(chain[0], certs.utc_now())
+    wrong = certs.out_of_time(chain[0], times.utc_now())
     wrong = wrong or ("" if certs.is_ca(chain[0]) else "is not the certificate of a CA; `fastmesh cert ca` makes one")
     if wrong:
         raise CertError(f"{folder / files.CA_CHAIN}: {wrong}")
@@ -162,7 +162,7 @@ def _write(folder: Path, contents: dict[str, bytes]) -> None:
 
 
 def _tell(folder: Path, what: str, made: authority.Pair) -> None:
-    ends = certs.moment(made.certificate.not_valid_after_utc)
+    ends = times.moment(made.certificate.not_valid_after_utc)
     click.echo(f"{what}, {pem.kind_of_key(made.key)}, valid until {ends}: {folder}")
 
 

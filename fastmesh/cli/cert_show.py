@@ -10,7 +10,7 @@ import click
 import orjson
 
 from fastmesh.errors import EXIT_DATA, EXIT_FAILURE, FastmeshError
-from fastmesh.security import certs, facts, files, pem
+from fastmesh.security import certs, facts, files, pem, times
 from fastmesh.security.findings import MaterialError
 
 
@@ -38,7 +38,7 @@ def show(paths: tuple[str, ...], output: str) -> int:
 def look(path: Path) -> dict[str, Any]:
     """Everything that one PATH says."""
     chain_file, key_file, roots_file = _places(path)
-    data, now = _bytes(chain_file), certs.utc_now()
+    data, now = _bytes(chain_file), times.utc_now()
     chain = _parse(chain_file, data, pem.certificates) if b"CERTIFICATE--" in data or not _has_key(data) else []
     roots = _parse(roots_file, _bytes(roots_file), pem.certificates) if roots_file is not None else []
     key = None
@@ -101,7 +101,7 @@ def _entry(certificate: Any, file: Path, now: Any) -> dict[str, Any]:
         "file": said.file,
         "subject": said.subject,
         "spiffe_id": said.spiffe_id,
-        "sans": {"uri": said.uris, "dns": said.dns, "ip": said.ips},
+        "sans": {"uri": said.names["uri"], "dns": said.names["dns"], "ip": said.names["ip_address"]},
         "issuer": said.issuer,
         "valid_from": certificate.not_valid_before_utc.isoformat(),
         "valid_until": certificate.not_valid_after_utc.isoformat(),
@@ -129,7 +129,7 @@ def as_text(found: dict[str, Any]) -> list[str]:
 
 def _certificate_text(said: dict[str, Any]) -> list[str]:
     left, names = said["seconds_left"], said["sans"]
-    ends = f"{certs.span(timedelta(seconds=left))} {'left' if left >= 0 else 'ago'}"
+    ends = f"{times.span(timedelta(seconds=left))} {'left' if left >= 0 else 'ago'}"
     listed = [f"{kind.upper()} {name}" for kind, some in names.items() for name in some]
     rows = [
         ("identity", said["spiffe_id"]),

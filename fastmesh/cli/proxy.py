@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from fastmesh.cli.options import collect, with_options
+from fastmesh.cli.proxy_checks import checked
 from fastmesh.server import assemble, master
 from fastmesh.server.parts import Parts
 from fastmesh.server.parts import preflight as check
 from fastmesh.server.settings import ProxySettings
-from fastmesh.server.sockets import parse_address
 
 
 def load_env_file(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
@@ -58,46 +57,10 @@ def proxy_options(command: Callable[..., int]) -> Callable[..., int]:
     )(command)
 
 
-@click.command(short_help="Run the mesh proxy or a gateway.")
+@click.command(short_help="Run the mesh proxy, a gateway or a sidecar.")
 @proxy_options
 def proxy(preflight: bool, **given: Any) -> int:
-    """Run the mesh proxy (--listen HOST:PORT), or a gateway (--role gateway) on the ports of the Gateway objects."""
+    """Run the mesh proxy (--listen HOST:PORT), a gateway (--role gateway) on the ports of the Gateway objects, or a
+    sidecar (--role sidecar) before and behind one workload.
+    """
     return run_proxy(given, preflight, assemble.parts)
-
-
-def checked(settings: ProxySettings) -> ProxySettings:
-    """What can be said about settings without reading a file; UsageError names the flag."""
-    if not settings.files:
-        raise click.UsageError("give the files of the mesh: -f PATH")
-    if "-" in settings.files:
-        raise click.UsageError("-f -: a proxy reads its files again when it reloads, standard input cannot be")
-    if settings.role == "mesh" and not settings.listen:
-        raise click.UsageError("a mesh proxy needs --listen HOST:PORT (or use --role gateway)")
-    if settings.role == "gateway" and settings.listen:
-        raise click.UsageError(
-            "a gateway listens on the ports of its Gateway objects: use --map and --bind, not --listen"
-        )
-    addresses = [
-        ("--listen", settings.listen),
-        ("--admin", settings.admin),
-        *(("--status", s) for s in settings.status),
-    ]
-    for flag, text in addresses:
-        if text and text != "off":
-            _check(flag, parse_address, text)
-    _check("--map", settings.port_map)
-    _check("--labels", settings.label_map)
-    if not 1 <= settings.worker.limits.fields <= 128:
-        raise click.UsageError("--max-fields is at least 1 and at most 128")
-    log = None if settings.access_log in ("off", "") else settings.access_log
-    if log not in (None, "-"):
-        log = str(Path(log).absolute())
-    worker = msgspec.structs.replace(settings.worker, role=settings.role, access_log=log)
-    return msgspec.structs.replace(settings, worker=worker)
-
-
-def _check(flag: str, read: Any, *arguments: str) -> None:
-    try:
-        read(*arguments)
-    except ValueError as error:
-        raise click.UsageError(f"{flag}: {error}") from None

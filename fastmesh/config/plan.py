@@ -202,6 +202,9 @@ class CredentialPlan(PlanPart, frozen=True):
     serial: str = ""  # of the leaf, for /certs
     not_after: int = 0  # seconds since 1970, of the leaf
 
+    def __repr__(self) -> str:
+        return f"CredentialPlan({self.name}, serial {self.serial})"  # nobody prints keys by accident
+
 
 class ServerTLSPlan(PlanPart, frozen=True):
     """How TLS from clients ends. `mesh`: the client's certificate must be an SVID of one of `trust_domains`."""

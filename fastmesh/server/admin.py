@@ -32,6 +32,7 @@ PAGES = (
     Page("/stats/prometheus", "GET", pages.prometheus, "the same for Prometheus", status=True),
     Page("/clusters", "GET", pages.clusters, "destinations and their endpoints; ?format=json"),
     Page("/config_dump", "GET", pages.config_dump, "the running plan, the status of each object, the last reload"),
+    Page("/certs", "GET", pages.certs, "certificates of the proxy and the roots that peers are checked against"),
     Page("/listeners", "GET", pages.listeners, "listening sockets; ?format=json"),
     Page("/logging", "GET", pages.log_level, "the log level"),
     Page("/logging", "POST", pages.set_log_level, "?level=debug|info|warning|error changes it"),

@@ -1,5 +1,5 @@
-"""From the files to something that runs, as the master sees it: one call that answers a compiled plan or every
-problem.
+"""From the files to something that runs, as the master sees it: a call that answers a compiled plan or every problem,
+and one that answers the same plan with the certificates of this moment.
 
 The rest of the server knows only the two types below; how files are read and rules are compiled is the config
 package's.
@@ -7,12 +7,13 @@ package's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from fastmesh.config.plan import Plan
+from fastmesh.security.material import Loaded, Request
 from fastmesh.server.sockets import Wanted
 
 Answers = Mapping[str, Sequence[str]]  # DNS name -> addresses
@@ -27,9 +28,21 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = []
     objects: list[dict[str, Any]] = []  # status of each object, for /config_dump
     hosts: frozenset[str] = frozenset()  # DNS names whose addresses the plan needs
+    requests: list[Request] = []  # the credentials that the plan names, but for the proxy's own
+    loaded: Loaded = Loaded()  # their material, as it stands in `plan` and `encoded`
 
     def listeners(self) -> list[Wanted]:
         return [Wanted(listener.name, listener.address) for listener in self.plan.listeners]
 
 
-Compile = Callable[[Answers], Compiled]  # raises SourcesError; called in a thread
+class Sources(Protocol):
+    """All of it is called in threads, `compile` and `renew` never at the same time."""
+
+    def compile(self, answers: Answers, running: Compiled | None, /) -> Compiled:
+        """Read everything anew; SourcesError has every problem. Bad material of what runs leaves the running one."""
+
+    def renew(self, running: Compiled, /) -> Compiled:
+        """The configuration that runs, with the material that its credentials have now."""
+
+    def watched(self, running: Compiled, /) -> list[str]:
+        """The files of its credentials."""

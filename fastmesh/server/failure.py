@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fastmesh.errors import EXIT_DATA
+
 INTERRUPTED = 130  # a second SIGINT
 
 
@@ -15,8 +17,9 @@ class StartError(Exception):
 
 
 class SourcesError(Exception):
-    """The sources cannot be run; `problems` has every one of them, ready to print."""
+    """The sources cannot be run; `problems` has every one of them, ready to print. `code` is how a start ends."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], code: int = EXIT_DATA) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+        self.code = code

@@ -28,7 +28,7 @@ import uvloop
 
 from fastmesh.config.plan import Plan
 from fastmesh.discovery.dns import Resolver
-from fastmesh.errors import EXIT_DATA, EXIT_FAILURE, EXIT_OK, EXIT_UNAVAILABLE
+from fastmesh.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNAVAILABLE
 from fastmesh.security.tickets import TicketKeys
 from fastmesh.server import linger, watch
 from fastmesh.server import log as log_lines
@@ -43,6 +43,7 @@ from fastmesh.server.notify import Notifier
 from fastmesh.server.parts import Parts
 from fastmesh.server.push import PushError
 from fastmesh.server.reload import Reloader
+from fastmesh.server.rotation import Rotation
 from fastmesh.server.settings import ProxySettings
 from fastmesh.server.signals import SIGNALS, leave_to_main_thread, work_behind_the_workers
 from fastmesh.server.sockets import BindError, Change, ListenerSet, passed_by_systemd, raise_descriptor_limit
@@ -54,6 +55,7 @@ log = logging.getLogger("fastmesh.master")
 SLOTS_LEAST = 16
 SLOTS_A_WORKER = 4  # old and new workers side by side in an upgrade, and two upgrades in a row
 KILL_AFTER_GRACE = 1.0
+WHERE = {"mesh": "--listen says", "gateway": "--bind and --map say", "sidecar": "--inbound and --outbound say"}
 CLOCK_LOOK = 60.0  # a machine that slept is noticed so late: sleeping stops the loop's clock, but no certificate's
 
 
@@ -79,7 +81,9 @@ class Master:
         self.epoch = left.epoch if left is not None else 0
         self.listeners = ListenerSet()
         self.admin = AdminSockets(self)
-        self.reloader = Reloader(parts.compile, self._threads, self._apply, self._reloading)
+        self.reloader = Reloader(parts.sources, self._threads, self._apply, self._reloading)
+        self.rotation = Rotation(parts.sources, self.reloader, self._threads)
+        self.reloader.on_compiled = self.rotation.compiled
         self.resolver = Resolver(self._questions, self._names_changed)
         self.arena = self._make_arena()
         self.crew = Crew(loop, self.arena, parts.worker_module, settings.worker, self._crew_changed)
@@ -137,12 +141,13 @@ class Master:
             else:
                 await self._succession.take_over(self._succession.left)
         except SourcesError as error:
-            raise StartError(EXIT_DATA, *error.problems) from None
+            raise StartError(error.code, *error.problems) from None
         self._started_once = True
         self._say_ready()
         self._tasks.append(asyncio.create_task(self.reloader.run()))
         self._tasks.append(asyncio.create_task(self.resolver.run()))
         self._tasks.append(asyncio.create_task(self._rotate_tickets()))
+        self._tasks.append(asyncio.create_task(self.rotation.run(self.settings.watch)))
         if self.settings.watch and self.settings.files:
             changed = watch.watch(self.settings.files, lambda: self.reloader.trigger("files"), self._threads, look)
             self._tasks.append(asyncio.create_task(changed))
@@ -165,13 +170,13 @@ class Master:
         self.listeners.commit(change)
         self.listeners.warn_of_unused()
         self.reloader.current = compiled
+        self.rotation.applied(None, compiled)
 
     def _bind_first(self, compiled: Compiled) -> Change:
         try:
             return self.listeners.prepare(compiled.listeners())
         except BindError as error:
-            flag = "--listen" if self.settings.role == "mesh" else "--bind and --map"
-            raise StartError(EXIT_UNAVAILABLE, f"{error} ({flag} chooses where to listen)") from None
+            raise StartError(EXIT_UNAVAILABLE, f"{error} ({WHERE[self.settings.role]} where to listen)") from None
 
     async def compile_with_names(self) -> Compiled:
         """Names are known only once the files are read, so a configuration with DNS names is compiled twice."""
@@ -198,6 +203,7 @@ class Master:
             os.close(old.plan_fd)
         self.listeners.commit(change)
         self.resolver.want(compiled.hosts)
+        self.rotation.applied(self.reloader.current, compiled)
 
     def _reloading(self, busy: bool) -> None:
         """systemd waits for the second word after a reload that it asked for, also when nothing has changed."""

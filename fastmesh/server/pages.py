@@ -10,11 +10,13 @@ import msgspec
 
 import fastmesh
 from fastmesh.config.plan import Plan
+from fastmesh.security.material import CertificateFacts
 from fastmesh.server import log as log_lines
 from fastmesh.server import redact, statistics
 from fastmesh.server.crew import Crew, SharedArena
 from fastmesh.server.http import Request, Response
 from fastmesh.server.reload import Reloader
+from fastmesh.server.rotation import Rotation
 from fastmesh.server.settings import ProxySettings
 from fastmesh.server.sockets import ListenerSet
 
@@ -25,6 +27,7 @@ class ProxyView(Protocol):
     settings: ProxySettings
     crew: Crew
     reloader: Reloader
+    rotation: Rotation
     listeners: ListenerSet
     arena: SharedArena
     started: float
@@ -119,7 +122,7 @@ def config_dump(view: ProxyView, request: Request) -> Response:
             "refused": reloader.refused,
             "unchanged": reloader.unchanged,
         },
-        "warnings": compiled.warnings if compiled is not None else [],
+        "warnings": [*compiled.warnings, *compiled.loaded.warnings] if compiled is not None else [],
         "objects": compiled.objects if compiled is not None else [],
         "plan": redact.redacted(msgspec.to_builtins(compiled.plan.shown())) if compiled is not None else None,
     }
@@ -131,6 +134,36 @@ def listeners(view: ProxyView, request: Request) -> Response:
     if request.query.get("format") == "json":
         return _json({"listener_statuses": [{"name": item.name, "local_address": item.address} for item in bound]})
     return Response(200, "".join(f"{item.name}::{item.address}\n" for item in bound).encode())
+
+
+def certs(view: ProxyView, request: Request) -> Response:
+    """Envoy's form, a group for each credential. Keys are not in what this page has."""
+    compiled = view.reloader.current
+    materials = compiled.loaded.materials.values() if compiled is not None else ()
+    groups = [
+        {
+            "ca_cert": [_certificate(each) for each in material.shown_roots],
+            "cert_chain": [_certificate(each) for each in material.shown_chain],
+        }
+        for material in materials
+    ]
+    return _json({"certificates": groups})
+
+
+def _certificate(facts: CertificateFacts) -> dict[str, Any]:
+    names = [{kind: name} for kind, some in facts.names.items() for name in some]
+    return {
+        "path": facts.file,
+        "serial_number": facts.serial,
+        "subject_alt_names": names,
+        "days_until_expiration": str(max(0, int(facts.valid_until - time.time()) // 86400)),
+        "valid_from": _timestamp(facts.valid_from),
+        "expiration_time": _timestamp(facts.valid_until),
+    }
+
+
+def _timestamp(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def log_level(view: ProxyView, request: Request) -> Response:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from fastmesh.errors import EXIT_DATA, EXIT_OK
-from fastmesh.server.configure import Compile
+from fastmesh.errors import EXIT_OK
+from fastmesh.server.configure import Sources
 from fastmesh.server.crew import SharedArena
 from fastmesh.server.failure import SourcesError, StartError
 
@@ -17,7 +17,7 @@ from fastmesh.server.failure import SourcesError, StartError
 class Parts(msgspec.Struct, frozen=True):
     """What a proxy is made of; tests put other parts in."""
 
-    compile: Compile
+    sources: Sources
     worker_module: str
     create_arena: Callable[[int, int], SharedArena]  # size, slots
     attach_arena: Callable[[int], SharedArena]  # ValueError: another layout
@@ -25,14 +25,14 @@ class Parts(msgspec.Struct, frozen=True):
 
 
 def preflight(parts: Parts) -> int:
-    """Whether this code and these files would start: 0, or 65 with every problem printed. Nothing is bound."""
+    """Whether this code and these files would start: 0, or 65 or 78 with every problem printed. Nothing is bound."""
     try:
         importlib.import_module(parts.worker_module)
         parts.check()
-        parts.compile({})
+        parts.sources.compile({}, None)
     except SourcesError as error:
         print("\n".join(error.problems), file=sys.stderr)
-        return EXIT_DATA
+        return error.code
     except StartError as error:
         print("\n".join(error.lines), file=sys.stderr)
         return error.code

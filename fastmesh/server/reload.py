@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 
 import msgspec
 
-from fastmesh.server.configure import Answers, Compile, Compiled
+from fastmesh.server.configure import Answers, Compiled, Sources
 from fastmesh.server.failure import SourcesError
 from fastmesh.server.push import PushError
 from fastmesh.server.sockets import BindError
@@ -38,14 +38,14 @@ class Reloader:
 
     def __init__(
         self,
-        compile_sources: Compile,
+        sources: Sources,
         executor: Executor,
         apply: Callable[[Compiled], Awaitable[None]],
         busy: Callable[[bool], None],
     ) -> None:
-        self._compile = compile_sources
+        self._sources = sources
         self._executor = executor
-        self._apply = apply
+        self.apply = apply
         self._busy = busy
         self._wanted: str | None = None
         self._wake = asyncio.Event()
@@ -57,6 +57,7 @@ class Reloader:
         self.unchanged = 0
         self.last: Outcome | None = None
         self._told: set[str] = set()
+        self.on_compiled: Callable[[Compiled | None, Compiled], None] = lambda running, fresh: None
 
     def trigger(self, reason: str) -> None:
         """Reload soon; what is asked for while one is running is done once after it."""
@@ -77,22 +78,25 @@ class Reloader:
         """SourcesError has every problem; anything else that goes wrong is told as one problem."""
         loop = asyncio.get_running_loop()
         try:
-            compiled = await loop.run_in_executor(self._executor, self._compile, self.answers)
+            work = self._sources.compile
+            compiled = await loop.run_in_executor(self._executor, work, self.answers, self.current)
         except SourcesError:
             raise
         except Exception as error:
             log.exception("the configuration could not be compiled")
             raise SourcesError([f"internal error: {type(error).__name__}: {error}"]) from error
-        self._tell(compiled)
+        self.on_compiled(self.current, compiled)
+        self.tell(compiled)
         return compiled
 
-    def _tell(self, compiled: Compiled) -> None:
+    def tell(self, compiled: Compiled) -> None:
         """Each warning once: again only when it was gone in between."""
-        for level, lines in ((logging.WARNING, compiled.warnings), (logging.INFO, compiled.notes)):
+        warnings = [*compiled.warnings, *compiled.loaded.warnings]
+        for level, lines in ((logging.WARNING, warnings), (logging.INFO, compiled.notes)):
             for line in dict.fromkeys(lines):
                 if line not in self._told:
                     log.log(level, "%s", line)
-        self._told = {*compiled.warnings, *compiled.notes}
+        self._told = {*warnings, *compiled.notes}
 
     async def _reload(self, reason: str) -> None:
         began = time.monotonic()
@@ -102,7 +106,7 @@ class Reloader:
             if self.current is not None and compiled.encoded == self.current.encoded:
                 result = "unchanged"
             else:
-                await self._apply(compiled)
+                await self.apply(compiled)
             self.current = compiled
         except SourcesError as error:
             result, problems = "refused", error.problems

@@ -102,10 +102,13 @@ class Http2(Setting, kw_only=True, frozen=True):
     )
 
 
+RoleName = Literal["mesh", "gateway", "sidecar"]
+
+
 class WorkerSettings(Setting, kw_only=True, frozen=True):
     """What a worker runs with, sent to it once over its control channel. The data plane gets it as a dict."""
 
-    role: Literal["mesh", "gateway"] = "mesh"
+    role: RoleName = "mesh"
     index: int = 0  # the worker's slot in the arena
     slots: int = 16
     workers: int = 1  # how many accept from the same sockets
@@ -135,10 +138,39 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
         list[str], Flag("--file", "A YAML file or a directory of them; may be repeated.", short="-f", metavar="PATH")
     ] = []
     role: Annotated[
-        Literal["mesh", "gateway"],
-        Flag("--role", "mesh: one listener that routes by Host; gateway: one listener per port of the Gateways."),
+        RoleName,
+        Flag(
+            "--role",
+            "mesh: one listener that routes by Host; gateway: one listener per port of the Gateways; sidecar: the mesh "
+            "listener for one workload (--outbound), and listeners before its ports (--inbound).",
+        ),
     ] = "mesh"
     listen: Annotated[str, Flag("--listen", "The mesh listener.", metavar="HOST:PORT")] = ""
+    outbound: Annotated[
+        str, Flag("--outbound", "The listener of a sidecar for what its workload calls.", metavar="HOST:PORT")
+    ] = ""
+    inbound: Annotated[
+        list[str],
+        Flag(
+            "--inbound",
+            "A listener of a sidecar, and the port of its workload behind it; may be repeated.",
+            metavar="HOST:PORT=HOST:PORT",
+        ),
+    ] = []
+    workload: Annotated[
+        str, Flag("--workload", "Whom the proxy stands for; a sidecar needs it.", metavar="NAME.NAMESPACE")
+    ] = ""
+    certs: Annotated[
+        str,
+        Flag(
+            "--certs",
+            "The proxy's own identity: cert-chain.pem, key.pem, root-cert.pem; renewed ones are taken.",
+            metavar="DIR",
+        ),
+    ] = ""
+    trust_domain: Annotated[
+        str, Flag("--trust-domain", "Of the mesh; that of --certs, else cluster.local.", metavar="TD")
+    ] = ""
     map: Annotated[
         list[str],
         Flag("--map", "Bind a Gateway's port elsewhere, as in 80=18080; may be repeated.", metavar="PORT=PORT"),
@@ -178,6 +210,19 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
             if not equals or not name.strip():
                 raise ValueError(f"{name!r} has no value; write --labels app=shop,version=v1")
         return {name.strip(): value.strip() for name, _, value in pairs}
+
+    def workload_name(self) -> str:
+        return self.workload.rpartition(".")[0]
+
+    def inbound_pairs(self) -> list[tuple[str, str]]:
+        """`inbound` as where it listens and what is behind; ValueError when one of them is not a pair."""
+        pairs = []
+        for item in self.inbound:
+            listen, equals, target = item.partition("=")
+            if not equals or not listen or not target:
+                raise ValueError(f"{item!r} is not HOST:PORT=HOST:PORT, as in 127.0.0.1:15006=127.0.0.1:3000")
+            pairs.append((listen.strip(), target.strip()))
+        return pairs
 
     def port_map(self) -> dict[int, int]:
         """`map` as a dict; ValueError when one of them is not PORT=PORT."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import fastmesh
 from fastmesh.config.plan import ClusterPlan, EndpointPlan
+from fastmesh.security.material import Material
 from fastmesh.server import words
 from fastmesh.telemetry import envoy_stats
 from fastmesh.telemetry import prometheus as telemetry
@@ -34,7 +35,19 @@ def _own(view: ProxyView) -> list[tuple[str, int]]:
         ("config.reload_accepted", reloader.accepted),
         ("config.reload_refused", reloader.refused),
         ("config.reload_unchanged", reloader.unchanged),
+        *_days_left(view),
     ]
+
+
+def _days_left(view: ProxyView) -> list[tuple[str, int]]:
+    """Envoy's number, absent without certificates."""
+    ends = [material.not_after for material in _materials(view) if material.not_after]
+    return [("server.days_until_first_cert_expiring", int(min(ends) - time.time()) // 86400)] if ends else []
+
+
+def _materials(view: ProxyView) -> list[Material]:
+    compiled = view.reloader.current
+    return list(compiled.loaded.materials.values()) if compiled is not None else []
 
 
 def flat(view: ProxyView) -> list[tuple[str, int]]:
@@ -134,6 +147,22 @@ def _master(view: ProxyView) -> Iterator[Family]:
     for result in ("accepted", "refused", "unchanged"):
         reloads.add(getattr(view.reloader, result), label_text(["result"], [result]))
     yield reloads
+    yield from _certificates(view)
+
+
+def _certificates(view: ProxyView) -> Iterator[Family]:
+    ends = Family("fastmesh_certificate_expiry_timestamp_seconds", "gauge", "When a certificate of the proxy ends.")
+    failures = Family(
+        "fastmesh_certificate_reload_failures", "counter", "New key material that was bad: the old stays."
+    )
+    renewals = Family("fastmesh_certificate_renewals", "counter", "New key material that the workers took.")
+    for material in _materials(view):
+        name = label_text(["name"], [material.name])
+        failures.add(view.rotation.failures[material.name], name)
+        renewals.add(view.rotation.renewals[material.name], name)
+        if material.not_after:
+            ends.add(material.not_after, label_text(["name", "serial"], [material.name, material.serial]))
+    yield from (ends, failures, renewals)
 
 
 def _build() -> Family:

@@ -100,6 +100,7 @@ class Succession:
         os.close(left.plan_fd)
         master.listeners.commit(change)
         master.reloader.current = compiled
+        master.rotation.applied(None, compiled)
         master.crew.drain_older()
 
     def _adopt(self, left: upgrade.State) -> None:

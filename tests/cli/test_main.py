@@ -45,7 +45,6 @@ def test_help_lists_the_commands() -> None:
         ["proxy", "-f", "x"],
         ["proxy", "-f", "x", "--listen", "nowhere"],
         ["proxy", "-f", "-", "--listen", "127.0.0.1:1"],
-        ["proxy", "-f", "x", "--role", "sidecar"],
         ["proxy", "-f", "x", "--listen", "127.0.0.1:1", "--workers", "-1"],
         ["proxy", "-f", "x", "--listen", "127.0.0.1:1", "--labels", "app"],
     ],

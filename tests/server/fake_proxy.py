@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from fastmesh.cli.proxy import proxy_options, run_proxy
 from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, WorkloadPlan, encode
+from fastmesh.security.material import Loaded, Request
 from fastmesh.server.configure import Answers, Compiled
 from fastmesh.server.failure import SourcesError
 from fastmesh.server.parts import Parts
 from fastmesh.server.settings import ProxySettings
+from fastmesh.server.sources import FileSources
 
 LAYOUT = os.environ.get("FAKE_ARENA_LAYOUT", "1").encode()
 
@@ -55,16 +58,19 @@ class FakeArena:
         return []
 
 
-def make_parts(settings: ProxySettings) -> Parts:
-    def compile_file(answers: Answers) -> Compiled:
+class FakeSources(FileSources):
+    """The file says all but the credentials: `requests` and --certs are read, checked and watched as ever."""
+
+    def compile(self, answers: Answers, running: Compiled | None) -> Compiled:
+        file = self._settings.files[0]
         try:
-            written = json.loads(Path(settings.files[0]).read_text())
+            written = json.loads(Path(file).read_text())
         except (OSError, ValueError) as error:
-            raise SourcesError([f"{settings.files[0]}: {error}"]) from None
+            raise SourcesError([f"{file}: {error}"]) from None
         if written.get("problems"):
             raise SourcesError(written["problems"])
         version = written["version"] + "".join(f" {host}={','.join(found)}" for host, found in sorted(answers.items()))
-        listeners = written.get("listeners") or {"mesh": settings.listen}
+        listeners = written.get("listeners") or {"mesh": self._settings.listen}
         plan = Plan(
             mesh=MeshPlan(version=version, workload=WorkloadPlan()),
             workloads=[WorkloadPlan()],
@@ -73,10 +79,20 @@ def make_parts(settings: ProxySettings) -> Parts:
             vhosts=[],
             listeners=[ListenerPlan(name=name, role="mesh", port=0, address=a) for name, a in listeners.items()],
         )
-        warnings, hosts = written.get("warnings", []), frozenset(written.get("hosts", []))
-        return Compiled(plan=plan, encoded=encode(plan), warnings=warnings, hosts=hosts)
+        requests = [msgspec.convert(request, Request) for request in written.get("requests", [])]
+        plan, loaded = self.with_credentials(plan, requests, running.loaded if running is not None else Loaded())
+        return Compiled(
+            plan=plan,
+            encoded=encode(plan),
+            warnings=written.get("warnings", []),
+            hosts=frozenset(written.get("hosts", [])),
+            requests=requests,
+            loaded=loaded,
+        )
 
-    return Parts(compile_file, "tests.server.fake_worker", FakeArena.create, FakeArena.attach, lambda: None)
+
+def make_parts(settings: ProxySettings) -> Parts:
+    return Parts(FakeSources(settings), "tests.server.fake_worker", FakeArena.create, FakeArena.attach, lambda: None)
 
 
 @click.command()

@@ -50,7 +50,11 @@ class FakeConnection:
         self.busy = False
         self.plane.active -= 1
         last = self.plane.draining or b"connection: close" in head.lower()
-        told = self.plane.keys if b" /ticket-keys " in head else self.plane.version
+        told = self.plane.version
+        if b" /ticket-keys " in head:
+            told = self.plane.keys
+        elif b" /credentials " in head:
+            told = ",".join(f"{name}={serial}" for name, serial in self.plane.credentials.items()) or "none"
         body = f"{told} {os.getpid()}\n".encode()
         more = b"connection: close\r\n" if last else b""
         try:
@@ -72,11 +76,17 @@ class FakeBuild:
         self.items = items
         self.version = ""
         self.listeners: set[str] = set()
+        self.credentials: dict[str, str] = {}
 
     def step(self, budget_us: int) -> bool:
         for kind, body in self.items:
             if kind == "listener":
                 self.listeners.add(body["name"])
+            if kind == "credential":
+                if os.path.exists(os.environ.get("FAKE_REFUSAL", "")):
+                    raise ValueError("this key is too exotic")
+                assert body["key"].startswith(b"-----BEGIN PRIVATE KEY-----")
+                self.credentials[body["name"]] = body["serial"]
             if kind == "mesh":
                 self.version = body["version"]
                 if "unbuildable" in self.version:
@@ -96,6 +106,7 @@ class FakePlane:
         self.listeners: dict[str, int] = {}
         self.version = ""
         self.keys = "no-keys-yet"
+        self.credentials: dict[str, str] = {}
         self.draining = False
         self.active = 0
 
@@ -108,6 +119,7 @@ class FakePlane:
 
     def apply(self, built: FakeBuild, listeners: dict[str, int]) -> None:
         self.version = built.version
+        self.credentials = built.credentials
         for name in self.listeners.keys() - built.listeners:
             self.release(self.listeners.pop(name))
         for name, fd in listeners.items():

@@ -1,0 +1,194 @@
+"""The files of a proxy: its configuration, and the key material that this names. Each call reads what has to be read
+anew, so the same ones serve the start, every reload and every rotation.
+
+Here the config package, which knows objects and no bytes, meets the security package, which knows bytes and no objects.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from fastmesh.config.compile import Role, compile_plan, dns_names
+from fastmesh.config.credentials import Piece as Written
+from fastmesh.config.credentials import Wanted, collect
+from fastmesh.config.plan import CredentialPlan, Plan, WorkloadPlan, encode
+from fastmesh.config.store import ConfigSet, read
+from fastmesh.config.workloads import UNKNOWN, facts
+from fastmesh.errors import EXIT_CONFIG, Problem
+from fastmesh.security import folder, spiffe
+from fastmesh.security.material import Loaded, Material, Piece, Request
+from fastmesh.security.reader import Reader
+from fastmesh.security.times import utc_now
+from fastmesh.server.configure import Answers, Compiled
+from fastmesh.server.failure import SourcesError
+from fastmesh.server.settings import ProxySettings
+
+STAPLE = ".ocsp"  # beside a file with a chain
+
+
+class FileSources:
+    def __init__(self, settings: ProxySettings) -> None:
+        self._settings = settings
+        self._trust_domain = settings.trust_domain  # else the first certificate says it, for the life of the proxy
+        self._reader = Reader()
+        self._role = Role(
+            kind=settings.role,
+            listen=settings.outbound if settings.role == "sidecar" else settings.listen,
+            inbound=tuple(settings.inbound_pairs()),
+            bind=settings.bind,
+            ports=settings.port_map(),
+            name=settings.workload_name(),
+            namespace=settings.namespace,
+            labels=settings.label_map(),
+        )
+
+    def compile(self, answers: Answers, running: Compiled | None) -> Compiled:
+        settings, last = self._settings, running.loaded if running is not None else Loaded()
+        found = read(settings.files, strict=settings.strict, allow_unenforced=settings.allow_unenforced)
+        if not found.ok:
+            raise SourcesError([str(problem) for problem in found.errors])
+        own = self._own_identity(last)
+        plan, more = compile_plan(found.resources, self._role_of(own), resolve=answers)
+        problems = [*found.problems, *more]
+        errors = [str(problem) for problem in problems if problem.severity == "error"]
+        if errors:
+            raise SourcesError(errors)
+        requests = [_request(wanted) for wanted in collect(found.resources, plan) if wanted.kind != "mesh"]
+        plan, loaded = self.with_credentials(plan, requests, _with(last, own))
+        return Compiled(
+            plan=plan,
+            encoded=encode(plan),
+            warnings=[str(problem) for problem in problems if problem.severity == "warning"],
+            notes=[str(problem) for problem in problems if problem.severity == "note"],
+            objects=_statuses(found.resources, problems),
+            hosts=frozenset(dns_names(found.resources)),
+            requests=requests,
+            loaded=loaded,
+        )
+
+    def renew(self, running: Compiled) -> Compiled:
+        loaded = self._load(running.requests, running.loaded)
+        if _same(loaded, running.loaded):
+            return msgspec.structs.replace(running, loaded=loaded)
+        plan = _complete(running.plan, loaded)
+        return msgspec.structs.replace(running, plan=plan, encoded=encode(plan), loaded=loaded)
+
+    def with_credentials(self, plan: Plan, requests: list[Request], last: Loaded) -> tuple[Plan, Loaded]:
+        """SourcesError when one of them cannot run at all."""
+        loaded = self._load(requests, last)
+        self._reader.keep_only(path for request in self._all(requests) for path in request.paths())
+        if loaded.fatal:
+            raise SourcesError(loaded.fatal, EXIT_CONFIG)
+        return _complete(plan, loaded), loaded
+
+    def watched(self, running: Compiled) -> list[str]:
+        return [path for request in self._all(running.requests) for path in request.paths()]
+
+    # ---- credentials
+
+    def _own_identity(self, last: Loaded) -> Material | None:
+        """What --certs has. Its trust domain counts when none was said, so it is read before anything is compiled."""
+        if not self._settings.certs:
+            return None
+        loaded = self._load([], last)
+        if loaded.fatal:
+            raise SourcesError(loaded.fatal, EXIT_CONFIG)
+        own = loaded.materials[folder.MESH]
+        self._trust_domain = self._trust_domain or spiffe.parse(own.principal).trust_domain
+        return own
+
+    def _role_of(self, own: Material | None) -> Role:
+        principal = own.principal if own is not None else ""
+        workload = UNKNOWN if self._role.name else own_workload(self._settings, principal)
+        role = replace(self._role, identity=own is not None, principal=principal, workload=workload)
+        return replace(role, trust_domain=self._trust_domain) if self._trust_domain else role
+
+    def _all(self, requests: list[Request]) -> list[Request]:
+        own = [folder.mesh_request(self._settings.certs, self._trust_domain)] if self._settings.certs else []
+        return [*own, *requests]
+
+    def _load(self, requests: list[Request], last: Loaded) -> Loaded:
+        wanted = self._all(requests)
+        if not wanted:
+            return Loaded()
+        from fastmesh.security.load import load  # 18 MB of library that a proxy without certificates does not need
+
+        return load(wanted, self._reader, last, utc_now())
+
+
+def _with(last: Loaded, own: Material | None) -> Loaded:
+    if own is None:
+        return last
+    return msgspec.structs.replace(last, materials={**last.materials, folder.MESH: own})
+
+
+def _same(one: Loaded, other: Loaded) -> bool:
+    return one.materials.keys() == other.materials.keys() and all(
+        material is other.materials[name] for name, material in one.materials.items()
+    )
+
+
+def _complete(plan: Plan, loaded: Loaded) -> Plan:
+    """The plan with its key material. Its version is that of the configuration: certificates do not change it."""
+    names = CredentialPlan.__struct_fields__
+    made = [
+        CredentialPlan(**{name: getattr(material, name) for name in names}) for material in loaded.materials.values()
+    ]
+    return msgspec.structs.replace(plan, credentials=made)
+
+
+def _request(wanted: Wanted) -> Request:
+    """The same in the words of the security package."""
+
+    def piece(written: Written | None) -> Piece | None:
+        if written is None:
+            return None
+        where = str(wanted.problem("", piece=written)).removesuffix(": ")
+        if written.path:
+            return Piece(place=written.path, path=written.path, asked=where)
+        return Piece(place=where, data=written.data)
+
+    chain, staple = piece(wanted.chain), piece(wanted.staple)
+    if chain is not None and chain.path:
+        staple = Piece(place=chain.path + STAPLE, path=chain.path + STAPLE, optional=True)
+    return Request(
+        name=wanted.name,
+        chain=chain,
+        key=piece(wanted.key),
+        roots=tuple(made for written in wanted.roots if (made := piece(written)) is not None),
+        crl=piece(wanted.crl),
+        staple=staple,
+    )
+
+
+# ---- what is said
+
+
+def own_workload(settings: ProxySettings, principal: str = "") -> WorkloadPlan:
+    """Who the proxy stands for: its labels, and the names that Istio's injector puts into the environment."""
+    labels = settings.label_map()
+    name = os.environ.get("ISTIO_META_WORKLOAD_NAME", "") or labels.get("app", "")
+    known = name or labels or principal
+    return facts(name, settings.namespace, labels, principal) if known else UNKNOWN
+
+
+def _statuses(resources: ConfigSet, problems: list[Problem]) -> list[dict[str, Any]]:
+    """What became of each object, for /config_dump."""
+    said: dict[tuple[str, str, str], list[str]] = {}
+    for problem in problems:
+        said.setdefault((problem.kind, problem.namespace, problem.name), []).append(str(problem))
+    return [
+        {
+            "kind": item.kind,
+            "namespace": item.namespace,
+            "name": item.name,
+            "source": f"{item.source.file}:{item.line()}",
+            "status": "accepted",
+            "problems": said.get(item.key, []),
+        }
+        for item in resources
+    ]
