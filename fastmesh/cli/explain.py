@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import click
 import orjson
 
+from fastmesh.cli.explain_tls import passed_on, tls_of
 from fastmesh.config.compile import Role, compile_plan, dns_names
 from fastmesh.config.gateway_api import GATEWAY_NAME
 from fastmesh.config.plan import ListenerPlan, Plan, encode, iterate
@@ -47,11 +48,11 @@ def explain(
         return EXIT_DATA
     _show(problem for problem in result.problems if problem.severity == "warning")
     role = _role(result.resources, namespace, _labels(labels), gateway)
-    answer = _ask(result.resources, role, gateway, method, url, _headers(headers), port)
+    plan, answer = _ask(result.resources, role, gateway, method, url, _headers(headers), port)
     if output == "json":
         click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2))
     else:
-        click.echo("\n".join(_text(answer)))
+        click.echo("\n".join(_text(answer, tls_of(plan, answer["cluster"]))))
     return 0
 
 
@@ -63,7 +64,7 @@ def _ask(
     url: str,
     headers: list[tuple[str, str]],
     port: int | None,
-) -> dict[str, Any]:
+) -> tuple[Plan, dict[str, Any]]:
     from fastmesh.core.proxy.explain import explain as ask
 
     scheme, authority, target, said = _split(url)
@@ -71,7 +72,7 @@ def _ask(
     connected, strict = port or said, bool(port or said)
     plan, names = _compile(config, role)
     listener = _listener(plan, gateway, port, said or DEFAULT_PORTS[scheme])
-    answer: dict[str, Any] = ask(
+    answer: dict[str, Any] = (listener.chains and passed_on(plan, listener, authority)) or ask(
         iterate(encode(plan)),
         listener.name,
         method,
@@ -83,7 +84,7 @@ def _ask(
         strict,
     )
     answer["endpoints"] = [_unresolved(endpoint, names) for endpoint in answer.get("endpoints") or []]
-    return answer
+    return plan, answer
 
 
 def _compile(config: ConfigSet, role: Role) -> tuple[Plan, dict[str, str]]:
@@ -135,13 +136,13 @@ def _labels(written: str) -> dict[str, str]:
 
 def _role(config: ConfigSet, namespace: str | None, labels: dict[str, str], gateway: str | None) -> Role:
     if gateway is None:
-        return Role(namespace=namespace or DEFAULT_NAMESPACE, labels=labels)
+        return Role(namespace=namespace or DEFAULT_NAMESPACE, labels=labels, identity=True)
     found = _gateway(config, gateway)
     if found is None:
         raise click.UsageError(f"--gateway {gateway}: there is no such Gateway in these files, write NAMESPACE/NAME")
     owner, selected = found
     # As the workload that this Gateway is for, and so with the other Gateways of the same workload.
-    return Role(kind="gateway", namespace=namespace or owner, labels=labels or selected)
+    return Role(kind="gateway", namespace=namespace or owner, labels=labels or selected, identity=True)
 
 
 def _gateway(config: ConfigSet, written: str) -> tuple[str, dict[str, str]] | None:
@@ -166,7 +167,7 @@ def _listener(plan: Plan, gateway: str | None, port: int | None, meant: int) -> 
     fitting = [listener for listener in own if listener.port == (port or meant)]
     if not own or (port and not fitting):
         ports = ", ".join(str(listener.port) for listener in own) or "none"
-        raise click.UsageError(f"--gateway {gateway}: no HTTP server on port {port or meant} (its HTTP ports: {ports})")
+        raise click.UsageError(f"--gateway {gateway}: no server on port {port or meant} (its ports: {ports})")
     return (fitting or own)[0]
 
 
@@ -175,7 +176,7 @@ def _show(problems: Iterable[Problem]) -> None:
         click.echo(str(problem), err=True)
 
 
-def _text(answer: dict[str, Any]) -> list[str]:
+def _text(answer: dict[str, Any], tls: str) -> list[str]:
     """For people: the decision first, then what goes upstream, then the steps."""
     lines = [f"{answer['action']}{_status(answer)}"]
     rule = answer.get("rule")
@@ -186,6 +187,8 @@ def _text(answer: dict[str, Any]) -> list[str]:
     for key in ("cluster", "authority", "path", "location", "timeout_ms"):
         if answer.get(key) is not None:
             lines.append(f"  {key:<10} {answer[key]}")
+        if key == "cluster" and tls:
+            lines.append(f"  tls        {tls}")
     for name, share in (answer.get("weights") or {}).items():
         lines.append(f"  weight     {share:.4g} {name}")
     lines += [f"  endpoint   {endpoint}" for endpoint in answer.get("endpoints") or []]
