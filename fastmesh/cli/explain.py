@@ -10,8 +10,8 @@ import click
 import orjson
 
 from fastmesh.cli.explain_tls import passed_on, tls_of
+from fastmesh.config.api_listeners import GATEWAY_NAME
 from fastmesh.config.compile import Role, compile_plan, dns_names
-from fastmesh.config.gateway_api import GATEWAY_NAME
 from fastmesh.config.plan import ListenerPlan, Plan, encode, iterate
 from fastmesh.config.resource import DEFAULT_NAMESPACE
 from fastmesh.config.store import ConfigSet, read

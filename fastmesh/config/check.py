@@ -11,6 +11,7 @@ from typing import Any
 
 from fastmesh.config.check_destination_rule import check_destination_rule
 from fastmesh.config.check_gateway import check_gateway
+from fastmesh.config.check_gateway_api import check_api_gateway, check_api_route, check_backend_tls_policy
 from fastmesh.config.check_kubernetes import check_deployment, check_endpoint_slice, check_endpoints, check_service
 from fastmesh.config.check_peer_authentication import check_peer_authentication
 from fastmesh.config.check_rate_limit import check_rate_limit
@@ -24,11 +25,15 @@ from fastmesh.config.resource import AnyResource
 from fastmesh.errors import Problem
 
 _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
+    "APIGateway": check_api_gateway,
+    "BackendTLSPolicy": check_backend_tls_policy,
     "Deployment": check_deployment,
     "DestinationRule": check_destination_rule,
     "EndpointSlice": check_endpoint_slice,
     "Endpoints": check_endpoints,
+    "GRPCRoute": check_api_route,
     "Gateway": check_gateway,
+    "HTTPRoute": check_api_route,
     "PeerAuthentication": check_peer_authentication,
     "RateLimit": check_rate_limit,
     "Secret": check_secret,
@@ -36,6 +41,7 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
     "ServiceEntry": check_service_entry,
     "Sidecar": check_sidecar,
     "StatefulSet": check_deployment,
+    "TLSRoute": check_api_route,
     "VirtualService": check_virtual_service,
     "WorkloadEntry": check_workload_entry,
     "WorkloadGroup": check_workload_group,

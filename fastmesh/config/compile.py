@@ -11,6 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from fastmesh.config.api_chains import ApiChains
+from fastmesh.config.api_listeners import api_places, own_gateways
+from fastmesh.config.api_material import Material
+from fastmesh.config.backend_tls import BackendPolicies
 from fastmesh.config.clusters import Clusters
 from fastmesh.config.credential_names import Credentials
 from fastmesh.config.destinations import DestinationRules
@@ -19,6 +23,7 @@ from fastmesh.config.gateway_api import HTTPRoutes
 from fastmesh.config.gateway_chains import GatewayChains
 from fastmesh.config.gateway_places import chosen, places
 from fastmesh.config.gateways import GatewayHosts
+from fastmesh.config.grants import Grants
 from fastmesh.config.hosts import ROOT_NAMESPACE, exported
 from fastmesh.config.inbound import Inbound, loops
 from fastmesh.config.instances import dns_names
@@ -29,6 +34,7 @@ from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, VirtualHostPlan, 
 from fastmesh.config.registry import Registry
 from fastmesh.config.resource import Resource
 from fastmesh.config.role import Role, about_flag, stand_for
+from fastmesh.config.route_rules import Backends
 from fastmesh.config.routes import Routes
 from fastmesh.config.store import ConfigSet
 from fastmesh.config.upstream_tls import UpstreamTLS
@@ -60,15 +66,28 @@ class _Compiler:
         self.gateway = role.kind == "gateway"
         self.registry = Registry(config, role.namespace, resolve, role.trust_domain)
         self.credentials = Credentials(config, role.namespace, identity=role.identity)
+        self.grants = Grants(config.reference_grants)
+        self.material = Material(self.credentials, self.grants)
         self.policies = PeerAuthentications(config.peer_authentications)
         self.tls = UpstreamTLS(
-            self.credentials, self.policies, role.trust_domain, identity=role.identity, gateway=self.gateway
+            self.credentials,
+            self.policies,
+            role.trust_domain,
+            identity=role.identity,
+            gateway=self.gateway,
+            backends=self._backend_policies() if self.gateway else None,
         )
         rules = DestinationRules(config.destination_rules, role.namespace, role.labels)
         self.clusters = Clusters(self.registry, rules, self.tls, gateway=self.gateway)
         self.routes = Routes(self.clusters)
         self.limits = Limits(config.rate_limits)
+        self.backends = Backends(self.clusters, self.grants, self.problems)
         self.inbound = Inbound(self.registry, self.limits, self.policies, self.credentials, self.own)
+
+    def _backend_policies(self) -> BackendPolicies:
+        gateways = own_gateways(self.config.api_gateways, self.role.labels)
+        policies = self.config.backend_tls_policies
+        return BackendPolicies(policies, gateways, self.material, self.credentials, self.problems)
 
     def run(self) -> tuple[Plan, list[Problem]]:
         listeners, vhosts = self._gateway() if self.gateway else self._mesh()
@@ -106,7 +125,7 @@ class _Compiler:
     def _mesh(self) -> tuple[list[ListenerPlan], list[VirtualHostPlan]]:
         scope = self._scope(frozenset({MESH}))
         written = [item for item in self._virtual_services() if binds(item, scope.gateways)]
-        http_routes = HTTPRoutes(self.config, self.clusters, scope)
+        http_routes = HTTPRoutes(self.config, self.backends, scope, self.problems)
         hosts = MeshHosts(self.registry, self.routes, http_routes, self.limits, written, scope).build()
         listener = ListenerPlan(
             name="mesh",
@@ -132,16 +151,24 @@ class _Compiler:
 
     def _gateway(self) -> tuple[list[ListenerPlan], list[VirtualHostPlan]]:
         scope = self._scope(frozenset())
-        http_routes = HTTPRoutes(self.config, self.clusters, scope)
+        http_routes = HTTPRoutes(self.config, self.backends, scope, self.problems)
         written = self._virtual_services()
-        chains = GatewayChains(self.registry, self.clusters, self.routes, self.credentials, written)
-        hosts = GatewayHosts(self.registry, self.routes, http_routes, self.limits, written, scope, chains)
+        hosts = GatewayHosts(
+            self.registry,
+            self.routes,
+            http_routes,
+            self.limits,
+            written,
+            scope,
+            GatewayChains(self.registry, self.clusters, self.routes, self.credentials, written, self.problems),
+            api_places(self.config.api_gateways, self.role.labels, self.problems),
+            ApiChains(self.config, self.material, self.credentials, self.backends, self.problems),
+        )
         own = places(chosen(self.config.gateways, self.role.labels), self.problems)
         listeners = []
         for bind, port in hosts.ports(own):
             address = _address(bind or self.role.bind, self.role.ports.get(port, port))
             listeners.append(hosts.listener(bind, port, own.get((bind, port), []), address))
-        self.problems += chains.problems
         return listeners, hosts.vhosts
 
 

@@ -123,8 +123,9 @@ class Credentials:
         crl: str = "",
     ) -> str:
         """The name of a credential of these places; a place that is None is missing, and so is the credential."""
-        places = [chain, *roots, crl if crl.startswith("file:") else ""]
-        name = "+".join(dict.fromkeys(place for place in places if place)) or "missing"
+        parts = [chain or "", *(f"ca={place}" for place in roots if place)]
+        parts.append(f"crl={crl}" if crl.startswith("file:") else "")
+        name = "+".join(dict.fromkeys(part for part in parts if part)) or "nothing"
         if chain is None or key is None or None in roots:
             return f"{name} (missing)"
         if name not in self._sources:
@@ -161,6 +162,19 @@ class Credentials:
         wanted = f"Secret {namespace}/{base + CA_SUFFIX} with ca.crt or cacert, nor {namespace}/{base} with them"
         self._warn(written, path, f"there is no {wanted}; peers cannot be checked and {_REFUSED}")
         return None
+
+    def map_place(self, namespace: str, name: str, written: AnyResource, path: Path) -> str | None:
+        """The ConfigMap with roots, or None after its lack was told."""
+        found = self._config.get("ConfigMap", namespace, name)
+        if found is not None and entry_of(found, ROOTS) is not None:
+            return f"configmap:{namespace}/{name}"
+        lack = "has no ca.crt" if found is not None else "is not there"
+        self._warn(written, path, f"ConfigMap {namespace}/{name} {lack}; peers cannot be checked and {_REFUSED}")
+        return None
+
+    def refuse(self, written: AnyResource, path: Path, message: str) -> None:
+        """Tell of material that may not be used."""
+        self._warn(written, path, f"{message}; {_REFUSED}")
 
     def _secret(self, namespace: str, name: str) -> Resource[Secret] | None:
         return self._config.get("Secret", namespace, name)

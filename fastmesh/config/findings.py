@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastmesh.config.clusters import Clusters
+from fastmesh.config.grpc_routes import request_routes
 from fastmesh.config.role import Role
 from fastmesh.config.route_rules import SKIPPED
 from fastmesh.config.store import ConfigSet
@@ -31,9 +32,9 @@ def _plaintext(clusters: Clusters) -> list[Problem]:
 
 
 def _filters(config: ConfigSet) -> list[Problem]:
-    """Parts of HTTPRoutes that nothing acts on yet."""
+    """Parts of HTTPRoutes and GRPCRoutes that nothing acts on yet."""
     found = []
-    for route in config.http_routes:
+    for route in request_routes(config):
         for number, rule in enumerate(route.spec.rules):
             path = ("spec", "rules", number)
             for index, item in enumerate(rule.filters):

@@ -1,4 +1,4 @@
-"""HTTPRoutes of the Gateway API: to which listeners and services they belong, and the rules that each host gets.
+"""HTTPRoutes and GRPCRoutes: to which listeners and services they belong, and the rules that each host gets.
 
 All rules for a host are tried in one order of specificity, whichever route they come from; routes of a less specific
 listener never serve a host of a more specific one.
@@ -6,56 +6,32 @@ listener never serve a host of a more specific one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from fastmesh.config.clusters import Clusters
+from fastmesh.config.api_listeners import Attachment, Place
+from fastmesh.config.grpc_routes import request_routes
 from fastmesh.config.hosts import HostIndex, intersection, is_wildcard
 from fastmesh.config.matches import MESH, Scope
+from fastmesh.config.place import Path
 from fastmesh.config.plan import RulePlan
 from fastmesh.config.registry import MeshService
 from fastmesh.config.resource import Resource
-from fastmesh.config.route_rules import Order, rules_of
-from fastmesh.config.selectors import selects
+from fastmesh.config.route_rules import Backends, Order, rules_of
 from fastmesh.config.store import ConfigSet
-from fastmesh.model.gateway_api import (
-    GROUP,
-    Gateway,
-    HTTPRoute,
-    LabelExpression,
-    Listener,
-    NamespaceSelector,
-    ParentRef,
-)
+from fastmesh.errors import Problem
+from fastmesh.model.gateway_api import HTTPRoute, ParentRef
 
-GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"  # the label of a Gateway's own workload
-CLASSES = frozenset({"istio", "fastmesh"})
 Placed = tuple[tuple[int, ...], RulePlan]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One HTTP listener of a Gateway."""
-
-    gateway: Resource[Gateway]
-    listener: Listener
-
-    @property
-    def name(self) -> str:
-        return f"{self.gateway.namespace}/{self.gateway.name}"
-
-    @property
-    def host(self) -> str:
-        return self.listener.hostname.lower() or "*"
-
-
 class HTTPRoutes:
-    def __init__(self, config: ConfigSet, clusters: Clusters, scope: Scope) -> None:
-        self._routes: list[Resource[HTTPRoute]] = config.http_routes
-        self._gateways: list[Resource[Gateway]] = config.api_gateways
+    def __init__(self, config: ConfigSet, backends: Backends, scope: Scope, problems: list[Problem]) -> None:
+        self._problems = problems
+        self._routes: list[Resource[HTTPRoute]] = request_routes(config)
         self._ages = {id(route): age for age, route in enumerate(self._routes)}
-        self._namespaces = {item.name: item.labels for item in config.namespaces}
-        self._clusters = clusters
+        self._attachment = Attachment({item.name: item.labels for item in config.namespaces})
+        self._backends = backends
         self._scope = scope
         self._made: dict[tuple[int, int, int], list[tuple[Order, RulePlan]]] = {}
         self._by_service: dict[str, list[tuple[Resource[HTTPRoute], ParentRef]]] = {}
@@ -64,18 +40,6 @@ class HTTPRoutes:
                 if parent.kind == "Service" and parent.group in ("", "core"):
                     host = f"{parent.name}.{parent.namespace or route.namespace}"
                     self._by_service.setdefault(host, []).append((route, parent))
-
-    def places(self) -> dict[int, list[Place]]:
-        """HTTP listeners of our classes by port; a workload with labels is that of one Gateway."""
-        found: dict[int, list[Place]] = {}
-        labels = self._scope.labels
-        for gateway in self._gateways:
-            ours = gateway.spec.gateway_class_name in CLASSES
-            if ours and (not labels or labels.get(GATEWAY_NAME) == gateway.name):
-                for listener in gateway.spec.listeners:
-                    if listener.protocol == "HTTP":
-                        found.setdefault(listener.port, []).append(Place(gateway, listener))
-        return found
 
     def of_service(self, service: MeshService, port: int) -> list[RulePlan]:
         """For clients of the mesh: routes of the client's own namespace, else those of the service's namespace."""
@@ -120,26 +84,28 @@ class HTTPRoutes:
         for number in range(len(route.spec.rules)):
             key = (id(route), number, scope.port)
             if key not in self._made:
-                self._made[key] = rules_of(route, number, self._clusters, scope)
+                self._made[key] = rules_of(route, number, self._backends, scope)
             for order, rule in self._made[key]:
                 yield (*before, *order, age, number), rule
 
     def _attached(self, place: Place) -> Iterator[Resource[HTTPRoute]]:
+        """The routes of a listener. A route whose host has an older route of the other kind (HTTP, gRPC) is refused."""
+        accepted: list[tuple[str, list[str]]] = []
         for route in self._routes:
-            named = any(_names_listener(parent, route.namespace, place) for parent in route.spec.parent_refs)
-            if named and self._allowed(place, route.namespace):
-                yield route
+            if not self._attachment.holds(place, route.kind, route.namespace, route.spec.parent_refs):
+                continue
+            hosts = _hosts(route, place.host)
+            if any(kind != route.kind and _overlap(hosts, others) for kind, others in accepted):
+                message = f"an older route of the other kind has its hosts on listener {place.listener.name}, so it is"
+                self._tell(route, ("spec", "hostnames"), f"{message} left out")
+                continue
+            accepted.append((route.kind, hosts))
+            yield route
 
-    def _allowed(self, place: Place, namespace: str) -> bool:
-        allowed = place.listener.allowed_routes
-        if allowed.kinds and not any(item.kind == "HTTPRoute" and item.group == GROUP for item in allowed.kinds):
-            return False
-        wanted = allowed.namespaces
-        if wanted.from_ == "Same":
-            return namespace == place.gateway.namespace
-        if wanted.from_ == "Selector":
-            return wanted.selector is not None and _selected(wanted.selector, namespace, self._namespaces)
-        return wanted.from_ == "All"
+    def _tell(self, route: Resource[HTTPRoute], path: Path, message: str) -> None:
+        problem = route.problem(path, message, "warning", "reference")
+        if problem not in self._problems:
+            self._problems.append(problem)
 
 
 def _hosts(route: Resource[HTTPRoute], listener_host: str) -> list[str]:
@@ -160,30 +126,10 @@ def _wider(index: HostIndex[list[Placed]], host: str) -> Iterable[str]:
     return ["*" + suffix for suffix in index.wildcards if host[1:].endswith(suffix)]
 
 
-def _names_listener(parent: ParentRef, namespace: str, place: Place) -> bool:
-    return (
-        parent.kind == "Gateway"
-        and parent.group == GROUP
-        and f"{parent.namespace or namespace}/{parent.name}" == place.name
-        and parent.section_name in ("", place.listener.name)
-        and parent.port in (0, place.listener.port)
-    )
+def _overlap(left: list[str], right: list[str]) -> bool:
+    return any(intersection(one, other) is not None for one in left for other in right)
 
 
 def _names_port(parent: ParentRef, service: MeshService, port: int) -> bool:
     found = service.port(port)
     return found is not None and parent.port in (0, port) and parent.section_name in ("", found.name)
-
-
-def _selected(selector: NamespaceSelector, namespace: str, namespaces: Mapping[str, Mapping[str, str]]) -> bool:
-    labels = {"kubernetes.io/metadata.name": namespace, **namespaces.get(namespace, {})}
-    return selects(selector.match_labels, labels) and all(_holds(item, labels) for item in selector.match_expressions)
-
-
-def _holds(expression: LabelExpression, labels: Mapping[str, str]) -> bool:
-    value = labels.get(expression.key)
-    if expression.operator == "In":
-        return value in expression.values
-    if expression.operator == "NotIn":
-        return value not in expression.values
-    return (value is not None) == (expression.operator == "Exists")

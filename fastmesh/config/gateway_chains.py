@@ -37,8 +37,9 @@ class GatewayChains:
         routes: Routes,
         credentials: Credentials,
         virtual_services: list[Resource[VirtualService]],
+        problems: list[Problem],
     ) -> None:
-        self.problems: list[Problem] = []
+        self._problems = problems
         self._registry = registry
         self._clusters = clusters
         self._routes = routes
@@ -93,7 +94,7 @@ class GatewayChains:
                     if name not in free:
                         message = f"{name} on port {port} is passed on by VirtualService {taken[name]} already"
                         path = ("spec", "tls", number)
-                        self.problems.append(written.problem(path, f"{message}, which stays", "warning", "advice"))
+                        self._problems.append(written.problem(path, f"{message}, which stays", "warning", "advice"))
                 if free:
                     chain = f"{_name(place)} {mine}"
                     found.append(self._opaque(chain, free, self._destinations(rule.route, written, port)))

@@ -7,11 +7,13 @@ by asking this one for its host (the data plane answers such a request with 421)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from fastmesh.config.api_chains import ApiChains
+from fastmesh.config.api_listeners import Place as ApiPlace
 from fastmesh.config.gateway_api import HTTPRoutes
 from fastmesh.config.gateway_chains import GatewayChains
 from fastmesh.config.gateway_places import Place
@@ -48,13 +50,16 @@ class GatewayHosts:
         virtual_services: list[Resource[VirtualService]],
         scope: Scope,
         chains: GatewayChains,
+        api_places: Mapping[int, list[ApiPlace]],
+        api_chains: ApiChains,
     ) -> None:
         self.vhosts: list[VirtualHostPlan] = []
         self._chains = chains
+        self._api_chains = api_chains
         self._registry = registry
         self._routes = routes
         self._http_routes = http_routes
-        self._api_places = http_routes.places()
+        self._api_places = api_places
         self._limits = limits
         self._written = virtual_services
         self._scope = scope
@@ -76,8 +81,9 @@ class GatewayHosts:
             if place.reads_requests:
                 self._add_place(place, port, hosts, rules, owners)
         names = [place.name for place in own]
-        if not bind:
-            names += self._add_api(port, hosts)
+        api = self._of_api(bind, port, own)
+        self._add_api(port, hosts, [place for place in api if place.reads_requests])
+        names += [place.name for place in api]
         return ListenerPlan(
             name=f"{bind or '0.0.0.0'}_{port}",
             role="gateway",
@@ -90,7 +96,7 @@ class GatewayHosts:
             unknown="404",
             https_redirect=[name for name, host in hosts.items() if host.redirects],
             origins=list(dict.fromkeys(names)),
-            chains=self._chains.of_port(port, secure),
+            chains=self._chains.of_port(port, secure) + self._api_chains.of_port(self._of_api(bind, port, own)),
         )
 
     def _add_place(
@@ -129,16 +135,20 @@ class GatewayHosts:
             for name in place.hosts():
                 hosts.setdefault(name, Host())  # without a rule it is no host of a wider server either: 404
 
-    def _add_api(self, port: int, hosts: dict[str, Host]) -> list[str]:
-        """The hosts of HTTPRoutes on this port; the answer is the names of their Gateways."""
-        places = self._api_places.get(port, [])
+    def _of_api(self, bind: str, port: int, own: list[Place]) -> list[ApiPlace]:
+        """Listeners of the Gateway API on this port; those that cannot stand beside Istio's servers are left out."""
+        if bind:
+            return []
+        return [place for place in self._api_places.get(port, ()) if not own or own[0].is_tls == place.is_tls]
+
+    def _add_api(self, port: int, hosts: dict[str, Host], places: list[ApiPlace]) -> None:
+        """The hosts of routes of the Gateway API on this port."""
         scope = replace(self._scope, port=port)
         for name, (place, rules) in self._http_routes.of_port(port, places).items():
             host = hosts.setdefault(name, Host())
             limits = self._limits.of_gateway(place.gateway.namespace, place.gateway.name, scope)
             host.limits.extend(index for index in limits if index not in host.limits)
             host.ordered = [self._limits.extend(rule, self._of_destinations(rule, scope)) for rule in rules]
-        return [place.name for place in places]
 
     def _rules(self, written: Resource[VirtualService], scope: Scope) -> list[RulePlan]:
         """The rules with the limits that hold here: by route name, by VirtualService, by the service that is meant."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fastmesh.model import gateway_api
+from fastmesh.model import gateway_api, gateway_api_tls
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.kubernetes import (
@@ -58,6 +58,10 @@ _READ = [
     Kind(ISTIO_SECURITY, "PeerAuthentication", ("v1", "v1beta1"), PeerAuthentication),
     Kind(GATEWAY_API, "Gateway", ("v1", "v1beta1"), gateway_api.Gateway, stored="APIGateway"),
     Kind(GATEWAY_API, "HTTPRoute", ("v1", "v1beta1"), gateway_api.HTTPRoute),
+    Kind(GATEWAY_API, "GRPCRoute", ("v1", "v1beta1", "v1alpha2"), gateway_api.GRPCRoute),
+    Kind(GATEWAY_API, "TLSRoute", ("v1", "v1alpha3", "v1alpha2"), gateway_api.TLSRoute),
+    Kind(GATEWAY_API, "ReferenceGrant", ("v1", "v1beta1", "v1alpha2"), gateway_api_tls.ReferenceGrant),
+    Kind(GATEWAY_API, "BackendTLSPolicy", ("v1", "v1alpha3"), gateway_api_tls.BackendTLSPolicy),
     Kind(OWN, "RateLimit", ("v1alpha1",), RateLimit),
     Kind("", "Service", ("v1",), Service, strict=False),
     Kind("", "Endpoints", ("v1",), Endpoints, whole=True, strict=False),
@@ -86,8 +90,7 @@ UNSERVED = {
     *(
         (GATEWAY_API, name)
         for name in (
-            "GatewayClass", "GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute",
-            "ReferenceGrant", "BackendTLSPolicy", "ListenerSet",
+            "GatewayClass", "TCPRoute", "UDPRoute", "ListenerSet",
         )
     ),
     ("gateway.networking.x-k8s.io", "XListenerSet"),

@@ -192,7 +192,7 @@ class CredentialPlan(PlanPart, frozen=True):
     A name that the other parts use and that no CredentialPlan has means: there is no material, every handshake fails.
     """
 
-    name: str  # "secret:NS/NAME", "file:CHAIN", "mesh"; with roots of its own "secret:NS/NAME+secret:NS/NAME-cacert"
+    name: str  # "secret:NS/NAME", "file:CHAIN", "mesh"; with what peers are checked against "file:CHAIN+ca=file:ROOTS"
     chain: bytes = b""  # PEM, the leaf first; empty where only peers are checked
     key: bytes = b""  # PEM
     roots: bytes = b""  # PEM; empty: the system's

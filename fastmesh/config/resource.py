@@ -11,6 +11,7 @@ from fastmesh.errors import Code, Problem, Severity
 T = TypeVar("T")
 
 DEFAULT_NAMESPACE = "default"
+WRITTEN = {"APIGateway": "Gateway"}  # kinds that have another name inside fastmesh
 
 # What a deviation made of an object that its kind would otherwise refuse.
 Honoured = Literal["mesh-wildcard"]
@@ -45,7 +46,7 @@ class Resource(Generic[T]):
         """A finding about the value at `path`."""
         return Problem(
             severity=severity, code=code, file=self.source.file, line=self.source.line(path), message=message,
-            kind=self.kind, namespace=self.namespace, name=self.name, field=dotted(path),
+            kind=WRITTEN.get(self.kind, self.kind), namespace=self.namespace, name=self.name, field=dotted(path),
         )  # fmt: skip
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from fastmesh.config.clusters import Clusters
+from fastmesh.config.grants import Grants
 from fastmesh.config.hosts import DOMAIN
 from fastmesh.config.matches import Scope
 from fastmesh.config.origins import origin
+from fastmesh.config.place import Path
 from fastmesh.config.plan import (
     DestinationPlan,
     DirectPlan,
@@ -20,8 +22,9 @@ from fastmesh.config.plan import (
     RulePlan,
     StringMatchPlan,
 )
-from fastmesh.config.resource import Resource
+from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.config.retries import DEFAULT as DEFAULT_RETRY
+from fastmesh.errors import Problem
 from fastmesh.model.gateway_api import (
     BackendRef,
     Filter,
@@ -34,6 +37,7 @@ from fastmesh.model.gateway_api import (
     URLRewrite,
     ValueMatch,
 )
+from fastmesh.model.gateway_api_tls import TLSBackendRef
 
 Order = tuple[int, int, int, int, int]
 SERVED = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite"})
@@ -51,14 +55,14 @@ def order(match: RouteMatch) -> Order:
 
 
 def rules_of(
-    written: Resource[HTTPRoute], number: int, clusters: Clusters, scope: Scope
+    written: Resource[HTTPRoute], number: int, backends: Backends, scope: Scope
 ) -> list[tuple[Order, RulePlan]]:
     rule = written.spec.rules[number]
-    plan = _rule(written, number, rule, clusters, scope)
+    plan = _rule(written, number, rule, backends, scope)
     return [(order(match), msgspec.structs.replace(plan, matches=_clause(match))) for match in rule.matches or [ALWAYS]]
 
 
-def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, clusters: Clusters, scope: Scope) -> RulePlan:
+def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backends: Backends, scope: Scope) -> RulePlan:
     filters = {item.type: item for item in rule.filters}
     place = origin(written, rule.name, ("spec", "rules", number))
     response = _operations(filters, "ResponseHeaderModifier")
@@ -67,15 +71,15 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, cluste
         return RulePlan(origin=place, redirect=_redirect(redirect, scope.port), response_headers=response)
     if filters.keys() - SERVED - SKIPPED or not any(backend.weight for backend in rule.backend_refs):
         # A filter that cannot be run must not be passed over, and a rule without a backend has no other answer.
-        return RulePlan(origin=place, direct=DirectPlan(status=500), response_headers=response)
+        return RulePlan(origin=place, direct=DirectPlan(status=_missing(written)), response_headers=response)
     rewrite = filters["URLRewrite"].url_rewrite if "URLRewrite" in filters else None
     request = _operations(filters, "RequestHeaderModifier")
     timeout = rule.timeouts.request if rule.timeouts is not None else None
     return RulePlan(
         origin=place,
         destinations=[
-            _destination(backend, written.namespace, clusters, request, response)
-            for backend in rule.backend_refs
+            backends.destination(backend, written, ("spec", "rules", number, "backendRefs", index), request, response)
+            for index, backend in enumerate(rule.backend_refs)
             if backend.weight
         ],
         rewrite=_rewrite(rewrite),
@@ -86,26 +90,54 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, cluste
     )
 
 
-def _destination(
-    backend: BackendRef,
-    namespace: str,
-    clusters: Clusters,
-    request: list[HeaderOpsPlan],
-    response: list[HeaderOpsPlan],
-) -> DestinationPlan:
-    host = f"{backend.name}.{backend.namespace or namespace}.svc.{DOMAIN}"
-    name, exists = clusters.use(host, backend.port, "")
-    filters = {item.type: item for item in backend.filters}
-    bad = backend.kind != "Service" or bool(filters.keys() - SERVED - SKIPPED)
-    return DestinationPlan(
-        cluster=name,
-        weight=backend.weight,
-        request_headers=_operations(filters, "RequestHeaderModifier") + request,
-        response_headers=_operations(filters, "ResponseHeaderModifier") + response,
-        authority=_host(filters),
-        missing=bad or not exists,
-        missing_status=500,
-    )
+def _missing(written: Resource[HTTPRoute]) -> int:
+    """What stands for a backend that is not there; 503 becomes UNAVAILABLE in gRPC's form."""
+    return 503 if written.kind == "GRPCRoute" else 500
+
+
+class Backends:
+    """Clusters of backendRefs. One of another namespace that nobody granted is as good as none, and is told."""
+
+    def __init__(self, clusters: Clusters, grants: Grants, problems: list[Problem]) -> None:
+        self._clusters = clusters
+        self._grants = grants
+        self._problems = problems
+        self._told: set[tuple[str, int]] = set()
+
+    def destination(
+        self,
+        backend: BackendRef,
+        written: Resource[HTTPRoute],
+        path: Path,
+        request: list[HeaderOpsPlan],
+        response: list[HeaderOpsPlan],
+    ) -> DestinationPlan:
+        name, exists = self.cluster(backend, written, path)
+        filters = {item.type: item for item in backend.filters}
+        return DestinationPlan(
+            cluster=name,
+            weight=backend.weight,
+            request_headers=_operations(filters, "RequestHeaderModifier") + request,
+            response_headers=_operations(filters, "ResponseHeaderModifier") + response,
+            authority=_host(filters),
+            missing=not exists or bool(filters.keys() - SERVED - SKIPPED),
+            missing_status=_missing(written),
+        )
+
+    def cluster(self, backend: BackendRef | TLSBackendRef, written: AnyResource, path: Path) -> tuple[str, bool]:
+        """The name of a backend's cluster, and whether it may be used."""
+        namespace = backend.namespace or written.namespace
+        name, exists = self._clusters.use(f"{backend.name}.{namespace}.svc.{DOMAIN}", backend.port, "")
+        if backend.kind != "Service":
+            return name, False
+        if self._grants.permit(written, backend.group, backend.kind, namespace, backend.name):
+            return name, exists
+        message = f"no ReferenceGrant of {namespace} lets {written.kind}s of {written.namespace} use {backend.name}"
+        problem = written.problem((*path, "namespace"), f"{message}, add one there", "warning", "reference")
+        if (problem.file, problem.line) not in self._told:
+            self._told.add((problem.file, problem.line))
+            self._problems.append(problem)
+        return name, False
 
 
 def _clause(match: RouteMatch) -> list[MatchPlan]:

@@ -14,7 +14,7 @@ from fastmesh.config.references import check_references
 from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.config.unserved import note_unserved
 from fastmesh.errors import ConfigError, Problem
-from fastmesh.model import gateway_api
+from fastmesh.model import gateway_api, gateway_api_tls
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.kubernetes import (
@@ -59,7 +59,11 @@ class ConfigSet:
     destination_rules: list[Resource[DestinationRule]] = field(default_factory=list)
     gateways: list[Resource[Gateway]] = field(default_factory=list)
     http_routes: list[Resource[gateway_api.HTTPRoute]] = field(default_factory=list)
+    grpc_routes: list[Resource[gateway_api.GRPCRoute]] = field(default_factory=list)
+    tls_routes: list[Resource[gateway_api.TLSRoute]] = field(default_factory=list)
     api_gateways: list[Resource[gateway_api.Gateway]] = field(default_factory=list)
+    reference_grants: list[Resource[gateway_api_tls.ReferenceGrant]] = field(default_factory=list)
+    backend_tls_policies: list[Resource[gateway_api_tls.BackendTLSPolicy]] = field(default_factory=list)
     sidecars: list[Resource[Sidecar]] = field(default_factory=list)
     rate_limits: list[Resource[RateLimit]] = field(default_factory=list)
     peer_authentications: list[Resource[PeerAuthentication]] = field(default_factory=list)
@@ -93,7 +97,8 @@ _LISTS = {
     "ServiceEntry": "service_entries", "WorkloadEntry": "workload_entries", "WorkloadGroup": "workload_groups",
     "VirtualService": "virtual_services", "DestinationRule": "destination_rules", "Gateway": "gateways",
     "HTTPRoute": "http_routes", "APIGateway": "api_gateways", "Sidecar": "sidecars", "RateLimit": "rate_limits",
-    "PeerAuthentication": "peer_authentications",
+    "PeerAuthentication": "peer_authentications", "GRPCRoute": "grpc_routes", "TLSRoute": "tls_routes",
+    "ReferenceGrant": "reference_grants", "BackendTLSPolicy": "backend_tls_policies",
 }  # fmt: skip
 
 

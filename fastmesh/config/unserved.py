@@ -13,12 +13,14 @@ from typing import Any
 import msgspec
 
 from fastmesh.config import protocols, syntax
+from fastmesh.config.api_listeners import SERVED
 from fastmesh.config.check_http_route import CLAIMS
 from fastmesh.config.report import At
 from fastmesh.config.resource import AnyResource
 from fastmesh.errors import Problem
 from fastmesh.model.destination_rule import PortTrafficPolicy, TrafficPolicy
 from fastmesh.model.gateway import Gateway, ServerTLS
+from fastmesh.model.gateway_api import Gateway as APIGateway
 from fastmesh.model.kubernetes import Service
 from fastmesh.model.service_entry import ServiceEntry
 from fastmesh.model.virtual_service import Headers, VirtualService
@@ -152,6 +154,12 @@ def _gateway(spec: Gateway, at: At) -> None:
             place["bind"].unserved("a server on a socket")
 
 
+def _api_gateway(spec: APIGateway, at: At) -> None:
+    for index, listener in enumerate(spec.listeners):
+        if listener.protocol not in SERVED:
+            at["listeners"][index]["protocol"].unserved(f"a listener with protocol {listener.protocol}")
+
+
 def _service_entry(spec: ServiceEntry, at: At) -> None:
     if spec.resolution == "DYNAMIC_DNS":
         at["resolution"].unserved("DYNAMIC_DNS")
@@ -168,6 +176,7 @@ def _service(spec: Service, at: At) -> None:
 
 
 _BY_VALUE: dict[str, Callable[[Any, At], None]] = {
+    "APIGateway": _api_gateway,
     "DestinationRule": _destination_rule,
     "Gateway": _gateway,
     "Service": _service,

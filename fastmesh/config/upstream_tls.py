@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from fastmesh.config import protocols
+from fastmesh.config.backend_tls import BackendPolicies
 from fastmesh.config.credential_names import Credentials
 from fastmesh.config.destinations import MergedRule, Policy
 from fastmesh.config.instances import Instance
@@ -56,7 +57,8 @@ class Target:
 
 
 class UpstreamTLS:
-    """`identity`: this proxy has a certificate of the mesh. `gateway`: it honours credentialName in every rule."""
+    """`identity`: this proxy has a certificate of the mesh. `gateway`: it honours credentialName in every rule, and
+    `backends`, the BackendTLSPolicies, where no rule says anything."""
 
     def __init__(
         self,
@@ -66,7 +68,9 @@ class UpstreamTLS:
         *,
         identity: bool,
         gateway: bool,
+        backends: BackendPolicies | None = None,
     ) -> None:
+        self._backends = backends
         self.problems: list[Problem] = []
         self._credentials = credentials
         self._policies = policies
@@ -91,6 +95,10 @@ class UpstreamTLS:
         tls, place = target.policy.tls, target.policy.tls_place
         if tls is not None and place is not None:
             return self._written(target, tls, *place)
+        if self._backends is not None:
+            plan = self._backends.plan(target.service, target.port, _ALPN[target.http])
+            if plan is not None:
+                return plan
         if not self._identity:
             self._refused(target, "without --certs DIR this proxy speaks plaintext")
             return None

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF012 - msgspec copies an empty list or dict for each object
-"""Gateway and HTTPRoute of the Kubernetes Gateway API.
+"""Gateway and the routes of the Kubernetes Gateway API.
 
 https://gateway-api.sigs.k8s.io/reference/spec/
 """
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from fastmesh.model.base import Duration, Int32, Spec, UInt32
+from fastmesh.model.gateway_api_tls import Backend, GatewayTLS, ListenerTLS, TLSBackendRef
 
 GROUP = "gateway.networking.k8s.io"
 
@@ -134,6 +135,48 @@ class HTTPRoute(Spec, frozen=True):
     use_default_gateways: str = ""
 
 
+class GRPCMethod(Spec, frozen=True):
+    """Without a service every service, without a method every method."""
+
+    type: Literal["Exact", "RegularExpression"] = "Exact"
+    service: str = ""
+    method: str = ""
+
+
+class GRPCMatch(Spec, frozen=True):
+    method: GRPCMethod | None = None
+    headers: list[ValueMatch] = []
+
+
+class GRPCRouteRule(Spec, frozen=True):
+    name: str = ""
+    matches: list[GRPCMatch] = []
+    filters: list[Filter] = []
+    backend_refs: list[BackendRef] = []
+    session_persistence: Any = None
+
+
+class GRPCRoute(Spec, frozen=True):
+    parent_refs: list[ParentRef] = []
+    hostnames: list[str] = []
+    rules: list[GRPCRouteRule] = []
+    use_default_gateways: str = ""
+
+
+class TLSRouteRule(Spec, frozen=True):
+    backend_refs: list[TLSBackendRef]
+    name: str = ""
+
+
+class TLSRoute(Spec, frozen=True):
+    """Connections by server name: passed on as they are, or as bytes when the listener ends TLS."""
+
+    parent_refs: list[ParentRef] = []
+    hostnames: list[str] = []
+    rules: list[TLSRouteRule] = []
+    use_default_gateways: str = ""
+
+
 class LabelExpression(Spec, frozen=True):
     key: str
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
@@ -167,7 +210,7 @@ class Listener(Spec, frozen=True):
     port: UInt32
     protocol: str
     hostname: str = ""
-    tls: Any = None
+    tls: ListenerTLS | None = None
     allowed_routes: AllowedRoutes = AllowedRoutes()
 
 
@@ -177,6 +220,6 @@ class Gateway(Spec, frozen=True):
     addresses: Any = None
     infrastructure: Any = None
     allowed_listeners: Any = None
-    backend_tls: Any = msgspec.field(name="backendTLS", default=None)
+    backend_tls: Backend | None = msgspec.field(name="backendTLS", default=None)  # the older place of tls.backend
     default_scope: str = ""
-    tls: Any = None
+    tls: GatewayTLS | None = None

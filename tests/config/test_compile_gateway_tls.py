@@ -86,17 +86,18 @@ def targets(chains: list[ChainPlan]) -> dict[str, list[str]]:
          {"ciphers": ["AES128-SHA", "ECDHE-RSA-AES128-GCM-SHA256"]}),
         ("mode: SIMPLE, serverCertificate: /c, privateKey: /k", {"credentials": ["file:/c"]}),
         ("mode: MUTUAL, serverCertificate: /c, privateKey: /k, caCertificates: /ca",
-         {"client": "required", "credentials": ["file:/c+file:/ca"]}),
+         {"client": "required", "credentials": ["file:/c+ca=file:/ca"]}),
         ("mode: SIMPLE, credentialNames: [c, d]", {"credentials": ["secret:default/c", "secret:default/d"]}),
         ("mode: MUTUAL, credentialName: c, caCertCredentialName: d",
-         {"client": "required", "credentials": ["secret:default/c+secret:default/d"]}),
+         {"client": "required", "credentials": ["secret:default/c+ca=secret:default/d"]}),
         ("mode: ISTIO_MUTUAL", {"credentials": ["mesh"], "client": "required", "mesh": True,
                                 "trust_domains": ["cluster.local"]}),
     ],
 )  # fmt: skip
 def test_every_field_of_tls(tls: str, wanted: dict[str, Any]) -> None:
     (chain,) = one(https("a.com", tls=tls), more=C + SECRET % "d", identity=True)
-    plain = ServerTLSPlan(credentials=["secret:default/c"], alpn=["h2", "http/1.1"])
+    checked = "secret:default/c" if "mode: SIMPLE" in tls else "secret:default/c+ca=secret:default/c"
+    plain = ServerTLSPlan(credentials=[checked], alpn=["h2", "http/1.1"])
     assert chain.tls is not None
     assert {name: getattr(chain.tls, name) for name in plain.__struct_fields__} == {
         **{name: getattr(plain, name) for name in plain.__struct_fields__}, **wanted,

@@ -169,16 +169,16 @@ def test_istio_mutual_without_an_identity_is_said() -> None:
     [
         ("mode: SIMPLE", {"alpn": ["http/1.1"]}),
         ("mode: SIMPLE, sni: a.com", {"sni": "a.com"}),
-        ("mode: SIMPLE, caCertificates: /ca", {"credential": "file:/ca"}),
-        ("mode: SIMPLE, caCertificates: /ca, caCrl: /crl", {"credential": "file:/ca+file:/crl"}),
+        ("mode: SIMPLE, caCertificates: /ca", {"credential": "ca=file:/ca"}),
+        ("mode: SIMPLE, caCertificates: /ca, caCrl: /crl", {"credential": "ca=file:/ca+crl=file:/crl"}),
         ("mode: SIMPLE, subjectAltNames: [a.com, spiffe://b]", {"sans": ["a.com", "spiffe://b"]}),
         ("mode: SIMPLE, insecureSkipVerify: true", {"verify": False, "credential": ""}),
         ("mode: MUTUAL, clientCertificate: /c, privateKey: /k", {"credential": "file:/c"}),
         (
             "mode: MUTUAL, clientCertificate: /c, privateKey: /k, caCertificates: /ca",
-            {"credential": "file:/c+file:/ca"},
+            {"credential": "file:/c+ca=file:/ca"},
         ),
-        ("mode: MUTUAL, credentialName: pay", {"credential": "secret:shop/pay"}),
+        ("mode: MUTUAL, credentialName: pay", {"credential": "secret:shop/pay+ca=secret:shop/pay"}),
     ],
 )
 def test_every_field_of_tls(fields: str, wanted: dict[str, Any]) -> None:

@@ -83,11 +83,11 @@ def test_a_piece_knows_what_it_is_and_where_it_was_written() -> None:
 def test_roots_may_lie_in_a_secret_of_their_own() -> None:
     apart = WEB + secret("web-cacert", f"cacert: {b64('r')}")
     names, wanted, told = named(apart, server(mode="MUTUAL", credential_name="web"))
-    assert (names, told) == (["secret:default/web+secret:default/web-cacert"], [])
+    assert (names, told) == (["secret:default/web+ca=secret:default/web-cacert"], [])
     assert held(wanted[0]) == {"chain": "chain", "key": "key", "roots": ["r"]}
     other = WEB + secret("ca", f"ca.crt: {b64('r')}")
     names, wanted, _ = named(other, server(mode="MUTUAL", credential_name="web", ca_cert_credential_name="ca"))
-    assert (names, held(wanted[0])["roots"]) == (["secret:default/web+secret:default/ca"], ["r"])
+    assert (names, held(wanted[0])["roots"]) == (["secret:default/web+ca=secret:default/ca"], ["r"])
 
 
 def test_several_certificates_for_several_kinds_of_key() -> None:
@@ -100,7 +100,7 @@ def test_several_certificates_for_several_kinds_of_key() -> None:
 def test_files_of_a_server() -> None:
     tls = {"server_certificate": "/c.pem", "private_key": "/k.pem", "ca_certificates": "/ca.pem", "ca_crl": "/l.pem"}
     names, wanted, _ = named("", server(mode="MUTUAL", **tls))
-    assert names == ["file:/c.pem+file:/ca.pem+file:/l.pem"]
+    assert names == ["file:/c.pem+ca=file:/ca.pem+crl=file:/l.pem"]
     assert wanted[0].kind == "files"
     assert held(wanted[0]) == {"chain": "/c.pem", "key": "/k.pem", "roots": ["/ca.pem"], "crl": "/l.pem"}
     names, wanted, _ = named("", server(mode="SIMPLE", **{**tls, "ca_crl": ""}))
@@ -113,7 +113,7 @@ def test_files_of_a_server() -> None:
 def test_what_clients_show_and_check_against() -> None:
     assert named("", client(mode="SIMPLE"))[:2] == ("", [])
     name, wanted, _ = named("", client(mode="SIMPLE", ca_certificates="/ca.pem"))
-    assert (name, held(wanted[0])) == ("file:/ca.pem", {"roots": ["/ca.pem"]})
+    assert (name, held(wanted[0])) == ("ca=file:/ca.pem", {"roots": ["/ca.pem"]})
     files = {"client_certificate": "/c.pem", "private_key": "/k.pem"}
     assert held(named("", client(mode="MUTUAL", **files))[1][0]) == {"chain": "/c.pem", "key": "/k.pem"}
     both = secret("web", "cert: c, key: k, cacert: r", field="stringData")

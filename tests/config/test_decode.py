@@ -152,7 +152,7 @@ def test_two_kinds_are_called_gateway() -> None:
         "apiVersion: networking.istio.io/v1beta1\nkind: Gateway\nmetadata: {name: a}\nspec:\n  servers:\n"
         "  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}\n---\n"
         "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a}\n"
-        "spec: {gatewayClassName: istio}\n"
+        "spec: {gatewayClassName: istio, listeners: [{name: a, port: 80, protocol: HTTP}]}\n"
     )
     assert result.ok
     assert [gateway.api_version for gateway in result.resources.gateways] == ["networking.istio.io/v1beta1"]

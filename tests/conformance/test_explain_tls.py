@@ -100,7 +100,7 @@ def test_the_text_shows_the_tls_of_the_cluster(file: Path) -> None:
         ("mode: SIMPLE", "TLS, server name as the Host"),
         ("mode: SIMPLE, sni: a, subjectAltNames: [b, c]", "TLS, server name a, server is b or c"),
         ("mode: SIMPLE, insecureSkipVerify: true", "TLS, server name as the Host, server not verified"),
-        ("mode: SIMPLE, caCertificates: /ca", "TLS, server name as the Host, credential file:/ca"),
+        ("mode: SIMPLE, caCertificates: /ca", "TLS, server name as the Host, credential ca=file:/ca"),
         ("mode: ISTIO_MUTUAL, sni: a, subjectAltNames: [b]", "mutual TLS of the mesh, server name a, server is b"),
     ):
         file.write_text(CONFIG + SIMPLE % fields)

@@ -107,7 +107,6 @@ spec:
   - {name: any, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}
   - {name: wild, port: 80, protocol: HTTP, hostname: "*.foo.com", allowedRoutes: {namespaces: {from: Same}}}
   - {name: exact, port: 80, protocol: HTTP, hostname: a.foo.com}
-  - {name: tls, port: 443, protocol: HTTPS}
 ---
 apiVersion: v1
 kind: Service

@@ -1,0 +1,86 @@
+# ruff: noqa: E501 - a table reads best with one case a line
+"""What is refused in objects of the Gateway API, and where the finding points."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.config.test_decode import parse
+
+GATEWAY = "gatewayClassName: istio, listeners: [%s]"
+
+
+def one(fields: str) -> str:
+    return GATEWAY % f"{{name: a, port: 443, {fields}}}"
+
+
+TLS = "tls: {certificateRefs: [{name: c}]}"
+CASES = [
+    ("Gateway", "gatewayClassName: istio", "listeners", "is empty"),
+    ("Gateway", one("protocol: HTTPS"), "listeners[0]", "tls is required with protocol HTTPS"),
+    ("Gateway", one("protocol: TLS"), "listeners[0]", "tls is required"),
+    ("Gateway", one(f"protocol: HTTP, {TLS}"), "listeners[0].tls", "no place with protocol HTTP"),
+    ("Gateway", one("protocol: HTTPS, tls: {mode: Passthrough}"), "listeners[0].tls.mode", "write protocol: TLS"),
+    ("Gateway", one("protocol: HTTPS, tls: {}"), "listeners[0].tls.certificateRefs", "is empty"),
+    ("Gateway", one("protocol: TLS, tls: {mode: Terminate}"), "listeners[0].tls.certificateRefs", "mode: Passthrough"),
+    ("Gateway", one("protocol: HTTPS, tls: {certificateRefs: [{name: c, kind: Vault}]}"), "listeners[0].tls.certificateRefs[0].kind", "name a Secret"),
+    ("Gateway", one("protocol: HTTPS, tls: {mode: SIMPLE}"), "listeners[0].tls.mode", "not one of Passthrough, Terminate"),
+    ("Gateway", one(f"protocol: HTTPS, hostname: 10.0.0.1, {TLS}"), "listeners[0].hostname", "is an address"),
+    ("Gateway", one(f"protocol: HTTPS, hostname: '*a.com', {TLS}"), "listeners[0].hostname", "part of a label"),
+    ("Gateway", one("protocol: FTP"), "listeners[0].protocol", "write HTTP, HTTPS, TLS"),
+    ("Gateway", one("protocol: HTTP").replace("443", "0"), "listeners[0].port", "1 to 65535"),
+    ("Gateway", GATEWAY % "{name: a, port: 80, protocol: HTTP}, {name: a, port: 81, protocol: HTTP}", "listeners[1].name", "earlier listener"),
+    ("Gateway", GATEWAY % "{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP}", "listeners[1]", "keep one"),
+    ("Gateway", one(f"protocol: HTTPS, {TLS}") + ", tls: {frontend: {default: {validation: {}}}}", "tls.frontend.default.validation.caCertificateRefs", "is empty"),
+    ("Gateway", one(f"protocol: HTTPS, {TLS}") + ", tls: {frontend: {default: {validation: {caCertificateRefs: [{name: x, kind: Pod}]}}}}",
+     "tls.frontend.default.validation.caCertificateRefs[0].kind", "name a ConfigMap"),
+    ("Gateway", one(f"protocol: HTTPS, {TLS}") + ", tls: {backend: {clientCertificateRef: {name: x, kind: Pod}}}", "tls.backend.clientCertificateRef.kind", "name a Secret"),
+    ("HTTPRoute", "hostnames: [10.0.0.1]", "hostnames[0]", "is an address"),
+    ("HTTPRoute", "rules: [{matches: [{path: {type: RegularExpression, value: '('}}]}]", "rules[0].matches[0].path.value", "RE2"),
+    ("HTTPRoute", "rules: [{matches: [{path: {value: a}}]}]", "rules[0].matches[0].path.value", "begin it with /"),
+    ("HTTPRoute", "rules: [{matches: [{headers: [{name: a, type: RegularExpression, value: '('}]}]}]", "rules[0].matches[0].headers[0].value", "RE2"),
+    ("HTTPRoute", "rules: [{matches: [{queryParams: [{name: a, type: RegularExpression, value: '('}]}]}]", "rules[0].matches[0].queryParams[0].value", "RE2"),
+    ("GRPCRoute", "rules: [{matches: [{method: {}}]}]", "rules[0].matches[0].method", "is empty"),
+    ("GRPCRoute", "rules: [{matches: [{method: {service: a/b}}]}]", "rules[0].matches[0].method.service", "has a slash"),
+    ("GRPCRoute", "rules: [{matches: [{method: {type: RegularExpression, method: '('}}]}]", "rules[0].matches[0].method.method", "RE2"),
+    ("GRPCRoute", "rules: [{matches: [{path: {value: /a}}]}]", "rules[0].matches[0].path", "unknown field"),
+    ("TLSRoute", "rules: []", "hostnames", "goes by server name"),
+    ("TLSRoute", "hostnames: [a.com], rules: [{}]", "rules[0]", "backendRefs is required"),
+    ("BackendTLSPolicy", "validation: {hostname: a.com, wellKnownCACertificates: System}", "targetRefs", "is empty"),
+    ("BackendTLSPolicy", "targetRefs: [{name: a, kind: Pod}], validation: {hostname: a.com, wellKnownCACertificates: System}", "targetRefs[0].kind", "name a Service"),
+    ("BackendTLSPolicy", "targetRefs: [{name: a}], validation: {hostname: '*.a.com', wellKnownCACertificates: System}", "validation.hostname", "not a host name"),
+    ("BackendTLSPolicy", "targetRefs: [{name: a}], validation: {hostname: a.com}", "validation.caCertificateRefs", "is empty"),
+    ("BackendTLSPolicy", "targetRefs: [{name: a}], validation: {hostname: a.com, wellKnownCACertificates: Own}", "validation.wellKnownCACertificates", "write System"),
+    ("BackendTLSPolicy", "targetRefs: [{name: a}], validation: {hostname: a.com, wellKnownCACertificates: System, caCertificateRefs: [{name: c, kind: ConfigMap}]}",
+     "validation.wellKnownCACertificates", "excludes"),
+    ("BackendTLSPolicy", "targetRefs: [{name: a}], validation: {hostname: a.com, wellKnownCACertificates: System, subjectAltNames: [{type: URI, hostname: b}]}",
+     "validation.subjectAltNames[0]", "uri is required"),
+    ("ReferenceGrant", "from: [{kind: Gateway, group: g}], to: []", "from[0]", "namespace is required"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "spec", "field", "part"), CASES)
+def test_a_mistake_is_told_at_its_place(kind: str, spec: str, field: str, part: str) -> None:
+    result = parse(f"apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {{{spec}}}\n")
+    found = {error.field: error for error in result.errors}
+    assert f"spec.{field}" in found, result.errors
+    assert part in found[f"spec.{field}"].message
+    assert str(found[f"spec.{field}"]).startswith(f"rules.yaml:4: {kind}/x: spec.{field}: ")
+
+
+def test_what_is_right() -> None:
+    for kind, spec in (
+        ("Gateway", one(f"protocol: HTTPS, hostname: '*.a.com', {TLS}")),
+        ("Gateway", one("protocol: TLS, tls: {mode: Passthrough}")),
+        ("GRPCRoute", "hostnames: [a.com], rules: [{matches: [{method: {service: a.B}}]}]"),
+        ("BackendTLSPolicy", "targetRefs: [{name: a}], validation: {hostname: a.com, wellKnownCACertificates: System}"),
+        ("ReferenceGrant", "from: [{group: g, kind: Gateway, namespace: n}], to: [{group: '', kind: Secret}]"),
+    ):
+        text = f"apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {{{spec}}}\n"
+        assert parse(text).problems == [], kind
+
+
+def test_listeners_of_bytes_are_reported() -> None:
+    text = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: x}\nspec: {%s}\n"
+    result = parse(text % one("protocol: TCP"))
+    assert [(each.code, each.field) for each in result.problems] == [("unserved", "spec.listeners[0].protocol")]
