@@ -136,7 +136,8 @@ class _Compiler:
             unknown="passthrough",
         )
         vhosts = list(hosts.plans)
-        return [listener, *self._inbound(vhosts)], vhosts
+        outbound = [listener] if self.role.listen else []  # a sidecar may stand only before its workload
+        return [*outbound, *self._inbound(vhosts)], vhosts
 
     def _inbound(self, vhosts: list[VirtualHostPlan]) -> list[ListenerPlan]:
         """The listeners of a sidecar that face the mesh; a pair that would lead back into the proxy is refused."""

@@ -53,6 +53,7 @@ class Inbound:
         self._credentials = credentials
         self._own = own
         self._clusters: dict[str, ClusterPlan] = {}
+        self._names: set[str] = set()
 
     @property
     def clusters(self) -> list[ClusterPlan]:
@@ -76,13 +77,21 @@ class Inbound:
         mode, _ = self._policies.mode(self._own.namespace, self._own.workload.labels, number, outside)
         is_http = port is None or port.is_http
         return ListenerPlan(
-            name=f"inbound_{outside}",
+            name=self._name(listen, outside),
             role="inbound",
             port=number,
             address=listen,
             domains=[DomainPlan(domain="*", port=0, vhost=len(vhosts) - 1)],
             chains=self._chains(mode, is_http, destination),
         )
+
+    def _name(self, listen: str, outside: int) -> str:
+        """By port as in Istio; a port at a second address is known by that as well."""
+        name = f"inbound_{outside}"
+        if name in self._names:
+            name = f"inbound_{listen}"
+        self._names.add(name)
+        return name
 
     def _chains(self, mode: Mode, is_http: bool, destination: DestinationPlan) -> list[ChainPlan]:
         inside: Mapping[str, object] = {"kind": "http"} if is_http else {"kind": "tcp", "destinations": [destination]}

@@ -45,6 +45,12 @@ def test_two_sides() -> None:
     assert route(plan, "pay", 80) == ["outbound|80||pay.shop.svc.cluster.local"]
 
 
+def test_one_side_alone_and_one_port_at_two_addresses() -> None:
+    plan = sidecar(HTTP, listen="", inbound=(PAIR, ("[::1]:15006", "127.0.0.1:3000")))
+    assert [each.name for each in plan.listeners] == ["inbound_15006", "inbound_[::1]:15006"]
+    assert [each.name for each in sidecar(HTTP, inbound=()).listeners] == ["mesh"]
+
+
 def test_everything_that_comes_in_goes_to_the_application() -> None:
     plan = sidecar(HTTP)
     domain = inbound(plan).domains[0]
