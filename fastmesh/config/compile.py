@@ -64,7 +64,7 @@ class _Compiler:
         self.role, self.own, self.problems = stand_for(config, role)
         role = self.role
         self.gateway = role.kind == "gateway"
-        self.registry = Registry(config, role.namespace, resolve, role.trust_domain)
+        self.registry = Registry(config, role.namespace, resolve, role.trust_domain, role.believed)
         self.credentials = Credentials(config, role.namespace, identity=role.identity)
         self.grants = Grants(config.reference_grants)
         self.material = Material(self.credentials, self.grants)

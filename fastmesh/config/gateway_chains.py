@@ -69,7 +69,7 @@ class GatewayChains:
             transport="tls",
             server_names=_names(place),
             tls=server_tls(
-                tls, place.gateway, (*place.path, "tls"), self._credentials, self._registry.trust_domain, http=http
+                tls, place.gateway, (*place.path, "tls"), self._credentials, self._registry.client_domains, http=http
             ),
             kind="http" if http else "tcp",
             destinations=[] if http else self._by_tcp_rules(place, port),

@@ -103,7 +103,7 @@ class Inbound:
             credentials=[self._credentials.mesh()],
             client="required",
             mesh=True,
-            trust_domains=[self._registry.trust_domain],
+            trust_domains=self._registry.client_domains,
             alpn=ALPN if is_http else [],
         )
         strict = mode == "STRICT"

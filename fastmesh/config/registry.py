@@ -56,10 +56,16 @@ class Registry:
     """Services by host; of several with one host the client's own namespace wins, then the older one."""
 
     def __init__(
-        self, config: ConfigSet, namespace: str, resolve: Mapping[str, Sequence[str]], trust_domain: str = TRUST_DOMAIN
+        self,
+        config: ConfigSet,
+        namespace: str,
+        resolve: Mapping[str, Sequence[str]],
+        trust_domain: str = TRUST_DOMAIN,
+        believed: Sequence[str] = (),
     ) -> None:
         self.namespace = namespace
         self.trust_domain = trust_domain
+        self.client_domains = list(dict.fromkeys((trust_domain, *believed)))  # of clients in mutual TLS
         self.workloads = WorkloadTable(trust_domain)
         self.services: dict[str, MeshService] = {}
         self._instances = Instances(config, self.workloads, resolve)

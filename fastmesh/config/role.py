@@ -32,6 +32,7 @@ class Role:
     identity: bool = False  # whether the proxy has a certificate of the mesh (--certs)
     principal: str = ""  # the SPIFFE id of that certificate; "": what the service account says
     trust_domain: str = TRUST_DOMAIN
+    believed: tuple[str, ...] = ()  # other trust domains whose clients are let in: --certs has their roots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ Version = Literal["TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
 
 
 def server_tls(
-    tls: ServerTLS, written: AnyResource, path: Path, credentials: Credentials, trust_domain: str, *, http: bool
+    tls: ServerTLS, written: AnyResource, path: Path, credentials: Credentials, client_domains: list[str], *, http: bool
 ) -> ServerTLSPlan:
     """`path` is that of the tls block in `written`; `http`: the server reads requests."""
     mesh = tls.mode == "ISTIO_MUTUAL"
@@ -29,7 +29,7 @@ def server_tls(
         credentials=credentials.of_server(tls, written, path),
         client=_CLIENT[tls.mode],
         mesh=mesh,
-        trust_domains=[trust_domain] if mesh else [],
+        trust_domains=client_domains if mesh else [],
         accept_unverified=checks and bool(tls.insecure_skip_verify),
         min_version=_version(tls.min_protocol_version, "TLSV1_2"),
         max_version=_version(tls.max_protocol_version, "TLSV1_3"),

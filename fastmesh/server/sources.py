@@ -104,7 +104,8 @@ class FileSources:
     def _role_of(self, own: Material | None) -> Role:
         principal = own.principal if own is not None else ""
         workload = UNKNOWN if self._role.name else own_workload(self._settings, principal)
-        role = replace(self._role, identity=own is not None, principal=principal, workload=workload)
+        believed = tuple(own.bundles) if own is not None else ()
+        role = replace(self._role, identity=own is not None, principal=principal, workload=workload, believed=believed)
         return replace(role, trust_domain=self._trust_domain) if self._trust_domain else role
 
     def _all(self, requests: list[Request]) -> list[Request]:

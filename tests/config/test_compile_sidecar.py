@@ -103,6 +103,12 @@ def test_permissive_opens_the_meshs_tls_alone() -> None:
     assert [each.cluster for each in chains[1].destinations] == ["inbound|3000||"]
 
 
+def test_clients_of_other_trust_domains_are_let_in_where_their_roots_are() -> None:
+    tls = inbound(sidecar(HTTP, believed=("cluster.local", "east"))).chains[0].tls
+    assert tls is not None
+    assert tls.trust_domains == ["cluster.local", "east"]
+
+
 def test_strict_takes_nothing_else() -> None:
     chains = inbound(sidecar(HTTP + policy("p", mtls("STRICT")))).chains
     assert kinds(chains) == [("tls", False, True, "http")]
