@@ -5,7 +5,7 @@
 #   docker run -v ./mesh:/etc/fastmesh:ro -p 80:80 fastmesh proxy -f /etc/fastmesh --role gateway
 FROM python:3.11-slim-bookworm AS builder
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && apt-get install -y --no-install-recommends gcc libc6-dev libssl-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE ./
@@ -16,6 +16,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
     && pip --python /opt/fastmesh install --no-cache-dir /wheels/*.whl
 
 FROM python:3.11-slim-bookworm
+# libssl3 is in the image: Python needs it, too.
 # Istio's user: its interception rules let the traffic of this one pass.
 RUN groupadd --gid 1337 fastmesh \
     && useradd --uid 1337 --gid 1337 --no-create-home --shell /usr/sbin/nologin fastmesh

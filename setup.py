@@ -36,6 +36,7 @@ def extensions() -> list[Extension]:
                 [str(source)],
                 include_dirs=[str(SOURCES)],
                 depends=[str(header) for header in SOURCES.rglob("*.h")],
+                libraries=["ssl", "crypto"] if "net.openssl cimport" in source.read_text() else [],
                 extra_compile_args=compile_args,
                 extra_link_args=link_args,
             )

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the virtual environment $1 from what the system has. What the build needs and the system lacks (Python 3.11 or
-# later with venv and headers, a C compiler) is installed with apt-get where this user may do that; otherwise one line
-# says what is missing and how to get it, exit 69.
+# later with venv and headers, a C compiler, OpenSSL 3 with headers) is installed with apt-get where this user may do
+# that; otherwise one line says what is missing and how to get it, exit 69.
 set -eu
 venv=${1:?usage: tools/setup.sh VENV}
 compiler=${CC:-cc}
@@ -27,6 +27,11 @@ has_compiler() {
     printf '#include <stdio.h>\nint main(void) { return 0; }\n' | $compiler -x c - -o /dev/null 2>/dev/null
 }
 
+has_openssl() {
+    printf '#include <openssl/ssl.h>\n#if OPENSSL_VERSION_MAJOR < 3\n#error old\n#endif\nint main(void) { return SSL_is_server(0); }\n' |
+        $compiler -x c - -o /dev/null -lssl -lcrypto 2>/dev/null
+}
+
 # Debian 12 and Ubuntu 24.04 have it as python3, Ubuntu 22.04 beside its own 3.10.
 package_of_python() {
     case $(apt-cache policy python3 2>/dev/null | sed -n 's/^ *Candidate: //p') in
@@ -50,6 +55,7 @@ look() {
         has_headers "$python" || lacking="$lacking, Python's headers" packages="$packages $name-dev"
     fi
     has_compiler || lacking="$lacking, a C compiler" packages="$packages gcc libc6-dev"
+    has_openssl || lacking="$lacking, OpenSSL 3's headers" packages="$packages libssl-dev"
     lacking=${lacking#, } packages=${packages# }
 }
 

@@ -380,6 +380,7 @@ class Plan(PlanPart, frozen=True):
 
 
 DOMAINS_AT_ONCE = 200
+CHAINS_AT_ONCE = 20
 _LENGTH = struct.Struct("<I")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
@@ -406,12 +407,14 @@ def encode(plan: Plan) -> bytes:
 
 
 def _items(kind: str, body: Any) -> Iterator[tuple[str, Any]]:
-    """A part of the plan as items; a listener's domains follow it in slices, so that no item takes long to build."""
+    """A part of the plan as items; a listener's chains and domains follow it in slices: no item takes long to build."""
     if not isinstance(body, ListenerPlan):
         yield kind, body
         return
-    fields = {name: getattr(body, name) for name in body.__struct_fields__ if name != "domains"}
-    yield kind, {**fields, "domain_count": len(body.domains)}
+    fields = {name: getattr(body, name) for name in body.__struct_fields__ if name not in ("domains", "chains")}
+    yield kind, {**fields, "domain_count": len(body.domains), "chain_count": len(body.chains)}
+    for start in range(0, len(body.chains), CHAINS_AT_ONCE):
+        yield "chains", {"listener": body.name, "chains": body.chains[start : start + CHAINS_AT_ONCE]}
     for start in range(0, len(body.domains), DOMAINS_AT_ONCE):
         yield "domains", {"listener": body.name, "domains": body.domains[start : start + DOMAINS_AT_ONCE]}
 

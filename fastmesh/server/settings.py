@@ -36,6 +36,9 @@ class Limits(Setting, kw_only=True, frozen=True):
     chunk_extension: Annotated[
         int, Flag("--max-chunk-extension", "Most bytes of chunk extensions in one body (400).", "size")
     ] = 4096
+    client_hello: Annotated[
+        int, Flag("--max-client-hello", "Largest ClientHello of a TLS connection (closed).", "size")
+    ] = 16384
     retry_body: Annotated[
         int, Flag("--max-retry-body", "A request whose body is larger is not kept for a retry.", "size")
     ] = 65536
@@ -53,6 +56,10 @@ class Timeouts(Setting, kw_only=True, frozen=True):
     body: Annotated[
         int, Flag("--body-timeout", "A body that makes no progress for this long is cut (408, or a reset).", "duration")
     ] = 60_000
+    handshake: Annotated[
+        int,
+        Flag("--handshake-timeout", "From the accept to the end of the TLS handshake (closed).", "duration"),
+    ] = 10_000
     upstream_idle: Annotated[
         int,
         Flag(

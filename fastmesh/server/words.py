@@ -16,7 +16,7 @@ OUT_EJECTIONS = 6
 
 CLUSTER_ROW = 32
 ENDPOINT_ROW = 8
-WORKER_ROW = 64
+WORKER_ROW = 128
 LIMIT_ROW = 4
 
 CLUSTER_WORDS = {
@@ -77,6 +77,7 @@ WORKER_WORDS = {
     "WK_REFUSED_431": "http.refused_431",
     "WK_REFUSED_501": "http.refused_501",
     "WK_REFUSED_505": "http.refused_505",
+    "WK_HANDSHAKE_TIMEOUT": "listener.downstream_pre_cx_timeout",
     "WK_HEADER_TIMEOUT": "http.downstream_rq_header_timeout",
     "WK_IDLE_TIMEOUT": "http.downstream_cx_idle_timeout",
     "WK_BODY_TIMEOUT": "http.downstream_rq_body_timeout",
@@ -106,6 +107,16 @@ WORKER_WORDS = {
     "WK_H2_RESETS": "http.downstream_rq_too_many_premature_resets",
     "WK_H2_MAX_REQUESTS": "http.downstream_cx_max_requests_reached",
     "WK_H2_MAX_AGE": "http.downstream_cx_max_duration_reached",
+    "WK_TLS_HANDSHAKE": "listener.ssl.handshake",
+    "WK_TLS_RESUMED": "listener.ssl.session_reused",
+    "WK_TLS_NO_CERTIFICATE": "listener.ssl.no_certificate",
+    "WK_TLS_ERROR": "listener.ssl.connection_error",
+    "WK_TLS_FAIL_NO_CERTIFICATE": "listener.ssl.fail_verify_no_cert",
+    "WK_TLS_FAIL_CERTIFICATE": "listener.ssl.fail_verify_error",
+    "WK_TLS_FAIL_NAME": "listener.ssl.fail_verify_san",
+    "WK_TLS_FAIL_PIN": "listener.ssl.fail_verify_cert_hash",
+    "WK_TLS_NOT_READY": "listener.server_ssl_socket_factory.downstream_context_secrets_not_ready",
+    "WK_NO_CHAIN": "listener.no_filter_chain_match",
 }
 
 LIMIT_WORDS = {"LM_PASSED": "passed", "LM_LIMITED": "limited", "LM_EVICTED": "evicted"}

@@ -35,6 +35,7 @@ def _count(word: str, metric: str, help: str, **label: str) -> Row:
 _ANSWERS = "Responses to clients by class of status; 1xx are those relayed before the final one."
 _REFUSED = "Messages that the HTTP parser refused, by the status sent."
 _ENDED = "HTTP/2 connections of clients that were ended for what they did."
+_TLS = "TLS connections of clients that were refused or broken off in the handshake, by reason."
 _TIMEOUTS = "Client connections or messages given up, by what did not come in time."
 WORKER = (
     _gauge("WK_CX_ACTIVE", "fastmesh_downstream_connections_active", "Open connections of clients."),
@@ -54,6 +55,7 @@ WORKER = (
     _count("WK_REFUSED_431", "fastmesh_downstream_refused_messages", _REFUSED, code="431"),
     _count("WK_REFUSED_501", "fastmesh_downstream_refused_messages", _REFUSED, code="501"),
     _count("WK_REFUSED_505", "fastmesh_downstream_refused_messages", _REFUSED, code="505"),
+    _count("WK_HANDSHAKE_TIMEOUT", "fastmesh_downstream_timeouts", _TIMEOUTS, awaited="handshake"),
     _count("WK_HEADER_TIMEOUT", "fastmesh_downstream_timeouts", _TIMEOUTS, awaited="header"),
     _count("WK_IDLE_TIMEOUT", "fastmesh_downstream_timeouts", _TIMEOUTS, awaited="request"),
     _count("WK_BODY_TIMEOUT", "fastmesh_downstream_timeouts", _TIMEOUTS, awaited="body"),
@@ -83,6 +85,18 @@ WORKER = (
     _count("WK_H2_RESETS", "fastmesh_http2_connections_ended", _ENDED, reason="resets"),
     _count("WK_H2_MAX_REQUESTS", "fastmesh_http2_connections_ended", _ENDED, reason="max_requests"),
     _count("WK_H2_MAX_AGE", "fastmesh_http2_connections_ended", _ENDED, reason="max_age"),
+    _count(
+        "WK_TLS_HANDSHAKE", "fastmesh_downstream_tls_handshakes", "TLS handshakes with clients that were completed."
+    ),
+    _count("WK_TLS_RESUMED", "fastmesh_downstream_tls_resumptions", "Those that a session ticket made short."),
+    _count("WK_TLS_NO_CERTIFICATE", "fastmesh_downstream_tls_anonymous", "Those without a client certificate."),
+    _count("WK_TLS_ERROR", "fastmesh_downstream_tls_failures", _TLS, reason="protocol"),
+    _count("WK_TLS_FAIL_NO_CERTIFICATE", "fastmesh_downstream_tls_failures", _TLS, reason="no_certificate"),
+    _count("WK_TLS_FAIL_CERTIFICATE", "fastmesh_downstream_tls_failures", _TLS, reason="certificate"),
+    _count("WK_TLS_FAIL_NAME", "fastmesh_downstream_tls_failures", _TLS, reason="name"),
+    _count("WK_TLS_FAIL_PIN", "fastmesh_downstream_tls_failures", _TLS, reason="pin"),
+    _count("WK_TLS_NOT_READY", "fastmesh_downstream_tls_failures", _TLS, reason="not_ready"),
+    _count("WK_NO_CHAIN", "fastmesh_downstream_unmatched", "Connections closed: they fit no filter chain."),
 )
 
 _RESPONSES = "Requests to the cluster that ended, by class of the status that the client saw."

@@ -24,6 +24,9 @@ class Worker(Engine):
     def apply(self, snapshot: Snapshot, listeners: dict[str, int]) -> None:
         """Run `snapshot` from the next request on. `listeners`: name -> listening descriptor, owned from here on."""
 
+    def set_ticket_keys(self, keys: list[bytes]) -> None:
+        """The keys of session tickets from now on, the newest first."""
+
     def drain(self, idle_grace: float = 5.0) -> None:
         """Stop accepting; answers say `connection: close`; idle connections close after `idle_grace` seconds."""
 

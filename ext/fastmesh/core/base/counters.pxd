@@ -72,6 +72,7 @@ cdef enum:                # WorkerWord
     WK_REFUSED_431
     WK_REFUSED_501
     WK_REFUSED_505
+    WK_HANDSHAKE_TIMEOUT
     WK_HEADER_TIMEOUT
     WK_IDLE_TIMEOUT
     WK_BODY_TIMEOUT
@@ -101,7 +102,17 @@ cdef enum:                # WorkerWord
     WK_H2_RESETS
     WK_H2_MAX_REQUESTS        # connections wound down after their last request,
     WK_H2_MAX_AGE             # or because of their age
-    WORKER_ROW = 64
+    WK_TLS_HANDSHAKE          # with clients, complete
+    WK_TLS_RESUMED            # of those, with a ticket
+    WK_TLS_NO_CERTIFICATE     # of those, without a certificate of the client
+    WK_TLS_ERROR              # failed, for another reason than those below
+    WK_TLS_FAIL_NO_CERTIFICATE
+    WK_TLS_FAIL_CERTIFICATE
+    WK_TLS_FAIL_NAME
+    WK_TLS_FAIL_PIN
+    WK_TLS_NOT_READY          # no key material
+    WK_NO_CHAIN               # connections that fit no filter chain
+    WORKER_ROW = 128
 
 cdef enum:                # LimitWord
     LM_PASSED = 0

@@ -56,6 +56,7 @@ cdef struct Timeouts:         # ms
     uint32_t body             # between two pieces of a request body, and of a response that a client does not take
     uint32_t upstream_idle    # how long an idle upstream connection is kept, unless a rule says otherwise
     uint32_t linger           # reading on after a refusal, so that it arrives
+    uint32_t handshake        # from the accept to the end of the TLS handshake
 
 cdef class Reactor:
     cdef object loop
@@ -101,6 +102,7 @@ cdef class Descriptor(Timed):
     cdef void watch_write(self)
     cdef void unwatch_write(self)
     cdef void close_descriptor(self)
+    cdef void end_sending(self)       # FIN, with TLS behind close_notify; what the peer still sends can be read
     cdef void hand_over(self, Descriptor to)  # the socket and its TLS session go to another object; this one is closed
     cdef void shake(self)     # begin or go on with the handshake of `tls`
     cdef void on_readable(self)

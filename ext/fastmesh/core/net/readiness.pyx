@@ -181,6 +181,11 @@ cdef class Descriptor(Timed):
             c_close(self.fd)
             self.fd = -1
 
+    cdef void end_sending(self):
+        if self.tls is not None:
+            self.tls.say_goodbye()
+        shutdown(self.fd, SHUT_WR)
+
     cdef void hand_over(self, Descriptor to):
         self.mute()
         to.reactor = self.reactor
@@ -225,15 +230,10 @@ cdef class Descriptor(Timed):
         return self.tls.write(data, size)
 
     cdef ssize_t transmit_two(self, const char* first, size_t first_size, const char* second, size_t second_size) noexcept:
-        """Two pieces with one system call where that is possible."""
-        cdef ssize_t sent
+        """Two pieces with one system call."""
         if self.tls is None:
             return _send_two(self.fd, first, first_size, second, second_size)
-        sent = self.tls.write(first, first_size) if first_size else 0
-        if sent < 0 or <size_t>sent < first_size:
-            return sent
-        sent = self.tls.write(second, second_size)
-        return <ssize_t>first_size + sent if sent > 0 else (<ssize_t>first_size if first_size else sent)
+        return self.tls.write_two(first, first_size, second, second_size)
 
     cdef void on_readable(self):
         pass

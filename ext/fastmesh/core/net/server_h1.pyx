@@ -13,7 +13,7 @@ from fastmesh.core.base.counters cimport (
 )
 from fastmesh.core.base.outbuf cimport out_append, out_consume, out_free, out_reserve, out_size
 from fastmesh.core.net.readiness cimport (
-    EAGAIN, EINTR, HIGH_WATER, LOW_WATER, SCRATCH, SHUT_WR, SOL_SOCKET, SO_LINGER, errno, setsockopt, shutdown,
+    EAGAIN, EINTR, HIGH_WATER, LOW_WATER, SCRATCH, SOL_SOCKET, SO_LINGER, errno, setsockopt,
 )
 from fastmesh.core.net.splice cimport Pipe
 from fastmesh.core.wire.h1_parse cimport (
@@ -424,7 +424,7 @@ cdef class ServerH1(ServerStream):
         """Stop writing, read on for a moment: closing with unread bytes would reset the answer away."""
         if self.fd < 0:
             return
-        shutdown(self.fd, SHUT_WR)
+        self.end_sending()
         self.state = SERVER_LINGER
         self.user = None
         self.response_done = False
@@ -440,6 +440,8 @@ cdef class ServerH1(ServerStream):
         """End in the middle: a reset, so that nobody takes what was sent for a complete message."""
         cdef LingerOption hard
         if self.fd >= 0:
+            if self.tls is not None:
+                self.tls.silent = True
             if self.out_framing == FRAMING_CLOSE:
                 hard.on, hard.seconds = 1, 0
                 setsockopt(self.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard))

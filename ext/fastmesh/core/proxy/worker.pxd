@@ -2,6 +2,7 @@
 from libc.stdint cimport uint32_t
 from fastmesh.core.net.acceptor cimport Acceptor
 from fastmesh.core.net.stream cimport Downstream, ServerStream, ServerUserFactory, StreamUser
+from fastmesh.core.net.tls_contexts cimport TlsContexts
 from fastmesh.core.proxy.access_log cimport LogFile
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.route.snapshot cimport Listener
@@ -15,6 +16,7 @@ cdef class Gate(ServerUserFactory):       # one listening socket with the routes
 
 cdef class Worker(Engine):
     cdef readonly dict settings
+    cdef TlsContexts contexts
     cdef dict gates           # listener name -> Gate
     cdef list closing         # gates without a listener whose connections still live
     cdef Gate _open(self, Listener listener, int fd)

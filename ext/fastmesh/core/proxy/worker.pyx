@@ -10,13 +10,17 @@ from fastmesh.core.base.counters cimport (
 )
 from fastmesh.core.base.wheel cimport Wheel
 from fastmesh.core.net.acceptor cimport make_acceptor
+from fastmesh.core.net.greeting cimport make_greeting
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.readiness cimport start_reactor
 from fastmesh.core.net.server_h1 cimport ServerH1
 from fastmesh.core.net.stream cimport Downstream, ServerStream, ServerUserFactory, StreamUser
+from fastmesh.core.net.tls_contexts cimport TlsContexts
+from fastmesh.core.net.tls_tickets cimport set_ticket_keys
 from fastmesh.core.proxy.access_log cimport LogFile, open_log
 from fastmesh.core.proxy.account cimport Series
 from fastmesh.core.proxy.exchange cimport refuse_exchange, take_exchange
+from fastmesh.core.route.chain cimport ChainTable
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.snapshot cimport Listener, Snapshot
@@ -34,7 +38,14 @@ cdef class Gate(ServerUserFactory):
         return take_exchange(self.engine, self.listener)
 
     cdef void accepted(self, int fd, bytes peer, bytes peer_text, bytes local_text):
-        cdef Downstream connection = ServerH1.__new__(ServerH1)
+        cdef ChainTable chains = self.listener.chains
+        cdef Downstream connection
+        if chains is None or not chains.listens and not chains.plain.tcp:
+            connection = ServerH1.__new__(ServerH1)
+            if chains is not None:
+                connection.chain = chains.plain
+        else:
+            connection = make_greeting(chains)
         connection.reactor = self.engine
         connection.factory = self
         connection.fd = fd
@@ -44,6 +55,14 @@ cdef class Gate(ServerUserFactory):
         connection.own_port = self.own_port
         self.connection_opened(connection)
         connection.start(NULL, 0)
+
+    cdef void codec_found(self, Downstream connection, int codec, const char* data, size_t size):
+        cdef Downstream after = ServerH1.__new__(ServerH1)
+        after.take_after(connection)
+        connection.hand_over(after)
+        self.open.discard(connection)
+        self.open.add(after)
+        after.start(data, size)
 
     cdef void connection_opened(self, Downstream connection):
         self.open.add(connection)
@@ -81,6 +100,7 @@ cdef class Worker(Engine):
         self.limits.fields = min(limits.get("fields", 100), 128)
         self.limits.body = limits.get("body", 0)
         self.limits.chunk_extension = limits.get("chunk_extension", 4096)
+        self.limits.client_hello = limits.get("client_hello", 16384)
         self.response_limits = self.limits
         self.response_limits.body = 0
         self.timeouts.header = timeouts.get("header", 10_000)
@@ -89,8 +109,10 @@ cdef class Worker(Engine):
         self.timeouts.upstream_idle = timeouts.get("upstream_idle", 4_000)
         self.timeouts.linger = timeouts.get("linger", 1_000)
         self._limit_h2(settings.get("http2", {}), settings.get("drain_idle_ms", 5_000))
+        self.timeouts.handshake = timeouts.get("handshake", 10_000)
         self.retry_body = limits.get("retry_body", 65536)
         self.row = arena.words(ENTRY_WORKER, "workers", 7, WORKER_ROW * arena.slots) + index * WORKER_ROW
+        self.contexts = TlsContexts()
         self.pools = {}
         self.spare = []
         self.gates = {}
@@ -122,7 +144,7 @@ cdef class Worker(Engine):
 
     def load(self, items) -> Snapshot:
         """A snapshot to be built from plan items: call its `step(budget_us)` until True, then `apply`."""
-        return Snapshot(items)
+        return Snapshot(items, self.contexts)
 
     def apply(self, Snapshot snapshot, dict listeners):
         """Run `snapshot` from the next request on. `listeners`: name -> listening descriptor for each of its listeners."""
@@ -192,6 +214,10 @@ cdef class Worker(Engine):
             if cluster is None:
                 pool.retire()
                 del self.pools[key]
+
+    def set_ticket_keys(self, list keys):
+        """The keys of session tickets from now on, the newest first."""
+        set_ticket_keys(keys)
 
     def drain(self, idle_grace: float = 5.0):
         """Stop accepting once the queue is empty; from now on answers say `connection: close`; idle connections close after

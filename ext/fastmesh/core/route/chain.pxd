@@ -13,18 +13,31 @@ cdef class Chain:
     cdef uint8_t transport    # Transport
     cdef bint mesh_alpn       # only TLS whose ALPN offers begin with "istio"
     cdef bint tcp             # bytes are passed on to a destination, nobody reads requests
-    cdef readonly object context      # TLS ends here: what `make_tls` of the snapshot made. None: plaintext, or passed on
-    cdef bint mesh            # `context` asks for a mesh identity
+    cdef bint ends_tls        # TLS ends here
+    cdef bint mesh            # and asks for a mesh identity
+    cdef readonly object context      # what `make_tls` of the snapshot made for it
     cdef bint any_name        # every server name, and none
-    cdef set names            # exact server names, bytes
-    cdef list suffixes        # b".example.com", the longest first
+    cdef readonly list names  # exact server names, bytes
+    cdef list suffixes        # b".example.com"
     cdef list destinations    # of a tcp chain
     cdef uint32_t weights
-    # How well a server name (lower case, b"" = none) fits: 0 not at all, 1 by fitting all, more by suffix, most exactly
-    cdef int fit(self, bytes name)
     cdef Destination choose(self, Rng* rng)
 
 cdef Chain make_chain(dict plan, dict clusters, dict shared, object context)
 
-# The chain for what a connection begins with, or None: it is closed
-cdef Chain find_chain(list chains, bint tls, bint mesh_alpn, bytes name)
+cdef class ChainTable:        # of a listener
+    cdef readonly list chains
+    cdef dict exact           # server name -> [Chain]
+    cdef dict suffixes        # b".example.com" -> [Chain]
+    cdef list any_name        # those that fit last
+    cdef bint listens         # the first bytes of a connection choose; False: every connection takes `plain` at once
+    cdef int tls_chains       # those that end TLS
+    cdef Chain plain          # for plaintext; None: it is closed
+    cdef void add(self, Chain chain)
+    # The chain for TLS with this server name (lower case, b"" = none), or None: the connection is closed. An exact name goes before a
+    # suffix, the longest suffix first, no names last; among equal ones that which asks for mesh ALPN, then the first.
+    cdef Chain find(self, bytes name, bint mesh_alpn)
+    # The chain that this host of a request should have come through, when it is another one than `taken`; else None
+    cdef Chain better(self, Chain taken, bytes host)
+
+cdef ChainTable make_chain_table()

@@ -2,22 +2,10 @@
 from fastmesh.core.base.rng cimport Rng
 from fastmesh.core.route.rule cimport Destination, choose_destination, make_destination
 
-cdef enum:
-    FIT_EXACT = 1 << 20
-
 cdef dict TRANSPORTS = {"any": TRANSPORT_ANY, "plaintext": TRANSPORT_PLAINTEXT, "tls": TRANSPORT_TLS}
 
 
 cdef class Chain:
-    cdef int fit(self, bytes name):
-        cdef bytes suffix
-        if name in self.names:
-            return FIT_EXACT
-        for suffix in self.suffixes:
-            if name.endswith(suffix):
-                return 1 + len(suffix)
-        return 1 if self.any_name else 0
-
     cdef Destination choose(self, Rng* rng):
         return choose_destination(self.destinations, self.weights, rng)
 
@@ -30,29 +18,64 @@ cdef Chain make_chain(dict plan, dict clusters, dict shared, object context):
     chain.mesh_alpn = plan["mesh_alpn"]
     chain.tcp = plan["kind"] == "tcp"
     chain.context = context
-    chain.mesh = plan["tls"] is not None and plan["tls"]["mesh"]
+    chain.ends_tls = plan["tls"] is not None
+    chain.mesh = chain.ends_tls and plan["tls"]["mesh"]
     names = [name.encode() for name in plan["server_names"]]
     chain.any_name = not names or b"*" in names
-    chain.names = {name for name in names if not name.startswith(b"*")}
-    chain.suffixes = sorted((name[1:] for name in names if name.startswith(b"*.")), key=len, reverse=True)
+    chain.names = [name for name in names if not name.startswith(b"*")]
+    chain.suffixes = [name[1:] for name in names if name.startswith(b"*.")]
     chain.destinations = [make_destination(item, clusters, shared) for item in plan["destinations"]]
     for destination in chain.destinations:
         chain.weights += destination.weight
     return chain
 
 
-cdef Chain find_chain(list chains, bint tls, bint mesh_alpn, bytes name):
-    """The better fit of the server name wins, then the chain that asks for more, then the first."""
+cdef ChainTable make_chain_table():
+    cdef ChainTable table = ChainTable.__new__(ChainTable)
+    table.chains, table.any_name = [], []
+    table.exact, table.suffixes = {}, {}
+    return table
+
+
+cdef class ChainTable:
+    cdef void add(self, Chain chain):
+        self.chains.append(chain)
+        if chain.transport != TRANSPORT_PLAINTEXT:
+            for name in chain.names:
+                self.exact.setdefault(name, []).append(chain)
+            for name in chain.suffixes:
+                self.suffixes.setdefault(name, []).append(chain)
+            if chain.any_name:
+                self.any_name.append(chain)
+        if chain.transport != TRANSPORT_TLS and not chain.ends_tls and self.plain is None:
+            self.plain = chain
+        self.tls_chains += chain.ends_tls
+        self.listens = self.listens or len(self.chains) > 1 or chain.transport != TRANSPORT_ANY or chain.ends_tls
+
+    cdef Chain find(self, bytes name, bint mesh_alpn):
+        cdef Chain found
+        cdef list fitting = self.exact.get(name)
+        cdef Py_ssize_t at = -1
+        while True:
+            if fitting is not None:
+                found = _first(fitting, mesh_alpn)
+                if found is not None:
+                    return found
+            at = name.find(b".", at + 1)
+            if at < 0:
+                return _first(self.any_name, mesh_alpn)
+            fitting = self.suffixes.get(name[at:])
+
+    cdef Chain better(self, Chain taken, bytes host):
+        cdef Chain found = self.find(host, taken.mesh_alpn)
+        return found if found is not None and found is not taken and found.ends_tls else None
+
+
+cdef Chain _first(list chains, bint mesh_alpn):
     cdef Chain chain, best = None
-    cdef int fit, best_fit = 0
     for chain in chains:
-        if chain.transport == (TRANSPORT_PLAINTEXT if tls else TRANSPORT_TLS) or chain.mesh_alpn and not mesh_alpn:
-            continue
-        if not tls and chain.context is not None:
-            continue
-        fit = 2 * chain.fit(name) if tls else 1
-        if fit and chain.mesh_alpn:
-            fit += 1
-        if fit > best_fit:
-            best, best_fit = chain, fit
+        if chain.mesh_alpn and mesh_alpn:
+            return chain
+        if best is None and not chain.mesh_alpn:
+            best = chain
     return best

@@ -1,6 +1,6 @@
 """What runs: an immutable set of listeners, virtual hosts and clusters, built from a plan and swapped by one pointer."""
 from libc.stdint cimport uint8_t, uint32_t
-from fastmesh.core.route.chain cimport Chain
+from fastmesh.core.route.chain cimport Chain, ChainTable
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.host_table cimport HostTable
 from fastmesh.core.route.rule cimport VirtualHost
@@ -15,7 +15,7 @@ cdef class Listener:
     cdef bint gateway
     cdef bint inbound         # the side of the application: requests come from other proxies
     cdef bint by_host         # domains have no port (all but the mesh listener)
-    cdef readonly list chains # Chain; empty: plaintext HTTP for everybody
+    cdef ChainTable chains    # None: plaintext HTTP for everybody
     cdef readonly int port    # of the configuration
     cdef HostTable hosts
     cdef HostTable https_redirect     # or None
@@ -31,7 +31,7 @@ cdef class Snapshot:
     cdef list workloads       # dicts
     cdef readonly dict clusters       # name -> Cluster
     cdef readonly dict listeners      # name -> Listener
-    cdef dict credentials     # name -> key material, until the TLS contexts are made
+    cdef dict credentials     # name -> what `make_tls` made of it, until the contexts are made
     cdef list vhosts
     cdef list limits
     cdef list mesh_limits     # asked for every request; None when there are none
@@ -47,5 +47,5 @@ cdef class Snapshot:
     cdef bint built
     cdef _take(self, str kind, dict body)
     cdef Listener _listener(self, dict plan)
-    cdef Chain _chain(self, dict plan)
+    cdef _take_chains(self, dict plan)
     cdef _take_domains(self, dict plan)

@@ -1,7 +1,7 @@
 """See snapshot.pxd."""
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.clock cimport now_ns
-from fastmesh.core.route.chain cimport Chain, make_chain
+from fastmesh.core.route.chain cimport make_chain, make_chain_table
 from fastmesh.core.route.cluster cimport Cluster, make_cluster
 from fastmesh.core.route.host_table cimport make_host_table
 from fastmesh.core.route.limit cimport Limit, make_limit
@@ -33,8 +33,8 @@ cdef class Listener:
 cdef class Snapshot:
     """Built in slices: `Snapshot(items, make_tls)`, then `step(budget)` until it answers True.
 
-    `make_tls(side, plan, credentials)` makes a TLS context from a ServerTLSPlan ("server") or ClientTLSPlan ("client") and the
-    credentials by name; None (explain): there are no contexts.
+    `make_tls(kind, plan, credentials, names)` makes what TLS needs: of a CredentialPlan ("credential"), or a context of a ServerTLSPlan
+    ("server", for these server names) or ClientTLSPlan ("client") with the credentials by name. None (explain): nothing is made.
     """
 
     def __init__(self, items, make_tls=None):
@@ -70,7 +70,7 @@ cdef class Snapshot:
         if kind == "cluster":
             cluster = make_cluster(body)
             if body["tls"] is not None and self._make_tls is not None:
-                cluster.tls = self._make_tls("client", body["tls"], self.credentials)
+                cluster.tls = self._make_tls("client", body["tls"], self.credentials, [])
             self.clusters[body["name"]] = cluster
         elif kind == "vhost":
             self.vhosts.append(make_virtual_host(body, self.clusters, self.limits, self._shared))
@@ -82,8 +82,11 @@ cdef class Snapshot:
             self.listeners[body["name"]] = self._listener(body)
         elif kind == "domains":
             self._take_domains(body)
+        elif kind == "chains":
+            self._take_chains(body)
         elif kind == "credential":
-            self.credentials[body["name"]] = body
+            if self._make_tls is not None:
+                self.credentials[body["name"]] = self._make_tls("credential", body, None, None)
         elif kind == "mesh":
             self.mesh = body
             self.version = body["version"]
@@ -100,7 +103,8 @@ cdef class Snapshot:
         listener.gateway = plan["role"] == "gateway"
         listener.inbound = plan["role"] == "inbound"
         listener.by_host = plan["role"] != "mesh"
-        listener.chains = [self._chain(item) for item in plan["chains"]]
+        if plan["chain_count"]:
+            listener.chains = make_chain_table()
         listener.port = plan["port"]
         listener.address = plan["address"]
         listener.unknown = UNKNOWN[plan["unknown"]]
@@ -112,11 +116,14 @@ cdef class Snapshot:
                 listener.https_redirect.add(name, 0, self._moves)
         return listener
 
-    cdef Chain _chain(self, dict plan):
-        context = None
-        if plan["tls"] is not None and self._make_tls is not None:
-            context = self._make_tls("server", plan["tls"], self.credentials)
-        return make_chain(plan, self.clusters, self._shared, context)
+    cdef _take_chains(self, dict plan):
+        """A part of a listener's filter chains: a gateway may have one for each of thousands of certificates."""
+        cdef Listener listener = self.listeners[plan["listener"]]
+        for item in plan["chains"]:
+            context = None
+            if item["tls"] is not None and self._make_tls is not None:
+                context = self._make_tls("server", item["tls"], self.credentials, item["server_names"])
+            listener.chains.add(make_chain(item, self.clusters, self._shared, context))
 
     cdef _take_domains(self, dict plan):
         """A part of a listener's domains: there may be thousands, and no turn of the loop should be long."""

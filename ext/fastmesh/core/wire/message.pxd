@@ -123,6 +123,7 @@ cdef struct Limits:
     uint16_t fields           # default 100
     uint64_t body             # largest body that is accepted (413); 0 = no limit
     uint32_t chunk_extension  # bytes of chunk extensions in one body: default 4096
+    uint32_t client_hello     # a ClientHello: default 16384
 
 cdef inline const char* span_ptr(const Head* head, Span span) noexcept nogil:
     return head.base + span.off
