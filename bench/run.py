@@ -17,15 +17,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from macro import build, machine, process, report
+from macro import build, certificates, install, machine, process, report
 from macro.peer_envoy import Envoy
 from macro.peer_fastmesh import Fastmesh
 from macro.peer_haproxy import Haproxy
 from macro.peer_nginx import Nginx
 from macro.peers import Peer, Setup, running
-from macro.scenarios import SCENARIOS, Bench, Scenario
+from macro.rounds import Bench
+from macro.scenarios import SCENARIOS, Scenario
 from macro.summary import Summary
-from macro.upstream import Upstream
+from macro.upstream import Upstreams
 
 PEERS: tuple[type[Peer], ...] = (Nginx, Haproxy, Envoy, Fastmesh)
 RESULTS = Path(__file__).parent / "results"
@@ -34,19 +35,19 @@ RESULTS = Path(__file__).parent / "results"
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     names = [scenario.name for scenario in SCENARIOS]
-    parser.add_argument("--quick", action="store_true", help="2 rounds of 1 second: to see that it works, not to quote")
-    parser.add_argument("--scenario", action="append", choices=names, help="only this one (repeat for more)")
+    parser.add_argument("--quick", action="store_true", help="1 round of 0.6 s: to see that it works, not to quote")
+    parser.add_argument("--scenario", "--only", action="append", choices=names, help="only this one (repeat for more)")
     parser.add_argument("--peer", action="append", choices=[peer.name for peer in PEERS], help="only this one (repeat)")
     parser.add_argument("--rounds", type=int, help="rounds to take the median of (default 5)")
     parser.add_argument("--duration", type=float, help="seconds that each load is measured (default 4)")
     parser.add_argument("--rate", type=int, default=5000, help="requests a second of the open loop (default 5000)")
-    parser.add_argument(
-        "--settle", type=float, default=5.0, help="most seconds to wait for a quiet machine (default 5)"
-    )
+    parser.add_argument("--settle", type=float, help="most seconds to wait for a quiet machine (default 5)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="results (default bench/results/DATE.json)")
     chosen = parser.parse_args(arguments)
-    chosen.rounds = chosen.rounds or (2 if chosen.quick else 5)
-    chosen.duration = chosen.duration or (1.0 if chosen.quick else 4.0)
+    chosen.rounds = chosen.rounds or (1 if chosen.quick else 5)
+    chosen.duration = chosen.duration or (0.6 if chosen.quick else 4.0)
+    if chosen.settle is None:
+        chosen.settle = 0.0 if chosen.quick else 5.0
     if not (1 <= chosen.rounds <= 100 and 0.1 <= chosen.duration <= 120 and 1 <= chosen.rate <= 200_000):
         parser.error("out of range: --rounds 1..100, --duration 0.1..120, --rate 1..200000")
     return chosen
@@ -78,6 +79,9 @@ def measure(bench: Bench, peers: list[Peer], scenarios: list[Scenario], chosen: 
     started = time.monotonic()
     for number, scenario in itertools.product(range(rounds), scenarios):
         for peer in peers[number % len(peers) :] + peers[: number % len(peers)]:
+            if scenario.name in peer.unable:
+                summary.left_out[scenario.name][peer.name] = peer.unable[scenario.name]
+                continue
             if sys.stderr.isatty():
                 shown = f"[{time.monotonic() - started:.0f} s] round {number + 1}/{rounds} {scenario.name} {peer.name}"
                 print(f"\r{shown:<70}", end="", file=sys.stderr, flush=True)
@@ -85,6 +89,7 @@ def measure(bench: Bench, peers: list[Peer], scenarios: list[Scenario], chosen: 
             try:
                 summary.add(scenario.name, peer.name, scenario.run(bench, peer))
             except (RuntimeError, OSError) as error:
+                summary.left_out[scenario.name][peer.name] = f"failed: {error}"
                 summary.failures.append(f"round {number + 1}, {scenario.name}, {peer.name}: {error}")
     if sys.stderr.isatty():
         print(file=sys.stderr)
@@ -136,12 +141,16 @@ def main() -> int:
     if (os.cpu_count() or 1) < 2:
         print("bench: only one core: load and proxy share it, and the figures mean little")
     scenarios = [one for one in SCENARIOS if not chosen.scenario or one.name in chosen.scenario]
+    if lacking := install.libssl():
+        print(f"bench: no TLS: {lacking}")
+        return 1
     folder = scratch()
     about = machine.describe()
     try:
-        with Upstream() as upstream:
+        with Upstreams() as upstreams:
             warmup = min(1.0, chosen.duration / 2)
-            bench = Bench(folder, upstream.port, chosen.duration, warmup, chosen.rate)
+            issued = certificates.make(folder / "certificates")
+            bench = Bench(folder, upstreams.ports, issued, chosen.duration, warmup, chosen.rate)
             peers = able_peers(chosen.peer, bench)
             if not peers:
                 return 1

@@ -1,4 +1,4 @@
-"""Compiles the bench's two C programs when their source is newer than what stands in build/bench."""
+"""Compiles the bench's C programs when their source is newer than what stands in build/bench."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parent
 ROOT = SOURCE.parent.parent
 BUILD = ROOT / "build" / "bench"
+LIBRARIES = {"load": ("-lssl", "-lcrypto")}
 
 
 def program(name: str) -> Path:
@@ -22,6 +23,7 @@ def program(name: str) -> Path:
         raise RuntimeError("no C compiler: apt-get install gcc libc6-dev")
     BUILD.mkdir(parents=True, exist_ok=True)
     command = [compiler, "-O2", "-Wno-unused-result", "-o", str(target), str(SOURCE / f"{name}.c")]
+    command += LIBRARIES.get(name, ())
     made = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if made.returncode:
         raise RuntimeError(f"{name}.c does not compile: {made.stderr.strip()[:500]}")

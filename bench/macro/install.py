@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from .build import ROOT
 
@@ -14,9 +15,13 @@ VENV = ROOT / "build" / "envoy-venv"
 ENVOY = VENV / "bin" / "envoy"
 
 
-def debian(package: str) -> str | None:
-    """None when the program is there (now); else what is lacking, in one line."""
-    if shutil.which(package):
+def debian(package: str, header: Path | None = None) -> str | None:
+    """None when the program, or the header, is there (now); else what is lacking, in one line."""
+
+    def there() -> bool:
+        return header.exists() if header else shutil.which(package) is not None
+
+    if there():
         return None
     lacking = f"{package} is not installed: apt-get install {package}"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -28,7 +33,12 @@ def debian(package: str) -> str | None:
         subprocess.run(command, env=quiet, capture_output=True, timeout=300, check=True)
     except (subprocess.SubprocessError, OSError):
         return lacking
-    return None if shutil.which(package) else lacking
+    return None if there() else lacking
+
+
+def libssl() -> str | None:
+    """What the load generator's TLS is compiled with."""
+    return debian("libssl-dev", Path("/usr/include/openssl/ssl.h"))
 
 
 def envoy() -> str | None:

@@ -1,30 +1,15 @@
-/* The load generator of the bench: one thread, epoll, HTTP/1.1 GET on loopback. Four modes:
-     closed   N keep-alive connections, each sends its next request when the answer is complete
-     close    the same, but every request opens a connection of its own (Connection: close)
-     open     requests leave by a clock, RATE a second, whatever the answers do; latency counts from the intended time
-     hold     N connections make one request each and then stay idle until standard input closes
-   It prints "begin" when the warm-up is over (hold: when all are idle) and one JSON object at the end.
-   Big bodies are dropped in the kernel (MSG_TRUNC), so the client's copy never is what limits a proxy. */
+/* The HTTP/1.1 load generator of the bench: one thread, epoll, GET on loopback, plaintext or TLS 1.3 (generator.h has its
+   modes and options). Big plaintext bodies are dropped in the kernel (MSG_TRUNC), so the client's copy never is what limits
+   a proxy. With TLS every client offers one cipher and one group, so that all proxies do the same work. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <strings.h>
-#include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "histogram.h"
+#include "generator.h"
 
-enum { EVENTS = 256, SCRATCH = 1 << 18, PART = 2048, WAVE = 64, SOURCES = 16 };
-enum mode { CLOSED, CLOSE, OPEN, HOLD };
-enum state { GONE, CONNECTING, IDLE, WAITING, BODY };
+enum { SCRATCH = 1 << 18, HEAD = 16384, PART = 2048 };
+enum state { GONE, CONNECTING, SHAKING, IDLE, WAITING, BODY };
 
 typedef struct {
     int fd;
@@ -34,30 +19,16 @@ typedef struct {
     int64_t remaining;   /* of the body */
     uint64_t intended;
     char *part;
+    SSL *ssl;
+    SSL_SESSION *session;   /* the last ticket, for the next connection in this place */
 } conn;
 
-static enum mode mode;
-static struct sockaddr_in target;
-static const char *path = "/small", *host = "bench";
-static int connections = 64, hosts = 1;
-static double rate = 5000, warmup = 1, duration = 5;
 static conn *conns;
 static char **requests;
 static unsigned *request_lengths;
-static int poll_fd;
 static char scratch[SCRATCH];
-static histogram latency;
 static int *idle_ring, idle_head, idle_count;
-static uint64_t done, bytes, due_number, start_at, started;
-static uint64_t bad_status, broken, refused, reopened, opened;
-static int counting, stopping;
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
-}
+static SSL_CTX *context;
 
 static unsigned pick_request(void)
 {
@@ -69,22 +40,49 @@ static unsigned pick_request(void)
 
 static void open_conn(conn *c);
 
-static void reopen(conn *c)
+static void drop(conn *c)
 {
+    if (c->ssl) {
+        SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);   /* the session stays good without the farewell */
+        SSL_free(c->ssl);
+        c->ssl = NULL;
+    }
     close(c->fd);
     c->state = GONE;
     c->kept = 0;
+}
+
+static void reopen(conn *c)
+{
+    drop(c);
     if (!stopping) open_conn(c);
 }
 
 static void lost(conn *c)
 {
-    if (c->state == CONNECTING) refused++;
+    if (c->state == CONNECTING || c->state == SHAKING) refused++;
     else if (c->state == WAITING || c->state == BODY) broken++;
     else reopened++;
-    if (refused > 1000) { fprintf(stderr, "load: the proxy refuses connections\n"); exit(1); }
-    if (mode == HOLD) { close(c->fd); c->state = GONE; return; }
-    reopen(c);
+    if (refused > MOST_REFUSED) fail("the proxy refuses connections");
+    if (mode == HOLD) drop(c);
+    else reopen(c);
+}
+
+/* recv or its like; -1 with EAGAIN when there is nothing, 0 or -1 when the connection is over */
+static ssize_t pull(conn *c, void *to, size_t room, int flags)
+{
+    if (!c->ssl) return recv(c->fd, to, room, flags);
+    int n = SSL_read(c->ssl, to, (int)room);
+    if (n > 0) return n;
+    errno = SSL_get_error(c->ssl, n) == SSL_ERROR_WANT_READ ? EAGAIN : ECONNRESET;
+    ERR_clear_error();
+    return -1;
+}
+
+static ssize_t push(conn *c, const char *from, unsigned length)
+{
+    if (!c->ssl) return send(c->fd, from, length, MSG_NOSIGNAL);
+    return SSL_write(c->ssl, from, (int)length);
 }
 
 static void send_request(conn *c, uint64_t intended)
@@ -92,10 +90,8 @@ static void send_request(conn *c, uint64_t intended)
     unsigned i = pick_request();
     c->intended = intended;
     c->state = WAITING;
-    if (send(c->fd, requests[i], request_lengths[i], MSG_NOSIGNAL) != (ssize_t)request_lengths[i]) lost(c);
+    if (push(c, requests[i], request_lengths[i]) != (ssize_t)request_lengths[i]) lost(c);
 }
-
-static uint64_t due_at(uint64_t number) { return start_at + (uint64_t)((double)number * 1e9 / rate); }
 
 /* the connection has nothing under way: give it the next request or let it wait for one */
 static void became_free(conn *c)
@@ -109,6 +105,8 @@ static void became_free(conn *c)
     c->in_ring = 1;
     idle_ring[(idle_head + idle_count++) % connections] = (int)(c - conns);
 }
+
+static int may_send(void) { return idle_count; }
 
 static void send_due(void)
 {
@@ -124,35 +122,58 @@ static void send_due(void)
     }
 }
 
+static void ready_to_ask(conn *c)
+{
+    if (mode == HOLD) send_request(c, 0);
+    else became_free(c);
+}
+
+static void shake(conn *c)
+{
+    int n = SSL_connect(c->ssl);
+    if (n == 1) {
+        handshakes++;
+        resumed += (uint64_t)SSL_session_reused(c->ssl);
+        ready_to_ask(c);
+    } else if (SSL_get_error(c->ssl, n) != SSL_ERROR_WANT_READ) {
+        if (!refused) ERR_print_errors_fp(stderr);
+        ERR_clear_error();
+        lost(c);
+    }
+}
+
+static void start_tls(conn *c)
+{
+    c->ssl = SSL_new(context);
+    SSL_set_fd(c->ssl, c->fd);
+    SSL_set_app_data(c->ssl, c);
+    SSL_set_tlsext_host_name(c->ssl, host);
+    if (resume && c->session) SSL_set_session(c->ssl, c->session);
+    c->state = SHAKING;
+    shake(c);
+}
+
+static void stands(conn *c)
+{
+    if (over_tls) start_tls(c);
+    else ready_to_ask(c);
+}
+
 static void open_conn(conn *c)
 {
-    int one = 1;
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (c->fd < 0) { perror("load: socket"); exit(1); }
-    if (mode != CLOSE) setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (mode == CLOSE || mode == HOLD) {   /* many connections: spread them over sources, so that ports never run out */
-        struct sockaddr_in from = {.sin_family = AF_INET};
-        from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + (unsigned)(opened++ % SOURCES));
-        setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-        if (bind(c->fd, (struct sockaddr *)&from, sizeof from)) { perror("load: bind"); exit(1); }
-    }
-    int failed = connect(c->fd, (struct sockaddr *)&target, sizeof target);
-    struct epoll_event e = {.events = failed ? EPOLLOUT : EPOLLIN, .data.u32 = (uint32_t)(c - conns)};
-    epoll_ctl(poll_fd, EPOLL_CTL_ADD, c->fd, &e);
+    int under_way;
+    c->fd = connect_out(&under_way);
     c->state = CONNECTING;
-    if (!failed) { if (mode == HOLD) send_request(c, 0); else became_free(c); }
+    watch(c->fd, under_way ? EPOLLOUT : EPOLLIN, EPOLL_CTL_ADD, (uint32_t)(c - conns));
+    if (!under_way) stands(c);
     else if (errno != EINPROGRESS) lost(c);
 }
 
 static void connected(conn *c)
 {
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error) { lost(c); return; }
-    struct epoll_event e = {.events = EPOLLIN, .data.u32 = (uint32_t)(c - conns)};
-    epoll_ctl(poll_fd, EPOLL_CTL_MOD, c->fd, &e);
-    if (mode == HOLD) send_request(c, 0); else became_free(c);
+    if (socket_error(c->fd)) { lost(c); return; }
+    watch(c->fd, EPOLLIN, EPOLL_CTL_MOD, (uint32_t)(c - conns));
+    stands(c);
 }
 
 static void complete(conn *c)
@@ -172,40 +193,44 @@ static int64_t content_length(const char *head, const char *end)
     return -1;
 }
 
-static void take_head(conn *c)
+/* take_head and take_body: 1 when there may be more to read at once */
+static int take_head(conn *c)
 {
     unsigned have = c->kept;
     if (have) memcpy(scratch, c->part, have);
-    ssize_t n = recv(c->fd, scratch + have, 16384, 0);
-    if (n <= 0) { if (n == 0 || errno != EAGAIN) lost(c); return; }
-    if (c->state != WAITING) { lost(c); return; }   /* an answer that nobody asked for */
+    ssize_t n = pull(c, scratch + have, HEAD, 0);
+    if (n <= 0) { if (n == 0 || errno != EAGAIN) lost(c); return 0; }
+    if (c->state != WAITING) { lost(c); return 0; }   /* an answer that nobody asked for */
     bytes += (uint64_t)n;
     have += (unsigned)n;
     scratch[have] = 0;
     char *end = memmem(scratch, have, "\r\n\r\n", 4);
     if (!end) {
-        if (have >= PART) { broken++; reopen(c); return; }
+        if (have >= PART) { broken++; reopen(c); return 0; }
         if (!c->part) c->part = malloc(PART);
         memcpy(c->part, scratch, c->kept = have);
-        return;
+        return 1;
     }
     c->kept = 0;
     if (strncmp(scratch + 9, "200", 3)) bad_status++;
     int64_t length = content_length(scratch, end);
     if (length < 0) { fprintf(stderr, "load: an answer without Content-Length:\n%.600s\n", scratch); exit(1); }
     c->remaining = length - (int64_t)(have - (unsigned)(end + 4 - scratch));
-    if (c->remaining > 0) c->state = BODY;
-    else if (c->remaining < 0) { broken++; reopen(c); }
+    if (c->remaining > 0) { c->state = BODY; return 1; }
+    if (c->remaining < 0) { broken++; reopen(c); }
     else complete(c);
+    return 0;
 }
 
-static void take_body(conn *c)
+static int take_body(conn *c)
 {
-    ssize_t n = recv(c->fd, scratch, c->remaining < SCRATCH ? (size_t)c->remaining : SCRATCH, MSG_TRUNC);
-    if (n <= 0) { if (n == 0 || errno != EAGAIN) lost(c); return; }
+    ssize_t n = pull(c, scratch, c->remaining < SCRATCH ? (size_t)c->remaining : SCRATCH, MSG_TRUNC);
+    if (n <= 0) { if (n == 0 || errno != EAGAIN) lost(c); return 0; }
     bytes += (uint64_t)n;
     c->remaining -= n;
-    if (!c->remaining) complete(c);
+    if (c->remaining) return 1;
+    complete(c);
+    return 0;
 }
 
 static void turn(int64_t wait_ns)
@@ -215,23 +240,21 @@ static void turn(int64_t wait_ns)
     int n = epoll_pwait2(poll_fd, ready, EVENTS, &wait, NULL);
     for (int i = 0; i < n; i++) {
         conn *c = &conns[ready[i].data.u32];
+        int more = 0;
         if (c->state == CONNECTING) connected(c);
-        else if (c->state == BODY) take_body(c);
-        else if (c->state != GONE) take_head(c);
+        else if (c->state == SHAKING) shake(c);
+        else if (c->state == BODY) more = take_body(c);
+        else if (c->state != GONE) more = take_head(c);
+        while (more && c->ssl && SSL_has_pending(c->ssl))   /* bytes that the kernel does not have any more */
+            more = c->state == BODY ? take_body(c) : take_head(c);
     }
 }
 
-static void run_until(uint64_t end)
+static uint64_t idle_now(void)
 {
-    for (uint64_t now = now_ns(); now < end; now = now_ns()) {
-        uint64_t wake = end;
-        if (mode == OPEN) {
-            send_due();
-            if (idle_count && due_at(due_number) < wake) wake = due_at(due_number);
-            now = now_ns();
-        }
-        turn(wake > now ? (int64_t)(wake - now) : 0);
-    }
+    uint64_t kept = 0;
+    for (int i = 0; i < connections; i++) kept += conns[i].state == IDLE;
+    return kept;
 }
 
 static void open_all(void)
@@ -242,39 +265,6 @@ static void open_all(void)
         while (mode == HOLD && now_ns() < limit && done + broken + refused + WAVE < (uint64_t)i) turn(1000000);
     }
     while (mode == HOLD && done + broken + refused < (uint64_t)connections && now_ns() < limit) turn(1000000);
-}
-
-static void begin(void)
-{
-    counting = 1;
-    done = bytes = bad_status = broken = refused = reopened = 0;
-    started = now_ns();
-    printf("begin\n");
-    fflush(stdout);
-}
-
-static void hold(void)
-{
-    uint64_t made = done;
-    printf("begin\n");
-    fflush(stdout);
-    struct pollfd quit = {.fd = 0, .events = POLLIN};
-    uint64_t limit = now_ns() + (uint64_t)(duration * 1e9);
-    while (now_ns() < limit && poll(&quit, 1, 0) == 0) turn(10000000);
-    uint64_t kept = 0;
-    for (int i = 0; i < connections; i++) kept += conns[i].state == IDLE;
-    printf("{\"mode\": \"hold\", \"requests\": %lu, \"held\": %lu, \"bad_status\": %lu, \"broken\": %lu, \"refused\": %lu, \"reopened\": 0}\n",
-           made, kept, bad_status, broken, refused);
-}
-
-static void report(void)
-{
-    double seconds = (double)(now_ns() - started) / 1e9;
-    printf("{\"mode\": \"%s\", \"seconds\": %.6f, \"requests\": %lu, \"bytes\": %lu, \"bad_status\": %lu, \"broken\": %lu, "
-           "\"refused\": %lu, \"reopened\": %lu, \"late\": %.0f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, \"max_us\": %.1f}\n",
-           mode == OPEN ? "open" : mode == CLOSE ? "close" : "closed", seconds, done, bytes, bad_status, broken, refused, reopened,
-           mode == OPEN ? rate * seconds - (double)latency.total : 0.0, percentile_us(&latency, 0.5), percentile_us(&latency, 0.99),
-           percentile_us(&latency, 0.999), (double)latency.highest / 1000.0);
 }
 
 static void make_requests(void)
@@ -290,53 +280,35 @@ static void make_requests(void)
     }
 }
 
-static void usage(void)
+static int keep_ticket(SSL *ssl, SSL_SESSION *session)
 {
-    fprintf(stderr, "usage: load closed|close|open|hold PORT [-c connections] [-r rate] [-w warmup] [-d duration] [-p path] "
-                    "[-H host] [-n hosts]\n");
-    exit(64);
+    conn *c = SSL_get_app_data(ssl);
+    SSL_SESSION_free(c->session);
+    c->session = session;
+    return 1;
 }
 
-static void options(int argc, char **argv)
+static void make_context(void)
 {
-    static const char *const names[] = {"closed", "close", "open", "hold"};
-    int i = 0, option;
-    if (argc < 3) usage();
-    while (i < 4 && strcmp(argv[1], names[i])) i++;
-    if (i == 4) usage();
-    mode = (enum mode)i;
-    target = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(argv[2])),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    optind = 3;
-    while ((option = getopt(argc, argv, "c:r:w:d:p:H:n:")) != -1) {
-        if (option == 'c') connections = atoi(optarg);
-        else if (option == 'r') rate = atof(optarg);
-        else if (option == 'w') warmup = atof(optarg);
-        else if (option == 'd') duration = atof(optarg);
-        else if (option == 'p') path = optarg;
-        else if (option == 'H') host = optarg;
-        else if (option == 'n') hosts = atoi(optarg);
-        else usage();
-    }
-    if (connections < 1 || connections > 19000 || hosts < 1 || hosts > 1000000 || rate <= 0) usage();
+    context = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
+    if (!SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256") || !SSL_CTX_set1_groups_list(context, "X25519")) fail("OpenSSL");
+    SSL_CTX_set_read_ahead(context, 1);
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+    if (!resume) return;
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(context, keep_ticket);
 }
 
 int main(int argc, char **argv)
 {
     options(argc, argv);
-    prctl(PR_SET_TIMERSLACK, 1000);
     make_requests();
+    if (over_tls) make_context();
     conns = calloc((size_t)connections, sizeof *conns);
     idle_ring = calloc((size_t)connections, sizeof *idle_ring);
-    poll_fd = epoll_create1(0);
-    start_at = now_ns();
     open_all();
-    if (mode == HOLD) { hold(); return 0; }
-    run_until(now_ns() + (uint64_t)(warmup * 1e9));
-    if (!done) { fprintf(stderr, "load: no answer in the warm-up\n"); return 1; }
-    begin();
-    run_until(started + (uint64_t)(duration * 1e9));
-    stopping = 1;
-    report();
+    if (mode == HOLD) hold();
+    else measure();
     return 0;
 }

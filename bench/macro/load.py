@@ -12,11 +12,12 @@ from typing import Any
 
 from . import build, process
 from .measure import Cpu, core_busy, cpu_of
+from .peers import Running
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the clients do: see the head of load.c for the modes."""
+    """What the clients do: see generator.h for the modes. With `streams` they speak HTTP/2."""
 
     mode: str = "closed"
     path: str = "/small"
@@ -24,10 +25,15 @@ class Shape:
     hosts: int = 1
     connections: int = 64
     rate: int = 5000
+    streams: int = 0
+    grpc: bool = False
+    tls: bool = False
+    resume: bool = False
 
     def command(self, port: int, warmup: float, duration: float) -> list[str]:
         options = {
             "-c": self.connections,
+            "-m": self.streams or 1,
             "-r": self.rate,
             "-p": self.path,
             "-H": self.host,
@@ -36,7 +42,9 @@ class Shape:
             "-d": duration,
         }
         words = [str(word) for pair in options.items() for word in pair]
-        return [str(build.program("load")), self.mode, str(port), *words]
+        flags = {"-g": self.grpc, "-T": self.tls, "-R": self.resume}
+        program = build.program("load_h2" if self.streams else "load")
+        return [str(program), self.mode, str(port), *words, *(flag for flag, wanted in flags.items() if wanted)]
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Outcome:
     """The generator's own counts, and what the proxy's processes spent meanwhile."""
 
     counts: dict[str, Any]
-    worker: Cpu
+    workers: Cpu
     others: Cpu
     proxy_core: float  # share of the core that was busy
     foreign: float  # share of the proxy's core taken by processes that are not the proxy's
@@ -65,15 +73,16 @@ def _line(child: subprocess.Popen[bytes], patience: float) -> str:
     return line
 
 
-def run(shape: Shape, port: int, worker: int, others: list[int], warmup: float, duration: float) -> Outcome:
+def run(shape: Shape, proxy: Running, warmup: float, duration: float) -> Outcome:
     """One measured run; raises RuntimeError when the proxy does not answer."""
+    port, workers, others = proxy.port, proxy.workers, proxy.others
     command = shape.command(port, warmup, duration)
     child = process.start(command, process.LOAD_CORE, output=subprocess.PIPE, errors=subprocess.PIPE)
     try:
         _line(child, warmup + 20)
-        before, before_others, core = cpu_of([worker]), cpu_of(others), core_busy(process.PROXY_CORE)
+        before, before_others, core = cpu_of(workers), cpu_of(others), core_busy(process.PROXY_CORE)
         counts = json.loads(_line(child, duration + 20))
-        spent, spent_others = cpu_of([worker]).since(before), cpu_of(others).since(before_others)
+        spent, spent_others = cpu_of(workers).since(before), cpu_of(others).since(before_others)
         busy, elapsed = (now - then for now, then in zip(core_busy(process.PROXY_CORE), core, strict=True))
     finally:
         process.stop(child)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+ESTABLISHED = "01"  # in /proc/net/tcp
 
 
 @dataclass(frozen=True)
@@ -69,20 +69,18 @@ def core_busy(core: int) -> tuple[float, float]:
     return 0.0, 0.0
 
 
-def serving_process(family: list[int], connection: socket.socket) -> int | None:
-    """Which of these processes holds the other end of this connection: the worker, by what it does, not by its name."""
-    ours, theirs = connection.getsockname()[1], connection.getpeername()[1]
-    wanted = None
+def serving_process(family: list[int], port: int, client: int | None = None) -> int | None:
+    """Which of these holds an established connection that came to `port` (from the port `client`): the worker, by what
+    it does, not by its name."""
+    wanted = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         local, remote = (int(fields[at].split(":")[1], 16) for at in (1, 2))
-        if (local, remote) == (theirs, ours):
-            wanted = f"socket:[{fields[9]}]"
-    if wanted is None:
-        return None
+        if fields[3] == ESTABLISHED and local == port and client in (None, remote):
+            wanted.add(f"socket:[{fields[9]}]")
     for pid in family:
         try:
-            if any(os.readlink(entry) == wanted for entry in Path(f"/proc/{pid}/fd").iterdir()):
+            if any(os.readlink(entry) in wanted for entry in Path(f"/proc/{pid}/fd").iterdir()):
                 return pid
         except OSError:
             continue

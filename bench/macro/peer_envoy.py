@@ -8,7 +8,8 @@ import subprocess
 from typing import Any
 
 from . import install
-from .peers import Peer, Setup, host_names
+from .certificates import Pem, spiffe
+from .peers import Peer, Setup
 
 LOG_FORMAT = {
     "start_time": "%START_TIME%",
@@ -37,6 +38,12 @@ LOG_FORMAT = {
     "requested_server_name": "%REQUESTED_SERVER_NAME%",
 }
 BUFFER = 4 << 20  # bytes under way on a connection: large bodies cost less than with the default of 1 MiB
+H2_OPTIONS = {
+    "max_concurrent_streams": 1024,
+    "initial_stream_window_size": 1 << 20,
+    "initial_connection_window_size": 1 << 26,
+}
+UPSTREAM = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 TYPES = "type.googleapis.com/envoy.extensions"
 
 
@@ -70,9 +77,15 @@ def _bootstrap(setup: Setup) -> dict[str, Any]:
 
 
 def _cluster(setup: Setup) -> dict[str, Any]:
+    """`app`, or the inbound side of a pair of sidecars."""
     endpoint = {"endpoint": {"address": _address(setup.upstream)}}
     most = {"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}
-    return {
+    extra: dict[str, Any] = {}
+    if setup.side == "outbound" and setup.workload:
+        extra["transport_socket"] = _originates(setup.workload)
+    if setup.app != "h1":
+        extra["typed_extension_protocol_options"] = {UPSTREAM: _upstream_h2()}
+    return extra | {
         "name": "app",
         "type": "STATIC",
         "connect_timeout": "5s",
@@ -87,7 +100,8 @@ def _listener(setup: Setup) -> dict[str, Any]:
     manager = {
         "@type": f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "in",
-        "codec_type": "HTTP1",
+        "codec_type": "HTTP2" if setup.clients == "h2" else "HTTP1",
+        "http2_protocol_options": H2_OPTIONS,
         "generate_request_id": setup.log,
         "server_header_transformation": "PASS_THROUGH",
         "stream_idle_timeout": "0s",
@@ -102,13 +116,68 @@ def _listener(setup: Setup) -> dict[str, Any]:
         "enable_reuse_port": True,
         "tcp_backlog_size": 4096,
         "per_connection_buffer_limit_bytes": BUFFER,
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+        "filter_chains": [_chain(setup, manager)],
     }
+
+
+def _chain(setup: Setup, manager: dict[str, Any]) -> dict[str, Any]:
+    chain: dict[str, Any] = {"filters": [{"name": "http", "typed_config": manager}]}
+    shown = setup.workload if setup.side == "inbound" else setup.tls
+    if shown:
+        chain["transport_socket"] = _terminates(shown, "client" if setup.side else None)
+    return chain
 
 
 def _hosts(setup: Setup) -> list[dict[str, Any]]:
     route = {"match": {"prefix": "/"}, "route": {"cluster": "app", "timeout": "0s"}}
-    return [{"name": name, "domains": [name], "routes": [route]} for name in host_names(setup.hosts)]
+    return [{"name": name, "domains": [name], "routes": [route]} for name in setup.names]
+
+
+def _upstream_h2() -> dict[str, Any]:
+    return {
+        "@type": f"type.googleapis.com/{UPSTREAM}",
+        "explicit_http_config": {"http2_protocol_options": H2_OPTIONS},
+    }
+
+
+def _common(own: Pem, peer: str | None) -> dict[str, Any]:
+    """TLS 1.3 with `own` certificate; the other side's, if one is wanted, has the mesh name of `peer`, as in Istio."""
+    common: dict[str, Any] = {
+        "tls_params": {
+            "tls_minimum_protocol_version": "TLSv1_3",
+            "tls_maximum_protocol_version": "TLSv1_3",
+            "ecdh_curves": ["X25519"],
+        },
+        "tls_certificates": [
+            {"certificate_chain": {"filename": str(own.chain)}, "private_key": {"filename": str(own.key)}}
+        ],
+    }
+    if peer:
+        name = {"san_type": "URI", "matcher": {"exact": spiffe(peer)}}
+        common["validation_context"] = {
+            "trusted_ca": {"filename": str(own.roots)},
+            "match_typed_subject_alt_names": [name],
+        }
+    return common
+
+
+def _terminates(own: Pem, peer: str | None) -> dict[str, Any]:
+    """Tickets are on by default; TLS 1.3 needs no cache beside them."""
+    config = {
+        "@type": f"{TYPES}.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": _common(own, peer),
+        "require_client_certificate": peer is not None,
+    }
+    return {"name": "tls", "typed_config": config}
+
+
+def _originates(own: Pem) -> dict[str, Any]:
+    config = {
+        "@type": f"{TYPES}.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": _common(own, "bench"),
+        "sni": "bench",
+    }
+    return {"name": "tls", "typed_config": config}
 
 
 def _router() -> dict[str, Any]:

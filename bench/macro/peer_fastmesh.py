@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from .build import ROOT
-from .peers import Peer, Setup, host_names
+from .peers import Peer, Setup
 
 FASTMESH = Path(sys.executable).parent / "fastmesh"
 
@@ -19,15 +20,16 @@ metadata: {{name: bench, namespace: default}}
 spec:
   selector: {{app: bench}}
   ports:
-  - {{name: http, port: 80, targetPort: {upstream}}}
+  - {{name: {port_name}, port: 80, targetPort: {upstream}}}
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {{name: bench-1, namespace: default}}
 spec:
   address: 127.0.0.1
-  ports: {{http: {upstream}}}
-  labels: {{app: bench, version: v1}}
+  ports: {{{port_name}: {upstream}}}
+  labels: {{app: bench, version: v1{sidecar}}}
+  serviceAccount: bench
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -57,16 +59,37 @@ kind: VirtualService
 metadata: {{name: {name}, namespace: default}}
 spec:
   hosts: [{host}]
+  gateways: [{gateway}]
   http:
   - match: [{{uri: {{prefix: /}}}}]
     route:
     - destination: {{host: bench.default.svc.cluster.local, subset: v1, port: {{number: 80}}}}
 """
+GATEWAY = """\
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: bench, namespace: default}}
+spec:
+  servers:
+  - port: {{number: 443, name: https, protocol: HTTPS}}
+    hosts: ["*"]
+    tls: {{mode: SIMPLE, serverCertificate: {chain}, privateKey: {key}, minProtocolVersion: TLSV1_3}}
+"""
+STRICT = """\
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: default}
+spec:
+  mtls: {mode: STRICT}
+"""
+BEHIND_SIDECAR = ", security.istio.io/tlsMode: istio"
+PORT_NAMES = {"h1": "http", "h2": "http2", "grpc": "grpc"}
 
 
 class Fastmesh(Peer):
     name = "fastmesh"
-    patience = 90.0
 
     def missing(self) -> str | None:
         return None if FASTMESH.exists() else "not installed: make build"
@@ -81,14 +104,40 @@ class Fastmesh(Peer):
 
     def command(self, setup: Setup) -> list[str]:
         config = setup.folder / "fastmesh.yaml"
-        rules = [_rule(name) for name in host_names(setup.hosts)]
-        config.write_text(MESH.format(upstream=setup.upstream) + "".join(rules))
+        config.write_text("".join(_objects(setup)))
         log = ["--access-log", str(setup.log_file), "--access-log-format", "json"]
         return [
-            *(str(FASTMESH), "proxy", "-f", str(config), "--listen", f"127.0.0.1:{setup.port}"),
-            *("--workers", "1", "--admin", f"127.0.0.1:{setup.admin}", "--no-watch"),
+            *(str(FASTMESH), "proxy", "-f", str(config), *_role(setup)),
+            *("--workers", "1", "--admin", f"127.0.0.1:{setup.admin}", "--no-watch", "--strict"),
             *(log if setup.log else ("--access-log", "off")),
         ]
+
+
+def _role(setup: Setup) -> list[str]:
+    """Where it listens, and as what."""
+    address, spare = f"127.0.0.1:{setup.port}", f"127.0.0.1:{setup.spare}"
+    application = f"127.0.0.1:{setup.upstream}"
+    if setup.tls:
+        return ["--role", "gateway", "--bind", "127.0.0.1", "--map", f"443={setup.port}"]
+    if not setup.side or not setup.workload:
+        return ["--listen", address]
+    inbound = f"{address}={application}" if setup.side == "inbound" else f"{spare}=127.0.0.1:1"
+    outbound = address if setup.side == "outbound" else spare
+    name = "bench-1" if setup.side == "inbound" else "client-1"
+    sidecar = ["--role", "sidecar", "--inbound", inbound, "--outbound", outbound]
+    return [*sidecar, "--workload", f"{name}.default", "--certs", str(setup.workload.folder)]
+
+
+def _objects(setup: Setup) -> Iterator[str]:
+    sidecar = BEHIND_SIDECAR if setup.side else ""
+    yield MESH.format(upstream=setup.upstream, port_name=PORT_NAMES[setup.app], sidecar=sidecar)
+    for name in setup.names:
+        full = "bench.default.svc.cluster.local" if name == "bench" else name
+        yield RULE.format(name=name.partition(".")[0], host=full, gateway="bench" if setup.tls else "mesh")
+    if setup.tls:
+        yield GATEWAY.format(chain=setup.tls.chain, key=setup.tls.key)
+    if setup.side:
+        yield STRICT
 
 
 def _counted(admin: int) -> int:
@@ -99,8 +148,3 @@ def _counted(admin: int) -> int:
     except OSError:
         return 0
     return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("istio_requests_total{")))
-
-
-def _rule(host: str) -> str:
-    full = "bench.default.svc.cluster.local" if host == "bench" else host
-    return RULE.format(name=host.partition(".")[0], host=full)

@@ -6,7 +6,7 @@ import re
 import subprocess
 
 from . import install
-from .peers import Peer, Setup, host_names
+from .peers import Peer, Setup
 
 LOG_KEYS = {
     "start_time": "%[date,utime(%Y-%m-%dT%H:%M:%SZ)]",
@@ -43,6 +43,8 @@ global
     tune.pipesize 262144
     tune.pool-high-fd-ratio 50
     tune.pool-low-fd-ratio 40
+    tune.h2.max-concurrent-streams {streams}
+    tune.ssl.cachesize 0
     no insecure-fork-wanted
 defaults
     mode http
@@ -56,11 +58,11 @@ defaults
     http-reuse always
     maxconn 10500
 frontend in
-    bind 127.0.0.1:{port} backlog 4096
+    bind 127.0.0.1:{port} backlog 4096 {accept}
 {log}
 {route}
 backend app
-    server app 127.0.0.1:{upstream} pool-max-conn -1 pool-purge-delay 600s
+    server app 127.0.0.1:{upstream} pool-max-conn -1 pool-purge-delay 600s {forward}
 """
 
 
@@ -68,6 +70,7 @@ class Haproxy(Peer):
     name = "haproxy"
     log_to_stdout = True
     bufsize = 16384
+    streams = 100
 
     def missing(self) -> str | None:
         return install.debian("haproxy")
@@ -84,6 +87,9 @@ class Haproxy(Peer):
                 port=setup.port,
                 upstream=setup.upstream,
                 bufsize=self.bufsize,
+                streams=self.streams,
+                accept=_accept(setup),
+                forward=_forward(setup),
                 log_target="log stdout len 4096 format raw local0 info" if setup.log else "",
                 log=_log(setup),
                 route=_route(setup),
@@ -92,11 +98,27 @@ class Haproxy(Peer):
         return ["haproxy", "-db", "-f", str(config)]
 
 
+def _accept(setup: Setup) -> str:
+    shown = setup.workload if setup.side == "inbound" else setup.tls
+    if not shown:
+        return "proto h2" if setup.clients == "h2" else ""
+    own = shown.together(setup.folder / "shown.pem")
+    checked = f" ca-file {shown.roots} verify required" if setup.side else ""
+    return f"ssl crt {own} ssl-min-ver TLSv1.3 curves X25519 alpn http/1.1{checked}"
+
+
+def _forward(setup: Setup) -> str:
+    if setup.side != "outbound" or not setup.workload:
+        return "" if setup.app == "h1" else "proto h2"
+    own = setup.workload.together(setup.folder / "own.pem")
+    return f"ssl crt {own} ca-file {setup.workload.roots} verify required verifyhost bench ssl-min-ver TLSv1.3"
+
+
 def _route(setup: Setup) -> str:
     if setup.hosts == 1:
         return "    default_backend app"
     table = setup.folder / "hosts.map"
-    table.write_text("".join(f"{name} app\n" for name in host_names(setup.hosts)))
+    table.write_text("".join(f"{name} app\n" for name in setup.names))
     return f"    use_backend %[req.hdr(host),map_str({table})]"
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
+from typing import ClassVar
 
 from . import install
-from .peers import Peer, Setup, host_names
+from .certificates import Pem
+from .peers import Peer, Setup
 
 LOG_KEYS = {
     "start_time": "$time_iso8601",
@@ -54,6 +56,8 @@ http {{
     tcp_nodelay on;
     keepalive_requests 1000000000;
     keepalive_timeout 600s;
+    http2_max_concurrent_streams 1024;
+    http2_recv_buffer_size 256k;
     reset_timedout_connection on;
     server_names_hash_max_size 131072;
     server_names_hash_bucket_size 128;
@@ -83,15 +87,37 @@ LARGE = """\
         }"""
 SERVER = """\
     server {{
-        listen 127.0.0.1:{port} reuseport backlog=4096;
+        listen 127.0.0.1:{port} {how} reuseport backlog=4096;
         server_name {names};
-        location / {{ proxy_pass http://app; }}
+{tls}
+        location / {{ {forward} }}
 {large}
     }}"""
+# Tickets, not a cache: TLS 1.3 resumes without shared memory.
+SHOWN = """\
+        ssl_certificate {chain};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.3;
+        ssl_ecdh_curve X25519;
+        ssl_session_cache off;
+        ssl_session_tickets on;
+        ssl_session_timeout 1d;"""
+CHECKED = """
+        ssl_client_certificate {roots};
+        ssl_verify_client on;"""
+ORIGINATED = """\
+        proxy_ssl_certificate {chain};
+        proxy_ssl_certificate_key {key};
+        proxy_ssl_trusted_certificate {roots};
+        proxy_ssl_verify on;
+        proxy_ssl_name bench;
+        proxy_ssl_protocols TLSv1.3;
+        proxy_ssl_session_reuse on;"""
 
 
 class Nginx(Peer):
     name = "nginx"
+    unable: ClassVar = {"h2_to_h2": "it speaks HTTP/2 to applications only as gRPC, one call a connection at a time"}
 
     def missing(self) -> str | None:
         return install.debian("nginx")
@@ -102,11 +128,37 @@ class Nginx(Peer):
         return found[1] if found else "unknown"
 
     def command(self, setup: Setup) -> list[str]:
-        names = "\n            ".join(host_names(setup.hosts))
-        server = SERVER.format(port=setup.port, names=names, large=LARGE)
         config = setup.folder / "nginx.conf"
-        config.write_text(CONFIG.format(folder=setup.folder, upstream=setup.upstream, log=_log(setup), server=server))
+        log, server = _log(setup), _server(setup)
+        config.write_text(CONFIG.format(folder=setup.folder, upstream=setup.upstream, log=log, server=server))
         return ["nginx", "-c", str(config), "-p", str(setup.folder)]
+
+
+def _server(setup: Setup) -> str:
+    scheme = "https" if setup.side == "outbound" else "http"
+    return SERVER.format(
+        port=setup.port,
+        how="ssl" if _shows(setup) else "http2" if setup.clients == "h2" else "",
+        names="\n            ".join(setup.names),
+        tls=_tls(setup),
+        forward="grpc_pass grpc://app;" if setup.app == "grpc" else f"proxy_pass {scheme}://app;",
+        large="" if setup.side else LARGE,
+    )
+
+
+def _shows(setup: Setup) -> Pem | None:
+    return setup.workload if setup.side == "inbound" else setup.tls
+
+
+def _tls(setup: Setup) -> str:
+    if setup.side == "outbound" and setup.workload:
+        own = setup.workload
+        return ORIGINATED.format(chain=own.chain, key=own.key, roots=own.roots)
+    shown = _shows(setup)
+    if not shown:
+        return ""
+    checked = CHECKED.format(roots=shown.roots) if setup.side else ""
+    return SHOWN.format(chain=shown.chain, key=shown.key) + checked
 
 
 def _log(setup: Setup) -> str:

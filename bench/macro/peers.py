@@ -1,4 +1,4 @@
-"""Start and stop of one proxy: ready when it answers through the upstream; its worker is who holds the socket."""
+"""Start and stop of one proxy, or of a pair of sidecars: ready when it answers through the upstream."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar, Literal
+
+import h2.exceptions
 
 from . import process
+from .ask import Question
+from .certificates import Pem
 from .measure import serving_process
 from .upstream import free_port
 
 MANY_HOSTS = 10_000
 DOMAIN = "bench.example"
-APPLICATION = "200 " + "x" * 13  # what upstream.c answers, so that no proxy can pass with an answer of its own
+PATIENCE = (20.0, 90.0)  # seconds until a proxy answers: with one host, with 10,000
+WRONG_FOR = 5.0  # seconds: a proxy that answers, but wrongly, is not waited for longer
 
 
 def host_names(count: int) -> list[str]:
@@ -36,12 +41,26 @@ class Setup:
     upstream: int
     hosts: int = 1
     log: bool = False
+    clients: Literal["h1", "h2"] = "h1"
+    app: Literal["h1", "h2", "grpc"] = "h1"  # what the upstream speaks; grpc: HTTP/2, and clients make calls
+    tls: Pem | None = None  # what clients are shown; without it they come in plaintext
+    side: Literal["", "outbound", "inbound"] = ""  # one of a pair of sidecars
+    workload: Pem | None = None  # its name in the mesh
     port: int = field(default_factory=free_port)
     admin: int = field(default_factory=free_port)
+    spare: int = field(default_factory=free_port)  # the listener of a sidecar that this pair does not use
 
     @property
     def log_file(self) -> Path:
         return self.folder / "access.log"
+
+    @property
+    def names(self) -> list[str]:
+        return [DOMAIN] if self.tls else host_names(self.hosts)
+
+    @property
+    def question(self) -> Question:
+        return Question(self.port, self.names[-1], self.clients, self.app, self.tls is not None)
 
 
 class Peer(ABC):
@@ -49,7 +68,7 @@ class Peer(ABC):
 
     name: str
     log_to_stdout = False  # the proxy writes its access log there, and we make that a file
-    patience = 30.0
+    unable: ClassVar[Mapping[str, str]] = {}  # scenarios that it cannot do, and why
 
     @abstractmethod
     def missing(self) -> str | None:
@@ -72,39 +91,49 @@ class Peer(ABC):
 
 @dataclass
 class Running:
-    """A proxy that answers."""
+    """A proxy that answers: one process family a setup, two for a pair of sidecars, the clients' side first."""
 
     peer: Peer
-    setup: Setup
-    child: subprocess.Popen[bytes]
-    worker: int = 0
+    setups: tuple[Setup, ...]
+    children: list[subprocess.Popen[bytes]]
+    workers: list[int] = field(default_factory=list)
 
     @property
     def port(self) -> int:
-        return self.setup.port
+        return self.setups[0].port
 
     @property
     def family(self) -> list[int]:
-        return [self.child.pid, *process.descendants(self.child.pid)]
+        return [pid for child in self.children for pid in _family(child)]
 
     @property
     def others(self) -> list[int]:
-        """Masters and helpers: all of its processes but the one that serves."""
-        return [pid for pid in self.family if pid != self.worker]
+        """Masters and helpers: all of its processes but those that serve."""
+        return [pid for pid in self.family if pid not in self.workers]
+
+    def uncounted(self, requests: int) -> int:
+        return sum(self.peer.uncounted(setup, requests) for setup in self.setups)
 
 
 @contextmanager
-def running(peer: Peer, setup: Setup) -> Iterator[Running]:
+def running(peer: Peer, *setups: Setup) -> Iterator[Running]:
     """`with running(peer, setup) as proxy`; raises RuntimeError with the proxy's own words when it does not come up."""
+    with ExitStack() as stack:
+        children = [stack.enter_context(_started(peer, setup)) for setup in reversed(setups)]
+        proxy = Running(peer, setups, children[::-1])
+        _wait_until_ready(proxy)
+        yield proxy
+
+
+@contextmanager
+def _started(peer: Peer, setup: Setup) -> Iterator[subprocess.Popen[bytes]]:
     setup.folder.mkdir(parents=True)
     with (setup.folder / "stderr").open("wb") as errors, _stdout(peer, setup) as output:
         child = process.start(
             peer.command(setup), process.PROXY_CORE, output=output, errors=errors, env=peer.environment()
         )
-        proxy = Running(peer, setup, child)
         try:
-            _wait_until_ready(proxy)
-            yield proxy
+            yield child
         finally:
             process.stop(child)
             shutil.rmtree(setup.folder, ignore_errors=True)
@@ -115,29 +144,43 @@ def _stdout(peer: Peer, setup: Setup) -> IO[bytes]:
     return target.open("ab")
 
 
+def _family(child: subprocess.Popen[bytes]) -> list[int]:
+    return [child.pid, *process.descendants(child.pid)]
+
+
 def _wait_until_ready(proxy: Running) -> None:
-    deadline = time.monotonic() + proxy.peer.patience
-    host, last = host_names(proxy.setup.hosts)[-1], "no answer"
-    while time.monotonic() < deadline:
-        if proxy.child.poll() is not None:
-            raise RuntimeError(f"exit {proxy.child.returncode}: {_last_words(proxy.setup)}")
+    started, wrong_since, last = time.monotonic(), None, "no answer"
+    patience = PATIENCE[proxy.setups[0].hosts > 1]
+    while time.monotonic() - started < patience:
+        for setup, child in zip(proxy.setups, proxy.children, strict=True):
+            if child.poll() is not None:
+                raise RuntimeError(f"exit {child.returncode}: {_last_words(setup)}")
         try:
-            last = _ask(proxy, host)
-            if last == APPLICATION and proxy.worker:
+            if (last := _ask(proxy)) == proxy.setups[0].question.wanted and all(proxy.workers):
                 return
-        except (OSError, http.client.HTTPException) as error:
-            last = str(error)
+            wrong_since = wrong_since or time.monotonic()
+        except (OSError, http.client.HTTPException, h2.exceptions.H2Error) as error:
+            last = str(error) or type(error).__name__
+        if wrong_since and time.monotonic() - wrong_since > WRONG_FOR:
+            break
         time.sleep(0.05)
-    raise RuntimeError(f"not ready after {proxy.peer.patience:.0f} s ({last}): {_last_words(proxy.setup)}")
+    words = " | ".join(_last_words(setup) for setup in proxy.setups)
+    raise RuntimeError(f"not ready after {time.monotonic() - started:.0f} s ({last!r}): {words}")
 
 
-def _ask(proxy: Running, host: str) -> str:
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=2) as connection:
-        connection.sendall(f"GET /small HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        answer = connection.recv(65536).decode("latin-1")
-        body = answer.partition("\r\n\r\n")[2] or connection.recv(65536).decode("latin-1")
-        proxy.worker = serving_process(proxy.family, connection) or 0
-    return f"{answer[9:12]} {body[:60]}"
+def _ask(proxy: Running) -> str:
+    question = proxy.setups[0].question
+    with question.connect() as connection:
+        answer = question.ask(connection)
+        proxy.workers = _workers(proxy, connection)
+    return answer
+
+
+def _workers(proxy: Running, connection: socket.socket) -> list[int]:
+    """Who holds the other end of this connection, and for the second of a pair: the connection that the first made."""
+    first = serving_process(_family(proxy.children[0]), proxy.port, connection.getsockname()[1]) or 0
+    pairs = zip(proxy.setups[1:], proxy.children[1:], strict=True)
+    return [first, *(serving_process(_family(child), setup.port) or 0 for setup, child in pairs)]
 
 
 def _last_words(setup: Setup) -> str:

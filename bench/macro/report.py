@@ -32,6 +32,9 @@ def table(summary: Summary) -> Rows:
     rows: Rows = [HEAD]
     for scenario in SCENARIOS:
         rows += [_row(summary, scenario, peer) for peer in summary.rounds.get(scenario.name, {})]
+        for peer, reason in summary.left_out.get(scenario.name, {}).items():
+            if peer not in summary.rounds.get(scenario.name, {}):
+                rows.append([scenario.name, peer, *["-"] * (len(HEAD) - 3), f"left out: {reason[:150]}"])
     return rows
 
 
@@ -102,7 +105,8 @@ def write(summary: Summary, about: dict[str, Any], json_path: Path) -> Path:
     """JSON at the path, Markdown beside it; returns the Markdown's path."""
     json_path.parent.mkdir(parents=True, exist_ok=True)
     verdicts = [asdict(verdict) for verdict in judge(summary)]
-    everything = {"about": about, "goals": verdicts, "failures": summary.failures, "rounds": summary.rounds}
+    everything = {"about": about, "goals": verdicts, "left_out": summary.left_out, "rounds": summary.rounds}
+    everything["failures"] = summary.failures
     json_path.write_text(json.dumps(everything, indent=1) + "\n")
     text = [f"# Bench of {about['date']}", "", "How it is measured: `bench/README.md`. Medians of the rounds.", ""]
     text += [f"- {name}: {value}" for name, value in about.items()]

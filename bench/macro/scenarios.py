@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from . import load
-from .load import Outcome, Shape
+from .load import Shape
 from .measure import memory_of
-from .peers import DOMAIN, MANY_HOSTS, Peer, Running, Setup, running
+from .peers import DOMAIN, MANY_HOSTS, Peer, Setup, running
+from .rounds import MIB, Bench, Figures, Form, figures_of, memory
 
-KIB = 1024
-MIB = 1024 * 1024
 IDLE = 10_000
 LOG_LINE = 200  # bytes: no line with Istio's keys is shorter
-Figures = dict[str, float]
-
-
-@dataclass
-class Bench:
-    """What the rounds share."""
-
-    folder: Path
-    upstream: int
-    duration: float
-    warmup: float
-    rate: int
-    numbers: itertools.count[int] = field(default_factory=itertools.count)
-
-    def setup(self, *, hosts: int = 1, log: bool = False) -> Setup:
-        return Setup(self.folder / str(next(self.numbers)), self.upstream, hosts=hosts, log=log)
-
-    def load(self, proxy: Running, shape: Shape) -> Outcome:
-        outcome = load.run(shape, proxy.port, proxy.worker, proxy.others, self.warmup, self.duration)
-        outcome.counts["uncounted"] = proxy.peer.uncounted(proxy.setup, outcome.counts["requests"])
-        return outcome
 
 
 @dataclass(frozen=True)
@@ -52,70 +28,96 @@ class Scenario:
     better: str = "less"
 
 
-def _figures(outcome: Outcome) -> Figures:
-    counts, requests = outcome.counts, max(1, outcome.counts["requests"])
-    return {
-        "cpu_us": outcome.worker.total / requests * 1e6,
-        "user_us": outcome.worker.user / requests * 1e6,
-        "system_us": outcome.worker.system / requests * 1e6,
-        "others_us": outcome.others.total / requests * 1e6,
-        "rps": counts["requests"] / counts["seconds"],
-        "busy": outcome.worker.total / counts["seconds"],
-        "foreign": outcome.foreign,
-        "requests": counts["requests"],
-        "errors": outcome.errors,
-        "uncounted": outcome.counts["uncounted"],
-    }
+H1 = Shape()
+H2 = Shape(connections=8, streams=32)
+CALLS = replace(H2, grpc=True)
+TLS = Shape(tls=True, host=DOMAIN)
 
 
-def _memory(proxy: Running, when: str) -> Figures:
-    worker, family = memory_of([proxy.worker]), memory_of(proxy.family)
-    return {f"rss_{when}": worker.rss, f"pss_{when}": worker.pss, f"pss_{when}_all": family.pss}
+def _plain(bench: Bench) -> tuple[Setup, ...]:
+    return (bench.setup(),)
 
 
-def _loaded(shape: Shape) -> Callable[[Bench, Peer], Figures]:
+def _h2_to(app: str) -> Form:
+    return lambda bench: (bench.setup(clients="h2", app=app),)
+
+
+def _tls(bench: Bench) -> tuple[Setup, ...]:
+    return (bench.setup(tls=bench.certificates.ecdsa),)
+
+
+def _tls_rsa(bench: Bench) -> tuple[Setup, ...]:
+    return (bench.setup(tls=bench.certificates.rsa),)
+
+
+def _sidecars(bench: Bench) -> tuple[Setup, ...]:
+    """Client, outbound proxy, mTLS, inbound proxy, application."""
+    inbound = bench.setup(side="inbound", workload=bench.certificates.server)
+    outbound = bench.setup(side="outbound", workload=bench.certificates.client, upstream=inbound.port)
+    return outbound, inbound
+
+
+def _loaded(shape: Shape, form: Form = _plain) -> Callable[[Bench, Peer], Figures]:
     def run(bench: Bench, peer: Peer) -> Figures:
-        with running(peer, bench.setup()) as proxy:
+        with running(peer, *form(bench)) as proxy:
+            return figures_of(bench.load(proxy, shape)) | memory(proxy, "after")
+
+    return run
+
+
+def _handshakes(resume: bool, form: Form) -> Callable[[Bench, Peer], Figures]:
+    """A connection each: whole handshakes, or all of them resumed; those that were not as wanted count as errors."""
+    shape = replace(TLS, mode="close", resume=resume)
+
+    def run(bench: Bench, peer: Peer) -> Figures:
+        with running(peer, *form(bench)) as proxy:
             outcome = bench.load(proxy, shape)
-            figures = _figures(outcome) | _memory(proxy, "after")
-        figures["mib_per_cpu_s"] = outcome.counts["bytes"] / MIB / max(outcome.worker.total, 1e-9)
+            figures = figures_of(outcome) | memory(proxy, "after")
+        made, resumed = outcome.counts["handshakes"], outcome.counts["resumed"]
+        figures["errors"] += made - resumed if resume else resumed
         return figures
 
     return run
 
 
-def _latency(bench: Bench, peer: Peer) -> Figures:
-    with running(peer, bench.setup()) as proxy:
-        outcome = bench.load(proxy, Shape("open", rate=bench.rate))
-        memory = _memory(proxy, "after")
-    tail = {name: float(outcome.counts[name]) for name in ("p50_us", "p99_us", "p999_us", "max_us", "late")}
-    return _figures(outcome) | memory | tail
+def _latency(form: Form = _plain, share: float = 1.0) -> Callable[[Bench, Peer], Figures]:
+    def run(bench: Bench, peer: Peer) -> Figures:
+        with running(peer, *form(bench)) as proxy:
+            outcome = bench.load(proxy, Shape("open", rate=int(bench.rate * share)))
+            after = memory(proxy, "after")
+        tail = {name: float(outcome.counts[name]) for name in ("p50_us", "p99_us", "p999_us", "max_us", "late")}
+        return figures_of(outcome) | after | tail
+
+    return run
 
 
 def _at_rest(bench: Bench, peer: Peer) -> Figures:
     with running(peer, bench.setup()) as proxy:
         time.sleep(1.0)
-        return _memory(proxy, "rest") | {"rss_rest_mib": memory_of([proxy.worker]).rss / MIB, "errors": 0}
+        return memory(proxy, "rest") | {"rss_rest_mib": memory_of(proxy.workers).rss / MIB, "errors": 0}
 
 
-def _idle(bench: Bench, peer: Peer) -> Figures:
-    with running(peer, bench.setup()) as proxy:
-        load.run(Shape(), proxy.port, proxy.worker, proxy.others, 0.2, 0.3)
-        time.sleep(0.5)
-        before = memory_of([proxy.worker])
-        with load.held(Shape("hold", connections=IDLE), proxy.port, 60) as finish:
-            time.sleep(1.0)
-            after = memory_of([proxy.worker])
-            counts = finish()
-    kept = max(1, int(counts["held"]))
-    return {
-        "rss_each": (after.rss - before.rss) / kept,
-        "pss_each": (after.pss - before.pss) / kept,
-        "rss_before": before.rss,
-        "rss_after": after.rss,
-        "held": kept,
-        "errors": IDLE - int(counts["held"]),
-    }
+def _idle(shape: Shape, form: Form = _plain) -> Callable[[Bench, Peer], Figures]:
+    def run(bench: Bench, peer: Peer) -> Figures:
+        with running(peer, *form(bench)) as proxy:
+            load.run(shape, proxy, 0.2, 0.3)
+            time.sleep(0.5)
+            before = memory_of(proxy.workers)
+            with load.held(replace(shape, mode="hold", connections=IDLE), proxy.port, 60) as finish:
+                time.sleep(1.0)
+                after = memory_of(proxy.workers)
+                counts = finish()
+        kept = max(1, int(counts["held"]))
+        return {
+            "rss_each": (after.rss - before.rss) / kept,
+            "pss_each": (after.pss - before.pss) / kept,
+            "rss_before": before.rss,
+            "rss_after": after.rss,
+            "held": kept,
+            "errors": IDLE - int(counts["held"]),
+        }
+
+    return run
 
 
 def _pair(bench: Bench, peer: Peer, plain: tuple[Setup, Shape], other: tuple[Setup, Shape]) -> tuple[Figures, Figures]:
@@ -124,7 +126,7 @@ def _pair(bench: Bench, peer: Peer, plain: tuple[Setup, Shape], other: tuple[Set
     for is_other in (True, False) if next(bench.numbers) % 2 else (False, True):
         setup, shape = other if is_other else plain
         with running(peer, setup) as proxy:
-            found[is_other] = _figures(bench.load(proxy, shape)) | _memory(proxy, "after")
+            found[is_other] = figures_of(bench.load(proxy, shape)) | memory(proxy, "after")
             if setup.log:
                 found[is_other] |= _logged(setup, found[is_other])
     return found[False], found[True]
@@ -148,13 +150,25 @@ def _access_log(bench: Bench, peer: Peer) -> Figures:
     return on | {"cpu_us_plain": off["cpu_us"], "price_us": on["cpu_us"] - off["cpu_us"]}
 
 
+PER_CPU = ("per_cpu_s", "conn/CPU s", "more")
 SCENARIOS = (
-    Scenario("keepalive_small", "64 kept connections, 13-byte body", _loaded(Shape()), "cpu_us", "us/req"),
+    Scenario("keepalive_small", "64 kept connections, 13-byte body", _loaded(H1), "cpu_us", "us/req"),
     Scenario("body_10k", "the same, 10 KiB body", _loaded(Shape(path="/10k")), "cpu_us", "us/req"),
     Scenario("body_1m", "the same, 1 MiB body", _loaded(Shape(path="/1m")), "mib_per_cpu_s", "MiB/CPU s", "more"),
     Scenario("new_connection", "one connection a request", _loaded(Shape("close")), "cpu_us", "us/req"),
-    Scenario("latency", "open loop, from the intended send time", _latency, "p99_us", "us p99"),
-    Scenario("idle_10k", "10,000 idle connections, RSS of each", _idle, "rss_each", "B/conn"),
+    Scenario("latency", "open loop, from the intended send time", _latency(), "p99_us", "us p99"),
+    Scenario("h2_to_h1", "8 connections x 32 streams, prior knowledge", _loaded(H2, _h2_to("h1")), "cpu_us", "us/req"),
+    Scenario("h2_to_h2", "the same, HTTP/2 upstream", _loaded(H2, _h2_to("h2")), "cpu_us", "us/req"),
+    Scenario("grpc_unary", "the same, calls with trailers", _loaded(CALLS, _h2_to("grpc")), "cpu_us", "us/req"),
+    Scenario("tls_keepalive", "64 kept TLS 1.3 connections", _loaded(TLS, _tls), "cpu_us", "us/req"),
+    Scenario("tls_new_ecdsa", "a TLS connection a request, P-256", _handshakes(False, _tls), *PER_CPU),
+    Scenario("tls_new_rsa", "the same, RSA 2048", _handshakes(False, _tls_rsa), *PER_CPU),
+    Scenario("tls_resumed", "the same, resumed by tickets", _handshakes(True, _tls), *PER_CPU),
+    Scenario("mtls_pair", "two sidecars, mTLS between them", _loaded(H1, _sidecars), "cpu_us", "us/req"),
+    Scenario("mtls_pair_latency", "the same, open loop, half the rate", _latency(_sidecars, 0.5), "p99_us", "us p99"),
+    Scenario("idle_10k", "10,000 idle connections, RSS of each", _idle(H1), "rss_each", "B/conn"),
+    Scenario("idle_tls_10k", "the same, TLS", _idle(TLS, _tls), "rss_each", "B/conn"),
+    Scenario("idle_h2_10k", "the same, HTTP/2", _idle(H2, _h2_to("h1")), "rss_each", "B/conn"),
     Scenario("hosts_10k", "10,000 hosts, random, against one", _many_hosts, "change_percent", "% CPU"),
     Scenario("access_log", "JSON log to tmpfs, against none", _access_log, "price_us", "us/req"),
     Scenario("at_rest", "a worker that has served one request", _at_rest, "rss_rest_mib", "MiB RSS"),

@@ -6,15 +6,17 @@ import statistics
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from .scenarios import Figures
+from .rounds import Figures
 
 
 @dataclass
 class Summary:
-    """`rounds[scenario][peer]` is a list of figures, one a round; `failures` are rounds that gave none."""
+    """`rounds[scenario][peer]` is a list of figures, one a round; `failures` are rounds that gave none; `left_out` says
+    why a peer has no rounds of a scenario."""
 
     rounds: dict[str, dict[str, list[Figures]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
     failures: list[str] = field(default_factory=list)
+    left_out: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, scenario: str, peer: str, figures: Figures) -> None:
         self.rounds[scenario][peer].append(figures)
