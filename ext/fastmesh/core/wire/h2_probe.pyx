@@ -14,6 +14,10 @@ from fastmesh.core.wire.message cimport *
 VERDICTS = ("ok", "malformed", "too_large", "error", "flood")
 FRAMINGS = ("none", "length", "chunked", "close", "stream")
 TARGETS = ("origin", "absolute", "asterisk", "authority")
+
+cdef enum:
+    GUARD = 4096              # bytes behind the buffer of a decoder that it must not touch
+
 METHODS = ("OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT")
 
 
@@ -59,13 +63,21 @@ cdef class Decoder:
 
     def __cinit__(self, uint32_t table_size=4096):
         hpack.decoder_start(&self.decoder, table_size)
-        self.text = <char*> malloc(hpack.HPACK_TEXT)
+        self.text = <char*> malloc(hpack.HPACK_TEXT + GUARD)
         if self.text == NULL:
             raise MemoryError
+        memset(self.text + hpack.HPACK_TEXT, 0x5a, GUARD)
 
     def __dealloc__(self):
         hpack.decoder_free(&self.decoder)
         free(self.text)
+
+    cdef int guard(self) except -1:
+        cdef int i
+        for i in range(GUARD):
+            if self.text[<int> hpack.HPACK_TEXT + i] != 0x5a:
+                raise AssertionError("wrote behind the buffer")
+        return 0
 
     def resize(self, uint32_t table_size):
         hpack.decoder_resize(&self.decoder, table_size)
@@ -86,6 +98,7 @@ cdef class Decoder:
         cdef char* copy = exact_copy(block)
         cdef int verdict = hpack.decode_request(&self.decoder, copy, len(block), end_stream, &bounds, self.text, &head)
         free(copy)
+        self.guard()
         if verdict != hpack.HPACK_OK:
             return self.refused(verdict, &head)
         return shown(&head) | {
@@ -103,6 +116,7 @@ cdef class Decoder:
         cdef char* copy = exact_copy(block)
         cdef int verdict = hpack.decode_response(&self.decoder, copy, len(block), end_stream, to_head, &bounds, self.text, &head)
         free(copy)
+        self.guard()
         if verdict != hpack.HPACK_OK:
             return self.refused(verdict, &head)
         return shown(&head) | {"code": head.status}
@@ -113,15 +127,17 @@ cdef class Decoder:
         cdef char* copy = exact_copy(block)
         cdef int verdict = hpack.decode_trailers(&self.decoder, copy, len(block), &bounds, self.text, &head)
         free(copy)
+        self.guard()
         return shown(&head) if verdict == hpack.HPACK_OK else self.refused(verdict, &head)
 
     def plain(self, bytes block not None, **limits):
         """Every field as it stands: pairs, or the verdict where there are none."""
         cdef Head head
-        cdef Limits bounds = limits_of({"fields": 128, "head": 65535} | limits)
+        cdef Limits bounds = limits_of({"fields": 128, "head": 65535, "line": 65535} | limits)
         cdef char* copy = exact_copy(block)
         cdef int verdict = hpack.decode_plain(&self.decoder, copy, len(block), &bounds, self.text, &head)
         free(copy)
+        self.guard()
         if verdict != hpack.HPACK_OK:
             return VERDICTS[verdict]
         return [(name, value) for name, value, _, _ in fields_of(&head)]
@@ -131,6 +147,7 @@ cdef class Decoder:
         cdef char* copy = exact_copy(block)
         cdef int verdict = hpack.decode_nothing(&self.decoder, copy, len(block), &bounds, self.text)
         free(copy)
+        self.guard()
         return VERDICTS[verdict]
 
     def time_requests(self, list blocks not None, uint64_t rounds):
