@@ -38,6 +38,7 @@ LOG_FORMAT = {
     "requested_server_name": "%REQUESTED_SERVER_NAME%",
 }
 BUFFER = 4 << 20  # bytes under way on a connection: large bodies cost less than with the default of 1 MiB
+# A pair of sidecars speaks HTTP/2: HTTP/1.1 costs it a fifth more. Windows and streams make no difference.
 H2_OPTIONS = {
     "max_concurrent_streams": 1024,
     "initial_stream_window_size": 1 << 20,
@@ -83,7 +84,7 @@ def _cluster(setup: Setup) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     if setup.side == "outbound" and setup.workload:
         extra["transport_socket"] = _originates(setup.workload)
-    if setup.app != "h1":
+    if setup.app != "h1" or setup.side == "outbound":
         extra["typed_extension_protocol_options"] = {UPSTREAM: _upstream_h2()}
     return extra | {
         "name": "app",
@@ -100,7 +101,7 @@ def _listener(setup: Setup) -> dict[str, Any]:
     manager = {
         "@type": f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "in",
-        "codec_type": "HTTP2" if setup.clients == "h2" else "HTTP1",
+        "codec_type": "HTTP2" if setup.clients == "h2" or setup.side == "inbound" else "HTTP1",
         "http2_protocol_options": H2_OPTIONS,
         "generate_request_id": setup.log,
         "server_header_transformation": "PASS_THROUGH",

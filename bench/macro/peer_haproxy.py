@@ -43,7 +43,9 @@ global
     tune.pipesize 262144
     tune.pool-high-fd-ratio 50
     tune.pool-low-fd-ratio 40
-    tune.h2.max-concurrent-streams {streams}
+    tune.runqueue-depth 1000
+    tune.sched.low-latency {low_latency}
+    tune.h2.max-concurrent-streams 1024
     tune.ssl.cachesize 0
     no insecure-fork-wanted
 defaults
@@ -70,7 +72,6 @@ class Haproxy(Peer):
     name = "haproxy"
     log_to_stdout = True
     bufsize = 16384
-    streams = 100
 
     def missing(self) -> str | None:
         return install.debian("haproxy")
@@ -87,7 +88,7 @@ class Haproxy(Peer):
                 port=setup.port,
                 upstream=setup.upstream,
                 bufsize=self.bufsize,
-                streams=self.streams,
+                low_latency="on" if setup.clients == "h2" and setup.app != "grpc" else "off",
                 accept=_accept(setup),
                 forward=_forward(setup),
                 log_target="log stdout len 4096 format raw local0 info" if setup.log else "",

@@ -70,7 +70,7 @@ http {{
     proxy_busy_buffers_size 64k;
     upstream app {{
         server 127.0.0.1:{upstream};
-        keepalive 256;
+        keepalive 1000;
         keepalive_requests 1000000000;
         keepalive_timeout 600s;
     }}
