@@ -42,7 +42,7 @@ def peer(request: pytest.FixtureRequest, place: Place) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def gate(place: Place) -> Iterator[Proxy]:
     """fastmesh as the server of every leg."""
-    with gateway(place, place.folder / "gateway", ("plain",)) as proxy:
+    with gateway(place, place.folder / "gateway", ("plain", "tls", "mtls")) as proxy:
         yield proxy
 
 
@@ -51,5 +51,5 @@ def caller(place: Place) -> Iterator[Proxy]:
     """fastmesh as the client of every leg of every peer: `PEER-LEG` is the host to ask for."""
     folder = place.folder / "caller"
     folder.mkdir()
-    with Proxy(folder, "".join(upstreams(place, name, ["h1"]) for name in PROXIES)) as proxy:
+    with Proxy(folder, "".join(upstreams(place, name) for name in PROXIES)) as proxy:
         yield proxy

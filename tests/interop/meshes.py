@@ -21,11 +21,23 @@ def gateway_yaml(place: Place, ports: Iterable[str], *more: dict[str, Any]) -> s
     app = thing("Service", "app", {"selector": {"app": "app"}, "ports": [{"name": "http", "port": 80}]}, "v1")
     app += thing("WorkloadEntry", "app-0", workload(place.origin, "app"))
     route = {"route": [{"destination": {"host": "app"}}]}
-    return (
-        thing("Gateway", "gate", {"selector": {}, "servers": [*servers, *more]})
-        + app
-        + virtual_service("app", route, hosts=["*"], gateways=["gate"])
-    )
+    gate = thing("Gateway", "gate", {"selector": {}, "servers": [*servers, *more]})
+    return gate + app + virtual_service("app", route, hosts=["*"], gateways=["gate"]) + behind(place)
+
+
+def behind(place: Place) -> str:
+    """What the gateway reaches besides: `grpc.example`, `ws.example`, and with an s the same in TLS."""
+    text = ""
+    for name, leg, port in (
+        ("grpc", "h2", "grpc"),
+        ("grpcs", "h2-tls", "grpc-tls"),
+        ("ws", "h1", "websocket"),
+        ("wss", "h1-tls", "websocket-tls"),
+    ):
+        route = {"route": [{"destination": {"host": name}}]}
+        text += upstream(place, name, LEGS[leg], place.ports[port], "grpc" if "grpc" in name else "")
+        text += virtual_service(name, route, hosts=[f"{name}.example"], gateways=["gate"])
+    return text
 
 
 def _server(place: Place, name: str) -> dict[str, Any]:
@@ -53,9 +65,9 @@ def gateway(place: Place, folder: Path, ports: Iterable[str], *args: str) -> Ite
         yield proxy
 
 
-def upstream(place: Place, name: str, leg: Leg, port: int) -> str:
+def upstream(place: Place, name: str, leg: Leg, port: int, kind: str = "") -> str:
     """The service `name`, which is spoken to over the leg at `port`."""
-    kind = "http2" if leg.version == "h2" else "http"
+    kind = kind or ("http2" if leg.version == "h2" else "http")
     text = thing("Service", name, {"selector": {"app": name}, "ports": [{"name": kind, "port": 80}]}, "v1")
     text += thing("WorkloadEntry", f"{name}-0", workload(port, name, kind))
     if leg.secured:
@@ -69,3 +81,34 @@ def upstream(place: Place, name: str, leg: Leg, port: int) -> str:
 
 def upstreams(place: Place, peer: str, legs: Iterable[str] = LEGS) -> str:
     return "".join(upstream(place, f"{peer}-{leg}", LEGS[leg], place.ports[f"{peer}-in-{leg}"]) for leg in legs)
+
+
+def sidecar_yaml(place: Place, *more: str, fast: str = "fast") -> str:
+    """Three workloads behind sidecars, all in front of the origin: `caller`, `fast` (fastmesh) and `other` (Envoy).
+    `fast` is found at the port of that name.
+    """
+    text = "".join(more)
+    for name, port in (("caller", "caller-in"), ("fast", f"{fast}-in"), ("other", "envoy-sidecar")):
+        ports = [{"name": "http", "port": 80, "targetPort": place.origin}]
+        text += thing("Service", name, {"selector": {"app": name}, "ports": ports}, "v1")
+        entry = workload(place.ports[port], name, serviceAccount=name)
+        text += thing("WorkloadEntry", f"{name}-v1", entry)
+    return text
+
+
+def peer_authentication(mode: str) -> str:
+    return thing("PeerAuthentication", "default", {"mtls": {"mode": mode}}, "security.istio.io/v1")
+
+
+@contextlib.contextmanager
+def sidecar(place: Place, name: str, yaml: str, *args: str, at: str = "", certs: Path | None = None) -> Iterator[Proxy]:
+    """The sidecar of the workload `NAME-v1`, with ports `AT-in` and `AT-out`."""
+    at = at or name
+    folder = place.folder / "sidecars" / at
+    folder.mkdir(parents=True)
+    flags = ["--role", "sidecar", "--workload", f"{name}-v1.default"]
+    flags += ["--inbound", f"127.0.0.1:{place.ports[f'{at}-in']}=127.0.0.1:{place.origin}"]
+    flags += ["--outbound", f"127.0.0.1:{place.ports[f'{at}-out']}"]
+    flags += ["--certs", str(certs or place.pki.workload(name).folder)]
+    with Proxy(folder, yaml, *flags, *args, role="sidecar") as proxy:
+        yield proxy

@@ -48,7 +48,7 @@ class Authority:
         self.folder = folder
         self.root = making.root(DOMAIN)
         self.other = making.root(DOMAIN)  # somebody else's CA of the same name
-        self.server = self._web("server", SERVER, "localhost", "*.wild.example")
+        self.server = self._web("server", SERVER, "localhost", "*.example")
         self.client = self._web("client", CLIENT)
         self.stranger = self._web("stranger", CLIENT, issuer=self.other)
 
