@@ -68,6 +68,10 @@ class Timeouts(Setting, kw_only=True, frozen=True):
             "duration",
         ),
     ] = 4_000
+    tunnel: Annotated[
+        int,
+        Flag("--tunnel-idle-timeout", "A WebSocket on which nothing moves is closed after this.", "duration"),
+    ] = 3_600_000
     tickets: Annotated[
         int,
         Flag(

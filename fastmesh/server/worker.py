@@ -47,7 +47,8 @@ class Building(Protocol):
 
 class Plane(Protocol):
     """What the compiled core offers (fastmesh.core.proxy.worker.Worker). `apply` is given the sockets that are new to
-    it, and owns them from then on; `drain` closes all of them, and idle connections after a grace in seconds.
+    it, and owns them from then on; `drain` closes all of them, and idle connections after a grace in seconds; `cut`
+    breaks off what is left.
     """
 
     @property
@@ -57,6 +58,7 @@ class Plane(Protocol):
     def load(self, items: Iterator[tuple[str, dict[str, Any]]], /) -> Any: ...
     def apply(self, built: Any, listeners: dict[str, int], /) -> None: ...
     def drain(self, idle_grace: float, /) -> None: ...
+    def cut(self) -> None: ...
     def reopen_logs(self) -> None: ...
     def flush_logs(self) -> None: ...
     def set_log_level(self, level: str, /) -> None: ...
@@ -269,6 +271,7 @@ class WorkerProcess:
         now = self._loop.time()
         if self._plane.connections == 0 or now >= self._drain_ends:
             self._channel.send(say.Drained(connections=self._plane.connections, active=self._plane.active))
+            self._plane.cut()
             self._finish()
             return
         self._loop.call_later(DRAIN_LOOK, self._look_drained)

@@ -158,6 +158,10 @@ class FakePlane:
         assert all(len(key) == 80 for key in keys)
         self.keys = ",".join(hashlib.sha256(key).hexdigest()[:12] for key in keys) or "none"
 
+    def cut(self) -> None:
+        for connection in list(self.open):
+            connection.close()
+
     def flush_logs(self) -> None:
         pass
 

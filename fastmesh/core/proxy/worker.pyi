@@ -33,6 +33,9 @@ class Worker(Engine):
     def close_idle(self) -> None:
         """Close keep-alive connections without a request."""
 
+    def cut(self) -> None:
+        """Break off what is under way; each request gets its line in the log."""
+
     def reopen_logs(self) -> None: ...
     def flush_logs(self) -> None: ...
     def set_log_level(self, level: str) -> None: ...

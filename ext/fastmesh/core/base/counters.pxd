@@ -58,8 +58,9 @@ cdef enum:                # WorkerWord
     WK_OPEN_FDS               # sockets of both sides
     WK_H2_CX_ACTIVE           # HTTP/2 connections of clients
     WK_H2_STREAMS
-    WORKER_GAUGES             # = 5
-    WK_CX_TOTAL = 5
+    WK_UPGRADES_ACTIVE        # tunnels
+    WORKER_GAUGES             # = 6
+    WK_CX_TOTAL = 6
     WK_RQ_TOTAL
     WK_RQ_1XX
     WK_RQ_2XX
@@ -76,6 +77,8 @@ cdef enum:                # WorkerWord
     WK_HEADER_TIMEOUT
     WK_IDLE_TIMEOUT
     WK_BODY_TIMEOUT
+    WK_TUNNEL_IDLE            # tunnels broken off because nothing moved
+    WK_UPGRADES_TOTAL
     WK_CLIENT_ABORT
     WK_ACCEPT_FULL            # accepts that met a full descriptor table
     WK_RX_BYTES

@@ -26,6 +26,7 @@ cdef class ClientH1(ClientStream):
     cdef OutBuf out
     cdef uint8_t out_framing
     cdef bint request_done    # all of it is in `out` or sent
+    cdef bint upgrading       # it asks for an upgrade
     # the response
     cdef OutBuf held          # a head that is not complete yet
     cdef size_t seen          # bytes of it that the parser has looked at
@@ -38,6 +39,7 @@ cdef class ClientH1(ClientStream):
     cdef Pipe pipe            # the body's way while it is spliced
     cdef ServerStream target  # where it goes
     cdef uint8_t interims
+    cdef bint ended           # the endpoint has sent its last byte into the tunnel
     # life
     cdef uint32_t served      # requests
     cdef uint64_t idle_since  # ms
@@ -53,6 +55,7 @@ cdef class ClientH1(ClientStream):
     cdef void _splice(self)
     cdef void _drop_pipe(self)
     cdef void _end_of_input(self)
+    cdef void _settle_tunnel(self)
     cdef void _end_of_response(self, const Head* trailers, size_t rest)
     cdef void _fail(self, int failure)
     cdef void close(self)

@@ -22,7 +22,7 @@ from fastmesh.core.wire.h1_parse cimport (
 )
 from fastmesh.core.wire.h1_write cimport HeadOut, write_chunk_size, write_last_chunk, write_request
 from fastmesh.core.wire.message cimport (
-    FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, Head,
+    FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, Head,
 )
 
 cdef enum:
@@ -33,6 +33,7 @@ cdef enum:
 
 cdef ClientH1 connect_h1(Reactor reactor, ConnectionOwner owner, Endpoint endpoint, Cluster cluster, Tls tls):
     cdef ClientH1 connection = ClientH1.__new__(ClientH1)
+    connection.minor = 1
     return connection if connection.reach(reactor, owner, endpoint, cluster, tls) else None
 
 
@@ -51,6 +52,7 @@ cdef class ClientH1(ClientStream):
         self.request_done = False
         self.paused = False
         self.interims = 0
+        self.ended = False
         self.seen = 0
         self.served += 1
 
@@ -59,6 +61,8 @@ cdef class ClientH1(ClientStream):
     cdef void send_request(self, const HeadOut* out, bint to_head):
         self.out_framing = out.framing
         self.to_head = to_head
+        self.upgrading = out.protocol_size > 0
+        self.request_done = self.upgrading
         if write_request(&self.out, out) < 0:
             self._fail(FAIL_RESET)
 
@@ -83,6 +87,8 @@ cdef class ClientH1(ClientStream):
         if self.out_framing == FRAMING_CHUNKED and self.fd >= 0:
             write_last_chunk(&self.out, trailers)
         self.request_done = True
+        if self.out_framing == FRAMING_TUNNEL and out_size(&self.out) == 0:
+            self._settle_tunnel()
 
     cdef int flush(self):
         """1 all gone, 0 some waits, -1 the upstream does not take it (its answer may still be there to read)."""
@@ -95,7 +101,12 @@ cdef class ClientH1(ClientStream):
             out_free(&self.out)
             self.keep_alive = False
             self.request_done = False
-            self.watch_read()
+            if self.ended:
+                self._fail(FAIL_RESET)    # nothing is left to read
+            else:
+                self.watch_read()
+        elif verdict == 1 and self.out_framing == FRAMING_TUNNEL and self.request_done:
+            self._settle_tunnel()
         return verdict
 
     cdef size_t waiting(self) noexcept:
@@ -168,10 +179,13 @@ cdef class ClientH1(ClientStream):
             self.seen = size
             return 0
         self.seen = 0
-        if verdict == H1_BAD or head.status == 101:
+        if verdict == H1_BAD or (head.status == 101 and not self.upgrading):
             self._fail(FAIL_PROTOCOL)
             return 0
-        if head.status < 200:
+        if head.status == 101:
+            head.framing = self.out_framing = FRAMING_TUNNEL
+            head.keep_alive = self.request_done = False
+        elif head.status < 200:
             self.interims += 1
             if self.interims > INTERIMS_MAX:
                 self._fail(FAIL_PROTOCOL)
@@ -197,7 +211,7 @@ cdef class ClientH1(ClientStream):
             return 0
         if self.framing == FRAMING_CHUNKED:
             return self._take_chunks(data, size)
-        if self.framing == FRAMING_CLOSE:
+        if self.framing == FRAMING_CLOSE or self.framing == FRAMING_TUNNEL:
             self.user.on_response_body(data, size)
             return size
         if size > self.left:
@@ -280,7 +294,14 @@ cdef class ClientH1(ClientStream):
         user.on_response_end(trailers)
 
     cdef void _end_of_input(self):
-        if self.state == CLIENT_BODY and self.framing == FRAMING_CLOSE:
+        cdef StreamUser user = self.user
+        if self.state == CLIENT_BODY and self.framing == FRAMING_TUNNEL:
+            self.ended = True
+            self.unwatch_read()
+            if self.request_done:
+                self._settle_tunnel()
+            user.on_response_end(NULL)
+        elif self.state == CLIENT_BODY and self.framing == FRAMING_CLOSE:
             self.keep_alive = False
             self._end_of_response(NULL, 0)
         elif self.state == CLIENT_HEAD and not self.answered:
@@ -288,7 +309,24 @@ cdef class ClientH1(ClientStream):
         else:
             self._fail(FAIL_CLOSED)
 
+    cdef void _settle_tunnel(self):
+        """Our end of the tunnel was said: close this half, or all when the other end has come, too."""
+        if self.ended:
+            self.user = None
+            if out_size(&self.out) == 0:
+                self.close()
+            elif self.reactor.timeouts.body:
+                self.reactor.wheel.start(&self.timer, self, TIMER_IDLE, self.reactor.timeouts.body)
+        elif out_size(&self.out) == 0:
+            self.end_sending()
+
     # --- life ---------------------------------------------------------------------------------------------------------
+
+    cdef void on_hangup(self):
+        if self.ended:
+            self._fail(FAIL_RESET)        # it sent its last, and would not hear ours
+        else:
+            self.mute()                   # what came before the reset is read first
 
     cdef void on_established(self):
         self.state = CLIENT_IDLE
@@ -340,6 +378,8 @@ cdef class ClientH1(ClientStream):
             if self.state == CLIENT_CONNECTING:
                 self._fail(FAIL_CONNECT_TIMEOUT)
             return
+        if self.user is None and self.state == CLIENT_BODY:
+            self.close()                  # a tunnel whose last bytes were not taken
         if self.state != CLIENT_IDLE:
             return                        # busy: the timer starts again when it comes back
         now = now_ms()

@@ -16,3 +16,4 @@ cdef enum Failure:            # why an attempt failed; a value, not an exception
     FAIL_LOCAL                # this side gave up
     FAIL_REFUSED              # HTTP/2: refused before it was processed (REFUSED_STREAM, above the last id of a GOAWAY)
     FAIL_TLS                  # the handshake failed: nothing was sent
+    FAIL_UPGRADE              # HTTP/2: the endpoint allows no extended CONNECT; nothing was sent

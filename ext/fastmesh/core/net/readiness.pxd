@@ -57,6 +57,7 @@ cdef struct Timeouts:         # ms
     uint32_t upstream_idle    # how long an idle upstream connection is kept, unless a rule says otherwise
     uint32_t linger           # reading on after a refusal, so that it arrives
     uint32_t handshake        # from the accept to the end of the TLS handshake
+    uint32_t tunnel           # without a byte in either direction of a tunnel
 
 cdef class Reactor:
     cdef object loop
@@ -95,6 +96,7 @@ cdef class Descriptor(Timed):
     cdef bint shaking         # the TLS handshake is under way: events go to it
     cdef bint ending          # in reactor.ending
     cdef bint unread          # in reactor.unread
+    cdef bint shut            # our last byte was written
     cdef void _watch(self)
     cdef void mute(self)      # out of the epoll set, until it is watched again
     cdef void watch_read(self)

@@ -175,16 +175,18 @@ cdef class Descriptor(Timed):
 
     cdef void close_descriptor(self):
         if self.fd >= 0:
-            if self.tls is not None:
+            if self.tls is not None and not self.shut:
                 self.tls.say_goodbye()
             self.mute()
             c_close(self.fd)
             self.fd = -1
 
     cdef void end_sending(self):
-        if self.tls is not None:
-            self.tls.say_goodbye()
-        shutdown(self.fd, SHUT_WR)
+        if self.fd >= 0 and not self.shut:
+            self.shut = True
+            if self.tls is not None:
+                self.tls.say_goodbye()
+            shutdown(self.fd, SHUT_WR)
 
     cdef void hand_over(self, Descriptor to):
         self.mute()

@@ -12,6 +12,7 @@ cdef enum ServerState:        # what the next bytes from the client are
     SERVER_BODY               # its body
     SERVER_WAIT               # nothing until the response is out: pipelined requests stay in `held`
     SERVER_LINGER             # thrown away: a refusal was sent, and must not be killed by a reset
+    SERVER_TUNNEL             # of another protocol: the upgrade was agreed on
     SERVER_CLOSED
 
 cdef class ServerH1(ServerStream):
@@ -56,6 +57,8 @@ cdef class ServerH1(ServerStream):
     cdef void _after_response(self)
     cdef void _send_direct(self, const char* data, size_t size)
     cdef void refuse(self, int status, const char* why)
+    cdef void _open_tunnel(self, HeadOut* out)
+    cdef void _settle_tunnel(self)
     # life
     cdef void _linger(self)
     cdef void _gone(self)

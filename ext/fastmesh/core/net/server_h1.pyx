@@ -4,6 +4,9 @@ Reading stays armed while a response is awaited, so that a client that leaves is
 up to the size of a head. A FIN while the response is awaited may be a half-close or a client that has gone: after PROBE_AFTER ms
 the client is sent an interim 100 (which every HTTP/1.1 client skips, RFC 9110 15.2); the reset that a closed socket answers with
 tells the two apart.
+
+What comes behind a request for an upgrade is held like a pipelined request. It goes into the tunnel when the 101 went out, and is the
+next request after any other answer: not a byte is tunnelled before the endpoint agreed.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.atomics cimport fm_bump
@@ -25,7 +28,7 @@ from fastmesh.core.wire.h1_write cimport (
     write_response,
 )
 from fastmesh.core.wire.message cimport (
-    FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, Head,
+    FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, Head,
 )
 
 cdef enum:
@@ -105,6 +108,9 @@ cdef class ServerH1(ServerStream):
             return
         if self.state == SERVER_WAIT and out_size(&self.held) > HELD_MAX:
             self.unwatch_read()
+        if self.half_closed and self.state == SERVER_TUNNEL and size == 0 and not self.request_done and self.user is not None:
+            self.request_done = True
+            self.user.on_request_end(NULL)
         self.flush()
         if self.user is not None:
             self.user.on_client_turn()
@@ -119,6 +125,11 @@ cdef class ServerH1(ServerStream):
             return self._take_head(data, size)
         if self.state == SERVER_BODY:
             return self._take_body(data, size)
+        if self.state == SERVER_TUNNEL:
+            if self.paused or self.user is None:
+                return 0
+            self.user.on_request_body(data, size)
+            return size
         if self.state == SERVER_LINGER:
             self.received += size
             if self.received > LINGER_BYTES:
@@ -236,6 +247,9 @@ cdef class ServerH1(ServerStream):
             self.unwatch_read()
             self.since = now_ms()
             self.reactor.wheel.start(&self.probe, self, TIMER_PROBE, PROBE_AFTER)
+        elif self.state == SERVER_TUNNEL:
+            self.unwatch_read()
+            self._process(NULL, 0)
         elif self.state == SERVER_HEAD and out_size(&self.out) > 0:
             self.unwatch_read()           # the last response is still on its way; then close
             self.state = SERVER_WAIT
@@ -253,6 +267,9 @@ cdef class ServerH1(ServerStream):
         if self.reactor.draining or self.last or not self.request_done:
             self.keep_alive = False       # an answer before the end of the request ends the connection
         self.head_sent = True
+        if out.framing == FRAMING_TUNNEL:
+            self._open_tunnel(out)
+            return
         if out.framing == FRAMING_CHUNKED and self.minor == 0:
             out.framing = FRAMING_CLOSE
         if out.framing == FRAMING_CLOSE:
@@ -267,6 +284,17 @@ cdef class ServerH1(ServerStream):
             out.connection = CONNECTION_UNSAID
         if write_response(&self.out, out) < 0:
             self._gone()
+
+    cdef void _open_tunnel(self, HeadOut* out):
+        self.state = SERVER_TUNNEL
+        self.out_framing = FRAMING_TUNNEL
+        self.keep_alive = self.request_done = False      # the end of the client's bytes is still to come
+        self.reactor.wheel.cancel(&self.timer)           # the exchange watches over tunnels
+        self.reactor.wheel.cancel(&self.probe)
+        if write_response(&self.out, out) < 0:
+            self._gone()
+        elif not self.half_closed:
+            self.watch_read()
 
     cdef void send_body(self, const char* data, size_t size):
         cdef char[20] prefix
@@ -349,7 +377,9 @@ cdef class ServerH1(ServerStream):
             if verdict == 0 or self.half_closed:
                 self.since = now_ms()
                 self._within(self.reactor.timeouts.body)
-        if self.response_done:
+        if self.state == SERVER_TUNNEL:
+            self._settle_tunnel()
+        elif self.response_done:
             self._after_response()
         elif self.state == SERVER_WAIT and self.user is None and self.half_closed and out_size(&self.out) == 0:
             self.close()
@@ -375,6 +405,17 @@ cdef class ServerH1(ServerStream):
             self.close()                  # all was read and all was sent
         else:
             self._linger()
+
+    cdef void _settle_tunnel(self):
+        """After a flush: take in what was held, pass on the end of the endpoint's bytes, close when both have ended."""
+        if self.user is not None and not self.paused and not self.processing and not self.request_done \
+                and (out_size(&self.held) > 0 or self.half_closed):
+            self._process(NULL, 0)
+        elif self.response_done and out_size(&self.out) == 0:
+            if self.request_done:
+                self.close()
+            else:
+                self.end_sending()
 
     cdef void refuse(self, int status, const char* why):
         """Answer a request that could not be read, throw the rest away, and close."""
@@ -476,6 +517,12 @@ cdef class ServerH1(ServerStream):
         self.keep_alive = False
         self.close_if_idle()
 
+    cdef void cut(self):
+        cdef StreamUser user = self.user
+        self.abort_response()
+        if user is not None:
+            user.on_cut()
+
     cdef void close_if_idle(self):
         if self.state == SERVER_HEAD and out_size(&self.held) == 0 and out_size(&self.out) == 0:
             self.close()
@@ -492,6 +539,8 @@ cdef class ServerH1(ServerStream):
             self.close()
             return
         waited = now - self.since if now > self.since else 0
+        if self.state == SERVER_TUNNEL and not self.response_done:
+            return                        # the exchange watches over it
         if self.state == SERVER_HEAD:
             limit = self.reactor.timeouts.idle
             if self.head_begun or self.requests == 0:

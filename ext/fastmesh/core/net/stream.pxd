@@ -1,5 +1,11 @@
 """Where the exchange meets the codecs. One ServerStream carries one request and its response from and to a client, one
-ClientStream the same to and from an endpoint; HTTP/1 and HTTP/2 both look like this. Writes are collected; `flush` sends them."""
+ClientStream the same to and from an endpoint; HTTP/1 and HTTP/2 both look like this. Writes are collected; `flush` sends them.
+
+A head with FRAMING_TUNNEL opens a tunnel: `on_response` with it says that the endpoint agreed, `send_head` tells the client. Codecs
+write it as their version has it (HTTP/1: 101, HTTP/2: 200). Bodies are bytes from there on, and each direction ends by itself:
+`on_request_end` and `on_response_end` are what the peer sent as its last, `send_end` passes it on. A stream of a tunnel stays its
+user's until both have ended; `cancel` and `abort_response` break it off before.
+"""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastmesh.core.base.wheel cimport Timed
 from fastmesh.core.net.readiness cimport Descriptor
@@ -18,6 +24,7 @@ cdef class StreamUser(Timed):
     cdef void on_request_end(self, const Head* trailers)
     cdef void on_request_failed(self, int status, const char* why)   # the rest of the message is bad or too large
     cdef void on_client_gone(self)
+    cdef void on_cut(self)
     cdef void on_client_drained(self)
     cdef void on_client_turn(self)                                   # all that has arrived was used: send what was collected
     # from the endpoint
@@ -57,6 +64,7 @@ cdef class Downstream(Descriptor):
     cdef void start(self, const char* data, size_t size)      # the descriptor is ours; data[0:size] was read from it already
     cdef void close_if_idle(self)
     cdef void wind_down(self)                        # finish what is under way, then close; no new requests
+    cdef void cut(self)                              # the proxy ends now: close; users hear of it through on_cut
 
 cdef class ServerStream(Downstream):
     cdef bint request_done    # the whole request was read
@@ -75,10 +83,12 @@ cdef class ServerStream(Downstream):
     cdef void resume_request(self)
 
 cdef class ClientStream(Upstream):
+    cdef uint8_t minor        # 1; 2 = HTTP/2
     cdef bint reused          # served another request before this one
     cdef bint answered        # a byte of the answer has come
     cdef bytes local_text     # address:port
-    cdef void send_request(self, const HeadOut* out, bint to_head)
+    cdef bint takes_upgrade(self) noexcept                           # HTTP/2: the endpoint allows extended CONNECT
+    cdef void send_request(self, const HeadOut* out, bint to_head)   # with out.protocol: asks for an upgrade; has no body, no end
     cdef void send_body(self, const char* data, size_t size)
     cdef void send_end(self, const Head* trailers)
     cdef int flush(self)

@@ -12,6 +12,7 @@ cdef class StreamUser(Timed):
     cdef void on_request_end(self, const Head* trailers): pass
     cdef void on_request_failed(self, int status, const char* why): pass
     cdef void on_client_gone(self): pass
+    cdef void on_cut(self): pass
     cdef void on_client_drained(self): pass
     cdef void on_client_turn(self): pass
     cdef void on_upstream(self, ClientStream upstream): pass
@@ -51,6 +52,7 @@ cdef class Downstream(Descriptor):
     cdef void start(self, const char* data, size_t size): pass
     cdef void close_if_idle(self): pass
     cdef void wind_down(self): pass
+    cdef void cut(self): pass
 
 
 cdef class ServerStream(Downstream):
@@ -68,6 +70,7 @@ cdef class ServerStream(Downstream):
 
 
 cdef class ClientStream(Upstream):
+    cdef bint takes_upgrade(self) noexcept: return True
     cdef void send_request(self, const HeadOut* out, bint to_head): pass
     cdef void send_body(self, const char* data, size_t size): pass
     cdef void send_end(self, const Head* trailers): pass

@@ -1,6 +1,7 @@
 """One try after the other: pick an endpoint, get a connection, send; and whether a failure is tried again."""
 from libc.stdint cimport uint32_t
 from fastmesh.core.proxy.reply cimport Replying
+from fastmesh.core.wire.h1_write cimport HeadOut
 from fastmesh.core.wire.message cimport (
     METHOD_DELETE, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_PUT, METHOD_TRACE,
 )
@@ -18,6 +19,7 @@ cdef inline bint idempotent(int method) noexcept nogil:
 cdef class Attempting(Replying):
     cdef int _send(self, bint fresh)
     cdef void _send_request(self)
+    cdef void upgrade_out(self, HeadOut* out)
     cdef void _count_in(self)
     cdef void _count_out(self)
     cdef void _leave_upstream(self)

@@ -13,7 +13,7 @@ from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport (
     FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_NO_HEALTHY, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL,
-    FAIL_REFUSED, FAIL_STALE, FAIL_TLS,
+    FAIL_REFUSED, FAIL_STALE, FAIL_TLS, FAIL_UPGRADE,
 )
 from fastmesh.core.net.readiness cimport LOW_WATER
 from fastmesh.core.net.stream cimport ClientStream
@@ -27,6 +27,7 @@ from fastmesh.core.route.rule cimport (
     RETRY_GRPC_EXHAUSTED, RETRY_GRPC_INTERNAL, RETRY_GRPC_UNAVAILABLE, RETRY_REFUSED_STREAM, RETRY_RESET,
     RETRY_RESET_BEFORE_REQUEST, RETRY_RETRIABLE_4XX, RETRY_STATUS_CODES, Retry,
 )
+from fastmesh.core.wire.h1_write cimport HeadOut
 from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, METHOD_HEAD
 
 
@@ -64,8 +65,11 @@ cdef class Attempting(Replying):
         """A connection is ours: write the request, and as much of its body as there is."""
         self.upstream = upstream
         self.pool = None
+        if self.head.upgrade and not upstream.takes_upgrade():
+            self._failed(FAIL_UPGRADE)
+            return
         self._send_request()
-        if self.client_paused and self.upstream is not None and upstream.waiting() <= LOW_WATER:
+        if self.client_paused and not self.head.upgrade and self.upstream is not None and upstream.waiting() <= LOW_WATER:
             self.client_paused = False
             self.client.resume_request()
 
@@ -73,9 +77,14 @@ cdef class Attempting(Replying):
         cdef RelayText text
         cdef ClientStream upstream = self.upstream
         request_out(self, &self.engine.out, &text)
+        if self.head.upgrade:
+            self.upgrade_out(&self.engine.out)
         upstream.send_request(&self.engine.out, self.head.method == METHOD_HEAD)
         if self.sent_at == 0:
             self.sent_at = now_ns() if self.attempts > 1 else self.started
+        if self.head.upgrade:
+            upstream.flush()              # what follows waits until the endpoint has agreed
+            return
         if out_size(&self.body) > 0:
             upstream.send_body(self.body.data + self.body.start, out_size(&self.body))
             if not self.replayable:
@@ -90,6 +99,9 @@ cdef class Attempting(Replying):
         else:
             return                        # the rest of the body comes in this very turn
         upstream.flush()
+
+    cdef void upgrade_out(self, HeadOut* out):
+        pass                              # see tunnel
 
     cdef void _count_in(self):
         fm_bump(&self.endpoint.row[EP_RQ_ACTIVE], 1)
@@ -125,7 +137,7 @@ cdef class Attempting(Replying):
             self.stale_retried = True
             self.attempts -= 1
             return self._send(True)
-        if failure != FAIL_OVERFLOW:
+        if failure != FAIL_OVERFLOW and failure != FAIL_UPGRADE:
             self._report(OUTCOME_LOCAL, 503)
         if failure == FAIL_PER_TRY_TIMEOUT:
             fm_bump(&self.cluster.row[CL_RQ_PER_TRY_TIMEOUT], 1)
@@ -166,8 +178,8 @@ cdef class Attempting(Replying):
         cdef uint32_t any_failure = RETRY_5XX | RETRY_GATEWAY_ERROR | RETRY_RESET
         if failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT or failure == FAIL_TLS:
             return on & (any_failure | RETRY_CONNECT_FAILURE | RETRY_RESET_BEFORE_REQUEST) != 0
-        if failure == FAIL_OVERFLOW:
-            return False                  # this proxy's own answer
+        if failure == FAIL_OVERFLOW or failure == FAIL_UPGRADE:
+            return False                  # this proxy's own answer; the next endpoint is of the same kind
         if failure == FAIL_REFUSED and on & RETRY_REFUSED_STREAM:
             return True
         if failure != FAIL_NONE:

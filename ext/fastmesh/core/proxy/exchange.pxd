@@ -1,10 +1,12 @@
 """One request and its response, from the first step to the account. Read `proceed` first: it is the order of everything.
 
-Transit (the state) <- Finding (what the tables say) <- Replying (own answers, the end) <- Attempting (endpoints) <- Exchange.
+Transit (the state) <- Finding (what the tables say) <- Replying (own answers, the end) <- Attempting (endpoints) <- Tunnelling
+(WebSocket) <- Exchange.
 """
+from libc.stdint cimport uint32_t
 from fastmesh.core.net.stream cimport ServerStream
-from fastmesh.core.proxy.attempt cimport Attempting
 from fastmesh.core.proxy.engine cimport Engine
+from fastmesh.core.proxy.tunnel cimport Tunnelling
 from fastmesh.core.route.snapshot cimport Listener
 
 cdef enum StoryStep:          # the same names in code, docs, explain and tests
@@ -21,7 +23,7 @@ cdef enum StoryStep:          # the same names in code, docs, explain and tests
     ATTEMPT
     STORY_END
 
-cdef class Exchange(Attempting):
+cdef class Exchange(Tunnelling):
     # the steps, in order
     cdef void proceed(self, int step)
     cdef int begin(self)
@@ -33,6 +35,7 @@ cdef class Exchange(Attempting):
     cdef int choose_cluster(self)
     cdef int attempt(self)
     cdef void _out_of_time(self)
+    cdef void _abandon(self, uint32_t flag, const char* details)
 
 cdef void refuse_exchange(Exchange exchange, ServerStream client, int status, const char* why)
 cdef Exchange take_exchange(Engine engine, Listener listener)

@@ -7,26 +7,28 @@ two streams (take_response, relay_response) and, always and exactly once, accoun
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.ref cimport Py_REFCNT
+from libc.stdint cimport uint32_t
 from libc.string cimport memset
 from fastmesh.core.base.arena cimport sum_rows
 from fastmesh.core.base.atomics cimport fm_bump
-from fastmesh.core.base.clock cimport now_ns
+from fastmesh.core.base.clock cimport now_ms, now_ns
 from fastmesh.core.base.counters cimport (
     CLUSTER_ROW, CL_RQ_ACTIVE, CL_RQ_PENDING_OVERFLOW, CL_RQ_RETRY_SUCCESS, CL_RQ_TIMEOUT, WK_RQ_1XX, WK_RQ_ACTIVE,
 )
 from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
 from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
-from fastmesh.core.net.failure cimport FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_TIMEOUT
-from fastmesh.core.net.readiness cimport HIGH_WATER
+from fastmesh.core.net.failure cimport FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL, FAIL_TIMEOUT
+from fastmesh.core.net.readiness cimport HIGH_WATER, LOW_WATER
 from fastmesh.core.net.stream cimport ServerStream
-from fastmesh.core.proxy.attempt cimport Attempting, TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_ROUTE
+from fastmesh.core.proxy.attempt cimport TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_ROUTE
 from fastmesh.core.proxy.engine cimport Engine
-from fastmesh.core.proxy.find cimport GO_ON, WAIT
+from fastmesh.core.proxy.find cimport ANSWERED, GO_ON, WAIT
 from fastmesh.core.proxy.relay cimport RelayText, response_out
 from fastmesh.core.proxy.trace cimport fit_request_id, make_request_id
+from fastmesh.core.proxy.tunnel cimport CLIENT_ENDED, ENDPOINT_ENDED, TIMER_TUNNEL, Tunnelling
 from fastmesh.core.proxy.transit cimport (
-    FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_NC, FLAG_NR, FLAG_UC, FLAG_UT, keep_trailers,
+    FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_LR, FLAG_NC, FLAG_NR, FLAG_UC, FLAG_UT, keep_trailers,
 )
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.limit cimport Limit
@@ -34,7 +36,7 @@ from fastmesh.core.route.rule cimport Direct, Fault, Retry, STEP_ANSWER, STEP_FA
 from fastmesh.core.route.snapshot cimport Listener, UNKNOWN_404, UNKNOWN_PASSTHROUGH
 from fastmesh.core.wire.h1_write cimport CONNECTION_UNSAID, HeadOut
 from fastmesh.core.wire.message cimport (
-    FRAMING_NONE, Field, HDR_GRPC_STATUS, HDR_X_REQUEST_ID, Head, METHOD_CONNECT, METHOD_HEAD,
+    FRAMING_NONE, FRAMING_TUNNEL, Field, HDR_GRPC_STATUS, HDR_X_REQUEST_ID, Head, METHOD_CONNECT, METHOD_HEAD,
 )
 
 cdef enum:
@@ -75,7 +77,7 @@ cdef void refuse_exchange(Exchange exchange, ServerStream client, int status, co
     exchange._finish()
 
 
-cdef class Exchange(Attempting):
+cdef class Exchange(Tunnelling):
     def __cinit__(self):
         self.grpc_status = -1
 
@@ -121,10 +123,11 @@ cdef class Exchange(Attempting):
         cdef Head* head = &self.head
         cdef const Field* field
         cdef int i
-        if head.method == METHOD_CONNECT:
-            return self._refuse(405, 0, "connect_not_allowed", "", 0)
         if head.upgrade:
-            return self._refuse(501, 0, "upgrade_not_supported", "protocol upgrades are not supported yet", 39)
+            if self.begin_upgrade() != GO_ON:
+                return ANSWERED
+        elif head.method == METHOD_CONNECT:
+            return self._refuse(405, 0, "connect_not_allowed", "", 0)
         if head.expect_other:
             return self._refuse(417, 0, "unknown_expectation", "", 0)
         if self.normalize() < 0:
@@ -197,7 +200,7 @@ cdef class Exchange(Attempting):
             cluster.attach(self.engine.arena, self.engine.slot)
         self.retries_left = retry.attempts if retry is not None else 0
         self.replayable = True
-        if self.rule.timeout and (self.request_done or self.client.request_done):
+        if self.rule.timeout and (self.request_done or self.client.request_done or self.head.upgrade):
             self.engine.wheel.start(&self.route_timer, self, TIMER_ROUTE, self.rule.timeout)
         fm_bump(&cluster.row[CL_RQ_ACTIVE], 1)
         self.counted = True
@@ -248,6 +251,9 @@ cdef class Exchange(Attempting):
         for i in range(head.field_count):
             if head.fields[i].id == HDR_GRPC_STATUS:
                 self.grpc_status = _small_number(head.base + head.fields[i].value.off, head.fields[i].value.len)
+        if head.framing == FRAMING_TUNNEL and not self.agreed(head):
+            self._failed(FAIL_PROTOCOL)
+            return
         self._report(OUTCOME_STATUS, head.status)
         if retry is not None and (head.status >= 400 or self.grpc_status > 0) and self._may_retry(FAIL_NONE, head.status):
             self._leave_upstream()
@@ -262,13 +268,19 @@ cdef class Exchange(Attempting):
         response_out(self, head, out, &text)
         if self.head.method == METHOD_HEAD:
             out.length_known_only = True
+        if head.framing == FRAMING_TUNNEL:
+            self.upgraded_out(head, out)
         self.response_begun = True
         self.client.send_head(out)
+        if head.framing == FRAMING_TUNNEL and not self.accounted:
+            self.open_tunnel()
         out_free(&self.body)              # no other attempt can follow
         self.replayable = False
 
     cdef void on_response_body(self, const char* data, size_t size):
         self.bytes_sent += size
+        if self.tunnel:
+            self.moved_at = now_ms()
         if self.client is not None:
             self.client.send_body(data, size)
 
@@ -291,6 +303,11 @@ cdef class Exchange(Attempting):
     cdef void on_response_end(self, const Head* trailers):
         cdef int i
         cdef ServerStream client = self.client
+        if self.tunnel:
+            client.send_end(NULL)
+            self.end_side(ENDPOINT_ENDED)
+            client.flush()
+            return
         self.upstream = None
         self._count_out()
         if trailers != NULL:
@@ -315,6 +332,11 @@ cdef class Exchange(Attempting):
         self.bytes_received += size
         if self.accounted or self.response_begun and self.upstream is None:
             return                        # answered already: the rest of the body is read and dropped
+        if self.head.upgrade:
+            if not self.tunnel:
+                self.hold(data, size)
+                return
+            self.moved_at = now_ms()
         if self.upstream is not None:
             self.upstream.send_body(data, size)
             if not self.replayable:
@@ -333,6 +355,11 @@ cdef class Exchange(Attempting):
         self.request_done = True
         if self.accounted:
             return
+        if self.head.upgrade:
+            if self.tunnel:
+                self.upstream.send_end(NULL)
+            self.end_side(CLIENT_ENDED)
+            return
         if trailers != NULL:
             self.trailers = keep_trailers(trailers)
         if self.upstream is not None:
@@ -345,6 +372,8 @@ cdef class Exchange(Attempting):
         if self.upstream is None:
             return
         self.upstream.flush()
+        if self.upstream_paused and self.client is not None and self.client.waiting() <= LOW_WATER:
+            self.on_client_drained()      # this turn has sent what the client had not taken
         if self.upstream is not None and self.upstream.waiting() > HIGH_WATER and not self.client_paused:
             self.client_paused = True
             self.client.pause_request()
@@ -363,10 +392,17 @@ cdef class Exchange(Attempting):
         self._finish()
 
     cdef void on_client_gone(self):
+        self._abandon(FLAG_DC, "downstream_remote_disconnect")
+
+    cdef void on_cut(self):
+        self._abandon(FLAG_LR, "drain_time_over")
+
+    cdef void _abandon(self, uint32_t flag, const char* details):
+        """There is nobody left to answer."""
         if self.accounted:
             return
-        self.flags |= FLAG_DC
-        self.details = "downstream_remote_disconnect"
+        self.flags |= flag
+        self.details = details
         if self.cluster is not None and (self.upstream is not None or self.pool is not None):
             self._count_out()
         self.client = None
@@ -375,6 +411,7 @@ cdef class Exchange(Attempting):
 
     cdef void on_client_drained(self):
         if self.upstream_paused and self.upstream is not None:
+            self.upstream_paused = False
             self.upstream.resume_response()
 
     # --- time ---------------------------------------------------------------------------------------------------------
@@ -390,6 +427,8 @@ cdef class Exchange(Attempting):
             self._failed(FAIL_PER_TRY_TIMEOUT)
         elif kind == TIMER_ROUTE:
             self._out_of_time()
+        elif kind == TIMER_TUNNEL:
+            self.look_idle()
 
     cdef void _out_of_time(self):
         """The route's time-out covers all attempts; it is never retried."""

@@ -31,6 +31,13 @@ cdef bint said_again(const HeadOut* out, const char* name, uint32_t size) noexce
     return False
 
 
+cdef void drop_field(HeadOut* out, const char* name, uint32_t size) noexcept nogil:
+    cdef int i
+    for i in range(out.count):
+        if out.fields[i].name_size == size and strncasecmp(out.fields[i].name, name, size) == 0:
+            out.fields[i].name_size = 0
+
+
 cdef void _remove(HeadOut* out, bytes name) noexcept:
     cdef int i
     for i in range(out.count):

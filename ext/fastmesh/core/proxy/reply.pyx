@@ -6,7 +6,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strlen
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ns
-from fastmesh.core.base.counters cimport CL_RETRY_ACTIVE, CL_RQ_ACTIVE, WK_RQ_ACTIVE
+from fastmesh.core.base.counters cimport CL_RETRY_ACTIVE, CL_RQ_ACTIVE, WK_RQ_ACTIVE, WK_UPGRADES_ACTIVE
 from fastmesh.core.base.outbuf cimport out_free
 from fastmesh.core.net.failure cimport FAIL_OVERFLOW
 from fastmesh.core.net.stream cimport ServerStream
@@ -102,6 +102,8 @@ cdef class Replying(Finding):
             fm_bump(&self.cluster.row[CL_RQ_ACTIVE], <uint64_t>-1)
         if self.retrying:
             fm_bump(&self.cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
+        if self.tunnel:
+            fm_bump(&self.engine.row[WK_UPGRADES_ACTIVE], <uint64_t>-1)
         fm_bump(&self.engine.row[WK_RQ_ACTIVE], <uint64_t>-1)
         self.engine.active -= 1
         account(self, now)
@@ -147,13 +149,15 @@ cdef class Replying(Finding):
         self.original_path = None
         self.rewritten = None
         self.trailers = None
+        self.websocket_key = None
         self.flags = 0
         self.steps = 0
         self.status = 0
         self.grpc_status = -1
         self.details = NULL
         self.request_done = self.response_begun = self.counted = self.retrying = False
-        self.stale_retried = self.replayable = self.client_paused = self.upstream_paused = False
+        self.stale_retried = self.replayable = self.client_paused = self.upstream_paused = self.tunnel = False
+        self.tunnel_ends = 0
         self.attempts = self.retries_left = 0
         self.tried_count = 0
         self.started = self.sent_at = self.answered_at = 0

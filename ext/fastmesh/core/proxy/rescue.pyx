@@ -1,7 +1,7 @@
 """See rescue.pxd."""
 from fastmesh.core.net.failure cimport (
     FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NO_CLUSTER, FAIL_NO_HEALTHY, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT,
-    FAIL_PROTOCOL, FAIL_REFUSED, FAIL_TIMEOUT, FAIL_TLS,
+    FAIL_PROTOCOL, FAIL_REFUSED, FAIL_TIMEOUT, FAIL_TLS, FAIL_UPGRADE,
 )
 from fastmesh.core.proxy.transit cimport (
     FLAG_NC, FLAG_UC, FLAG_UF, FLAG_UH, FLAG_UO, FLAG_UPE, FLAG_UR, FLAG_UT,
@@ -35,6 +35,8 @@ cdef Rescue rescue(int failure) noexcept nogil:
     if failure == FAIL_PROTOCOL:
         return _row(502, FLAG_UPE, "upstream_reset_before_response_started{protocol_error}",
                     "upstream connect error or disconnect/reset before headers. reset reason: protocol error")
+    if failure == FAIL_UPGRADE:
+        return _row(502, FLAG_UPE, "upgrade_not_supported_by_upstream", "the endpoint takes no WebSocket over HTTP/2")
     if failure == FAIL_TLS:
         return _row(503, FLAG_UF, "upstream_reset_before_response_started{connection_failure}",
                     "upstream connect error or disconnect/reset before headers. reset reason: connection failure, "

@@ -86,6 +86,11 @@ cdef class Transit(StreamUser):
     cdef bint in_client_turn          # inside the turn that read the head: the client flushes for us
     cdef bint client_paused
     cdef bint upstream_paused
+    # an upgrade
+    cdef bint tunnel                  # the endpoint agreed: bodies are bytes of another protocol
+    cdef uint8_t tunnel_ends          # TunnelEnd bits
+    cdef bytes websocket_key          # made for an endpoint that wants one
+    cdef uint64_t moved_at            # ms: the last byte in either direction
     # time
     cdef Timer timer                  # delay, back-off, per-try
     cdef Timer route_timer

@@ -107,6 +107,7 @@ cdef class Worker(Engine):
         self.timeouts.idle = timeouts.get("idle", 75_000)
         self.timeouts.body = timeouts.get("body", 60_000)
         self.timeouts.upstream_idle = timeouts.get("upstream_idle", 4_000)
+        self.timeouts.tunnel = timeouts.get("tunnel", 3_600_000)
         self.timeouts.linger = timeouts.get("linger", 1_000)
         self._limit_h2(settings.get("http2", {}), settings.get("drain_idle_ms", 5_000))
         self.timeouts.handshake = timeouts.get("handshake", 10_000)
@@ -237,6 +238,14 @@ cdef class Worker(Engine):
                 connection.close_if_idle()
         if self.draining and self.connections:
             self.loop.call_later(0.1, self.close_idle)
+
+    def cut(self):
+        """Break off what is under way; each request gets its line in the log."""
+        cdef Gate gate
+        cdef Downstream connection
+        for gate in list(self.gates.values()) + self.closing:
+            for connection in list(gate.open):
+                connection.cut()
 
     def reopen_logs(self):
         if self.log is not None:

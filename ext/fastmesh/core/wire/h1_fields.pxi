@@ -151,7 +151,7 @@ cdef int note_field(Head* head, Field* field, const uint8_t* value, const uint8_
         note_te(head, value, end)
     elif id == HDR_UPGRADE:
         field.flags |= FIELD_HOP
-        note_upgrade(value, end, facts)
+        note_upgrade(head, value, end, facts)
     elif id == HDR_EXPECT:
         note_expect(head, field, value, end)
     elif id != HDR_TRAILER:               # keep-alive, proxy-connection, http2-settings
@@ -244,12 +244,14 @@ cdef void note_te(Head* head, const uint8_t* at, const uint8_t* end) noexcept no
 
 
 # `Upgrade: h2c` is never passed on (a switch that the rules behind this proxy would not see), nor is a choice with it.
-cdef void note_upgrade(const uint8_t* at, const uint8_t* end, Facts* facts) noexcept nogil:
+cdef void note_upgrade(Head* head, const uint8_t* at, const uint8_t* end, Facts* facts) noexcept nogil:
     cdef const uint8_t* protocol
     cdef size_t size
     if facts.saw & SAW_UPGRADE:
         facts.saw |= SAW_NO_UPGRADE
     while next_element(&at, end, &protocol, &size):
+        if not facts.saw & SAW_UPGRADE or (size == 9 and same_text(protocol, <const uint8_t*> b"websocket", 9)):
+            head.protocol = span_of(head, protocol, protocol + size)
         facts.saw |= SAW_UPGRADE
         if size == 3 and same_text(protocol, <const uint8_t*> b"h2c", 3):
             facts.saw |= SAW_NO_UPGRADE

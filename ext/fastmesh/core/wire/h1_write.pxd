@@ -27,8 +27,8 @@ cdef struct HeadOut:          # a head about to be sent, in the codec-neutral fo
     bint has_query
     bint te_trailers
     uint8_t scheme            # HTTP/2: 2 = https, else http
-    const char* protocol      # HTTP/2: an extended CONNECT (RFC 8441); NULL otherwise
-    uint32_t protocol_size
+    const char* protocol      # of an upgrade: what is asked for, or with FRAMING_TUNNEL what was agreed on
+    uint32_t protocol_size    # 0 = no upgrade
     # response
     uint16_t status
     const char* reason        # NULL = the standard phrase

@@ -78,7 +78,10 @@ cdef char* _put_framing(char* at, const HeadOut* out) noexcept nogil:
         at = _put(at, "\r\n", 2)
     elif out.framing == FRAMING_CHUNKED:
         at = _put(at, "transfer-encoding: chunked\r\n", 28)
-    if out.connection == CONNECTION_CLOSE:
+    if out.protocol_size:
+        at = _put(at, "connection: upgrade\r\nupgrade: ", 30)
+        at = _put(_put(at, out.protocol, out.protocol_size), "\r\n", 2)
+    elif out.connection == CONNECTION_CLOSE:
         at = _put(at, "connection: close\r\n", 19)
     elif out.connection == CONNECTION_KEEP_ALIVE:
         at = _put(at, "connection: keep-alive\r\n", 24)
@@ -87,6 +90,7 @@ cdef char* _put_framing(char* at, const HeadOut* out) noexcept nogil:
 
 cdef int write_request(OutBuf* to, const HeadOut* out) noexcept nogil:
     cdef size_t room = out.method_size + out.path_size + out.query_size + out.authority_size + _fields_size(out) + 160
+    room += out.protocol_size
     cdef char* start = out_reserve(to, room)
     cdef char* at = start
     if start == NULL:
@@ -117,7 +121,7 @@ cdef int write_response(OutBuf* to, const HeadOut* out) noexcept nogil:
     if reason == NULL:
         reason = reason_phrase(out.status)
         reason_size = <uint32_t>strlen(reason)
-    room = reason_size + _fields_size(out) + 160
+    room = reason_size + _fields_size(out) + out.protocol_size + 160
     start = at = out_reserve(to, room)
     if start == NULL:
         return -1

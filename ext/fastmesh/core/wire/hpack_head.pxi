@@ -260,6 +260,7 @@ cdef int finish_target(Block* block) noexcept nogil:
             return malformed(block, b"missing_scheme")
         if not saw & 1 << PSEUDO_PATH:
             return malformed(block, b"missing_path")
+        head.upgrade = saw & 1 << PSEUDO_PROTOCOL != 0
     path = block.text + head.path.off
     if path[0] == 42:
         if head.method != METHOD_OPTIONS:

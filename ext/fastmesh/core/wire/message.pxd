@@ -66,6 +66,7 @@ cdef enum Framing:            # how the end of this message's body is known
     FRAMING_CHUNKED
     FRAMING_CLOSE             # responses only: until the peer closes
     FRAMING_STREAM            # HTTP/2: END_STREAM
+    FRAMING_TUNNEL            # an upgrade was agreed on: bytes of another protocol, until both sides have ended
 
 cdef enum Target:
     TARGET_ORIGIN = 0         # /path?query
@@ -99,7 +100,7 @@ cdef struct Head:
     Span authority            # as the client meant it: absolute form wins over Host, equal otherwise; port included
     Span host                 # authority without port and trailing dot; brackets of IPv6 kept
     uint16_t port             # of the authority; 0 = none
-    Span protocol             # :protocol of an extended CONNECT (RFC 8441); empty otherwise
+    Span protocol             # :protocol of an extended CONNECT (RFC 8441); of Upgrade "websocket" if it is there, else the first
     # response
     uint16_t status
     Span reason
@@ -109,7 +110,7 @@ cdef struct Head:
     bint keep_alive           # the peer is ready for another message on this connection
     bint expect_continue
     bint expect_other         # an Expect that is not 100-continue
-    bint upgrade              # Upgrade together with Connection: upgrade
+    bint upgrade              # Upgrade together with Connection: upgrade; HTTP/2: CONNECT with :protocol (RFC 8441)
     bint te_trailers          # TE: trailers was asked for
     uint16_t field_count
     Field fields[128]
