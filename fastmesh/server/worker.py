@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import msgspec
 import uvloop
@@ -48,7 +48,8 @@ class Building(Protocol):
 class Plane(Protocol):
     """What the compiled core offers (fastmesh.core.proxy.worker.Worker). `apply` is given the sockets that are new to
     it, and owns them from then on; `drain` closes all of them, and idle connections after a grace in seconds; `cut`
-    breaks off what is left.
+    breaks off what is left. `set_ticket_keys` is called before the first `load` and at each change, see
+    messages.TicketKeys.
     """
 
     @property
@@ -62,12 +63,6 @@ class Plane(Protocol):
     def reopen_logs(self) -> None: ...
     def flush_logs(self) -> None: ...
     def set_log_level(self, level: str, /) -> None: ...
-
-
-@runtime_checkable
-class TakesTicketKeys(Protocol):
-    """A data plane that ends TLS. Called before the first `load` and at each change; see messages.TicketKeys."""
-
     def set_ticket_keys(self, keys: list[bytes], /) -> None: ...
 
 
@@ -159,7 +154,7 @@ class WorkerProcess:
             self._plane.set_log_level(level)
 
     def _set_ticket_keys(self, keys: list[bytes]) -> None:
-        if isinstance(self._plane, TakesTicketKeys):
+        if self._plane is not None:
             self._plane.set_ticket_keys(keys)
 
     def _tell_status(self) -> None:

@@ -56,8 +56,8 @@ class MeshProxy(Proxy):
         defaults = DEFAULTS if "--role" not in flags else tuple(item for item in DEFAULTS if item[0] != "--listen")
         super().__init__(folder, *flags, command=("fastmesh", "proxy"), prefix=prefix, defaults=defaults, **first)
 
-    def load(self, rate: int, fresh: int) -> LoadRun:
-        self.loads.append(LoadRun(self.address, rate, fresh))
+    def load(self, rate: int, fresh: int, address: str = "", certs: str = "") -> LoadRun:
+        self.loads.append(LoadRun(address or self.address, rate, fresh, certs))
         return self.loads[-1]
 
     def clean_up(self) -> None:
@@ -83,8 +83,8 @@ class Report(dict[str, Any]):
 
 
 class LoadRun:
-    def __init__(self, address: str, rate: int, fresh: int) -> None:
-        command = [sys.executable, "-m", "tests.story.load", address, HOST, str(rate), str(fresh)]
+    def __init__(self, address: str, rate: int, fresh: int, certs: str = "") -> None:
+        command = [sys.executable, "-m", "tests.story.load", address, HOST, str(rate), str(fresh), certs]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert self.process.stdout is not None

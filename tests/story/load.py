@@ -1,8 +1,9 @@
-"""A load client that counts what goes wrong: `python -m tests.story.load HOST:PORT HOST-HEADER RATE FRESH`.
+"""A load client that counts what goes wrong: `python -m tests.story.load HOST:PORT HOST-HEADER RATE FRESH [CERTS]`.
 
 RATE requests a second leave on keep-alive connections and FRESH more a second on a connection each, by the clock (open
 loop). It stops at SIGTERM, waits for what is in flight, and prints one JSON line. A request that is not answered
-200 and whole is a failure; none is sent twice.
+200 and whole is a failure; none is sent twice. With CERTS, a folder as --certs has it, it speaks mutual TLS; each new
+connection shakes hands anew.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import asyncio
 import collections
 import json
 import signal
+import ssl
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import uvloop
+
+from fastmesh.security.files import CHAIN, KEY, ROOTS
 
 TICK = 0.005
 PATIENCE = 10.0
@@ -73,7 +78,8 @@ class Client(asyncio.Protocol):
 
 
 class Load:
-    def __init__(self, address: str, host: str) -> None:
+    def __init__(self, address: str, host: str, certs: str = "") -> None:
+        self.tls = mutual_tls(certs) if certs else None
         self.where = address.rpartition(":")[::2]
         self.request = f"GET / HTTP/1.1\r\nhost: {host}\r\n\r\n".encode()
         self.last_request = f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode()
@@ -96,7 +102,9 @@ class Load:
         self.connections += 1
         self.in_flight += 1
         try:
-            connecting = loop.create_connection(lambda: Client(self, keep), self.where[0], int(self.where[1]))
+            connecting = loop.create_connection(
+                lambda: Client(self, keep), self.where[0], int(self.where[1]), ssl=self.tls
+            )
             _, client = await asyncio.wait_for(connecting, PATIENCE)
         except (OSError, TimeoutError) as error:
             self.connections -= 1
@@ -141,12 +149,21 @@ class Load:
         print(json.dumps(report), flush=True)
 
 
-async def main(address: str, host: str, rate: str, fresh: str) -> None:
+def mutual_tls(certs: str) -> ssl.SSLContext:
+    """The server has to be of the same CA; SPIFFE ids are no host names."""
+    folder = Path(certs)
+    context = ssl.create_default_context(cafile=folder / ROOTS)
+    context.check_hostname = False
+    context.load_cert_chain(folder / CHAIN, folder / KEY)
+    return context
+
+
+async def main(address: str, host: str, rate: str, fresh: str, certs: str = "") -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     print("load ready", flush=True)
-    await Load(address, host).run(float(rate), float(fresh), stop)
+    await Load(address, host, certs).run(float(rate), float(fresh), stop)
 
 
 if __name__ == "__main__":
-    uvloop.run(main(*sys.argv[1:5]))
+    uvloop.run(main(*sys.argv[1:6]))
