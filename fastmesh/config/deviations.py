@@ -15,6 +15,8 @@ on ServiceEntry, `location: INGRESS`, a list of ports on endpoints, and `hosts: 
 - `hosts: ["*"]` of a VirtualService without a gateway: the hosts that it routes to, then "*" for every other name.
   With names of their own several such objects in one mesh each keep their service. Only in the article's API group.
 
+And from Istio's own past: `http[].websocketUpgrade` of a VirtualService is left out. Every route upgrades now.
+
 Source lines stay those of the written form; a rewritten part answers with the line of its nearest written ancestor.
 """
 
@@ -32,6 +34,7 @@ Note = Callable[[Path, str], None]
 
 _LOCATIONS = {"INGRESS": "MESH_INTERNAL", "EGRESS": "MESH_EXTERNAL"}
 _DOMAIN = "svc.cluster.local"
+_WEBSOCKET = {"websocketUpgrade", "websocket_upgrade"}
 
 
 def honour(root: dict[str, Any], note: Note) -> tuple[dict[str, Any], frozenset[Honoured]]:
@@ -39,8 +42,12 @@ def honour(root: dict[str, Any], note: Note) -> tuple[dict[str, Any], frozenset[
     group, _, _ = str(root.get("apiVersion", "")).rpartition("/")
     kind = root.get("kind")
     article = group == ARTICLE
-    if not article and (kind != "ServiceEntry" or group != ISTIO):
+    if not article and (kind not in ("ServiceEntry", "VirtualService") or group != ISTIO):
         return root, frozenset()
+    if kind == "VirtualService":
+        root = _without_websocket(root, note)
+        if not article:
+            return root, frozenset()
     proper = dict(root)
     if article:
         note(("apiVersion",), f"{root['apiVersion']} is not an API of Istio, write {ISTIO}/v1")
@@ -55,6 +62,18 @@ def honour(root: dict[str, Any], note: Note) -> tuple[dict[str, Any], frozenset[
         proper["spec"] = {**spec, "hosts": _own_hosts(spec, note)}
         honoured = frozenset(("mesh-wildcard",))
     return proper, honoured
+
+
+def _without_websocket(root: dict[str, Any], note: Note) -> dict[str, Any]:
+    """The same object where no rule has the old switch."""
+    spec = root.get("spec")
+    rules = _items(spec.get("http")) if isinstance(spec, dict) else []
+    proper = list(rules)
+    for index, rule in enumerate(rules):
+        for name in _WEBSOCKET & rule.keys() if isinstance(rule, dict) else ():
+            note(("spec", "http", index, name), "is not a field of Istio any more: every route upgrades, remove it")
+            proper[index] = {key: value for key, value in rule.items() if key not in _WEBSOCKET}
+    return {**root, "spec": {**spec, "http": proper}} if proper != rules and isinstance(spec, dict) else root
 
 
 def _items(value: Any) -> list[Any]:

@@ -263,6 +263,26 @@ def test_istios_samples_load() -> None:
         assert told(read([str(path)])) == [], path
 
 
+def test_istios_test_configurations_load() -> None:
+    folder = corpora_dir() / "istio" / "tests" / "testdata" / "config"
+    paths = sorted(folder.glob("*.yaml"))
+    assert len(paths) == 30
+    for path in paths:
+        assert told(read([str(path)])) == [], path
+
+
+def test_the_old_switch_of_websockets_is_left_out_with_a_warning() -> None:
+    rule = "  - websocketUpgrade: true\n    route: [{destination: {host: a}}]\n"
+    text = VS + "  hosts: [reviews]\n  http:\n" + rule
+    result = parse(text)
+    assert result.ok
+    deviations = [(p.line, p.field) for p in result.warnings if p.code == "deviation"]
+    assert deviations == [(7, "spec.http[0].websocketUpgrade")]
+    assert result.resources.virtual_services[0].spec.http[0].route[0].destination.host == "a"
+    assert not parse(text, strict=True).ok
+    assert parse(text.replace("websocketUpgrade", "websocketUpgrad")).errors[0].field == "spec.http[0].websocketUpgrad"
+
+
 def test_reading_never_leaves_the_collector_off() -> None:
     code = "import gc; from fastmesh.config.store import read; read(['/nowhere']); assert gc.isenabled()"
     subprocess.run([sys.executable, "-c", code], check=True)
