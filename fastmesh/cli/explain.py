@@ -72,7 +72,7 @@ def _ask(
     connected, strict = port or said, bool(port or said)
     plan, names = _compile(config, role)
     listener = _listener(plan, gateway, port, said or DEFAULT_PORTS[scheme])
-    answer: dict[str, Any] = (listener.chains and passed_on(plan, listener, authority)) or ask(
+    answer: dict[str, Any] = (scheme == "https" and passed_on(plan, listener, authority)) or ask(
         iterate(encode(plan)),
         listener.name,
         method,

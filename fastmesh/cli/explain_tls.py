@@ -34,7 +34,7 @@ def _kind(cluster: ClusterPlan, tls: ClientTLSPlan) -> str:
 def passed_on(plan: Plan, listener: ListenerPlan, host: str) -> dict[str, Any] | None:
     """What becomes of a connection with this server name when no request of it is read; None: its requests are."""
     chain = _chain(listener, host.lower())
-    if chain is not None and chain.kind == "http":
+    if not listener.chains or (chain is None and listener.role == "mesh") or (chain and chain.kind == "http"):
         return None
     steps = [{"step": "find_chain", "decision": chain.name if chain else "closed", "why": f"by the server name {host}"}]
     answer: dict[str, Any] = {
@@ -65,4 +65,4 @@ def _chain(listener: ListenerPlan, host: str) -> ChainPlan | None:
     exact = [chain for chain in listener.chains if name in chain.server_names]
     if exact or fitting:
         return (exact or [max(fitting, key=lambda each: each[0])[1]])[0]
-    return next((chain for chain in listener.chains if not chain.server_names), None)
+    return next((chain for chain in listener.chains if not chain.server_names and chain.transport != "plaintext"), None)

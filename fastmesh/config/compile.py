@@ -29,6 +29,7 @@ from fastmesh.config.inbound import Inbound, loops
 from fastmesh.config.instances import dns_names
 from fastmesh.config.limits import Limits
 from fastmesh.config.matches import MESH, Scope
+from fastmesh.config.mesh_chains import MeshChains
 from fastmesh.config.peer_authentications import PeerAuthentications
 from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, VirtualHostPlan, encode
 from fastmesh.config.registry import Registry
@@ -134,6 +135,7 @@ class _Compiler:
             address=self.role.listen,
             domains=hosts.listed(),
             unknown="passthrough",
+            chains=MeshChains(self.registry, self.clusters, self.routes, scope).build(written),
         )
         vhosts = list(hosts.plans)
         outbound = [listener] if self.role.listen else []  # a sidecar may stand only before its workload

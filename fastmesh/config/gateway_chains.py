@@ -6,13 +6,13 @@ it on: by the `tls` rules of VirtualServices, or to the cluster that the server 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from fastmesh.config.clusters import Clusters
 from fastmesh.config.credential_names import Credentials
 from fastmesh.config.gateway_places import Place
 from fastmesh.config.hosts import covers, fqdn, intersection, is_wildcard
-from fastmesh.config.matches import gateway_name
+from fastmesh.config.l4 import applies_on_gateway, destinations
 from fastmesh.config.plan import ChainPlan, DestinationPlan
 from fastmesh.config.registry import Registry
 from fastmesh.config.resource import Resource
@@ -20,13 +20,7 @@ from fastmesh.config.routes import Routes
 from fastmesh.config.server_tls import TERMINATES, server_tls
 from fastmesh.config.virtual_hosts import binds
 from fastmesh.errors import Problem
-from fastmesh.model.virtual_service import (
-    L4MatchAttributes,
-    RouteDestination,
-    TLSMatchAttributes,
-    TLSRoute,
-    VirtualService,
-)
+from fastmesh.model.virtual_service import TLSRoute, VirtualService
 
 
 class GatewayChains:
@@ -78,8 +72,10 @@ class GatewayChains:
     def _by_tcp_rules(self, place: Place, port: int) -> list[DestinationPlan]:
         for written in self._bound(place):
             for rule in written.spec.tcp:
-                if not rule.match or any(self._applies(match, place, port, written) for match in rule.match):
-                    return self._destinations(rule.route, written, port)
+                if not rule.match or any(
+                    applies_on_gateway(match, place.name, port, written.namespace) for match in rule.match
+                ):
+                    return destinations(self._routes, rule.route, written.namespace, port)
         return []
 
     def _passed_on(self, place: Place, port: int, taken: dict[str, str]) -> list[ChainPlan]:
@@ -97,7 +93,9 @@ class GatewayChains:
                         self._problems.append(written.problem(path, f"{message}, which stays", "warning", "advice"))
                 if free:
                     chain = f"{_name(place)} {mine}"
-                    found.append(self._opaque(chain, free, self._destinations(rule.route, written, port)))
+                    found.append(
+                        self._opaque(chain, free, destinations(self._routes, rule.route, written.namespace, port))
+                    )
         return found
 
     def _sni_names(
@@ -106,7 +104,7 @@ class GatewayChains:
         """The server names of a rule that this server exposes, the more specific of each pair."""
         found: dict[str, None] = {}
         for match in rule.match:
-            if self._applies(match, place, port, written):
+            if applies_on_gateway(match, place.name, port, written.namespace):
                 for name in match.sni_hosts:
                     common = (intersection(host, name.lower()) for host in allowed)
                     found.update(dict.fromkeys(host for host in common if host is not None))
@@ -145,30 +143,6 @@ class GatewayChains:
         """The VirtualServices that name this Gateway and share a host with the server."""
         gateways = frozenset({place.name})
         return [item for item in self._written if binds(item, gateways) and _overlaps(place, item)]
-
-    def _applies(
-        self,
-        match: TLSMatchAttributes | L4MatchAttributes,
-        place: Place,
-        port: int,
-        written: Resource[VirtualService],
-    ) -> bool:
-        """On a gateway only the port and the gateways of a match count, as in Istio."""
-        if match.port and match.port != port:
-            return False
-        names = [gateway_name(name, written.namespace) for name in match.gateways]
-        return not names or place.name in names
-
-    def _destinations(
-        self, routes: Sequence[RouteDestination], written: Resource[VirtualService], port: int
-    ) -> list[DestinationPlan]:
-        if len(routes) > 1:
-            routes = [route for route in routes if route.weight > 0]
-        found = []
-        for route in routes:
-            name, exists = self._routes.cluster(route.destination, written.namespace, port)
-            found.append(DestinationPlan(cluster=name, weight=route.weight or 1, missing=not exists))
-        return found
 
 
 def _overlaps(place: Place, written: Resource[VirtualService]) -> bool:

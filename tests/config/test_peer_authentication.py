@@ -58,6 +58,12 @@ def test_the_most_specific_level_that_says_something_counts(text: str, mode: str
     assert policies.mode("shop", {"app": "pay", "version": "v1"}, 3000)[0] == mode
 
 
+def test_a_policy_with_a_selector_has_no_effect_in_the_root_namespace_even_there() -> None:
+    text = policy("app", f"{APP}, {mtls('STRICT')}", "istio-system")
+    policies = PeerAuthentications(config_of(text).peer_authentications)
+    assert policies.mode("istio-system", {"app": "pay"}, 3000) == ("PERMISSIVE", None)
+
+
 def test_the_first_port_that_a_policy_names_counts() -> None:
     text = policy("app", f"{APP}, portLevelMtls: {{3000: {{mode: DISABLE}}, 15006: {{mode: STRICT}}}}")
     policies = PeerAuthentications(config_of(text).peer_authentications)

@@ -89,6 +89,13 @@ def test_what_is_passed_on_is_said_to_be(file: Path) -> None:
         assert (answer["action"], answer["flags"], answer["steps"][0]["decision"]) == ("none", ["NR"], "closed")
 
 
+def test_tls_of_the_mesh_listener_goes_by_server_name(file: Path) -> None:
+    answer = ask([file], "GET", "https://pay.shop/", "--namespace", "shop")
+    assert (answer["action"], answer["cluster"]) == ("passthrough", "outbound|443||pay.shop.svc.cluster.local")
+    answer = ask([file], "GET", "http://pay.shop/", "--namespace", "shop")
+    assert (answer["action"], answer["cluster"]) == ("route", "outbound|80||pay.shop.svc.cluster.local")
+
+
 def test_the_text_shows_the_tls_of_the_cluster(file: Path) -> None:
     shown = text(file, "GET", "http://pay/", "--namespace", "shop")
     assert (
