@@ -25,7 +25,7 @@ class Reader:
     def read(self, path: str, missing: bytes | None = None) -> bytes:
         """MaterialError says what is wrong with the file, without its name. `missing`: for a file that is not there."""
         try:
-            look = _look(path)
+            look = _regular(path)
             known = self._read.get(path)
             if known is not None and known[0] == look:
                 return known[1]
@@ -48,10 +48,29 @@ class Reader:
         self._read = {path: known for path, known in self._read.items() if path in wanted}
 
 
-def _look(path: str) -> Look:
+def looks(paths: Iterable[str]) -> tuple[Look | None, ...]:
+    """How the files look now, links followed: a link to another file is another file. None: not there.
+
+    One system call a file: a gateway may have thousands, and they are looked at several times a second.
+    """
+    return tuple(_look(path) for path in paths)
+
+
+def _look(path: str) -> Look | None:
+    try:
+        return _of(os.stat(path))
+    except OSError:
+        return None
+
+
+def _regular(path: str) -> Look:
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
         raise MaterialError("is not a file")
+    return _of(found)
+
+
+def _of(found: os.stat_result) -> Look:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 

@@ -21,17 +21,19 @@ import msgspec
 
 from fastmesh.security.expiry import Expiry
 from fastmesh.security.material import Loaded, Material
+from fastmesh.security.reader import Look, looks
 from fastmesh.security.times import moment, span, utc_now
 from fastmesh.server.configure import Compiled, Sources
 from fastmesh.server.push import PushError
 from fastmesh.server.reload import Reloader
 from fastmesh.server.sockets import BindError
-from fastmesh.server.watch import Fingerprint, fingerprint
 
 Result = TypeVar("Result")
+Seen = tuple[tuple[str, ...], tuple[Look | None, ...]]  # paths, and how the files looked
 
 log = logging.getLogger("fastmesh.certificates")
 
+NOTHING: Seen = ((), ())
 PERIOD = 0.25  # seconds between two looks
 SHARE = 20  # looking takes at most a 20th of the time, however many files there are
 SETTLE = 0.1  # two looks in a row agree: nobody is writing
@@ -45,6 +47,7 @@ class Rotation:
         self._reloader = reloader
         self._executor = executor
         self._expiry = Expiry()
+        self._seen = NOTHING
         self._calendar = 0.0
         self._again = 0.0
         self.failures: Counter[str] = Counter()  # by credential: bad material that was not taken
@@ -72,25 +75,38 @@ class Rotation:
 
     async def run(self, watch: bool) -> None:
         """For ever. Without `watch` only the calendar is looked at: whose certificates end soon?"""
-        seen: Fingerprint = ()
         while True:
-            began = time.monotonic()
-            now = await self._look() if watch else ()
-            pause = max(PERIOD, SHARE * (time.monotonic() - began)) if watch else AGAIN
-            if now != seen or self._has_old_staple() or self._shall_try_again():
-                seen = await self._settled(now) if watch else now
-                await self._renew(seen)
-            if time.monotonic() > self._calendar and self._reloader.current is not None:
-                self._look_at_calendar(self._reloader.current.loaded)
+            pause = AGAIN
+            try:
+                pause = await self._once(watch)
+            except Exception:
+                log.exception("certificates could not be looked at; again in %.0f s", AGAIN)
             await asyncio.sleep(pause)
 
-    async def _look(self) -> Fingerprint:
+    async def _once(self, watch: bool) -> float:
+        """One look, and what follows from it; how long until the next."""
+        began = time.monotonic()
+        now = await self._look() if watch else self._seen
+        pause = max(PERIOD, SHARE * (time.monotonic() - began)) if watch else AGAIN
+        if now != self._seen or self._has_old_staple() or self._shall_try_again():
+            self._seen = await self._settled(now) if watch else now
+            await self._renew(self._seen)
+        if time.monotonic() > self._calendar and self._reloader.current is not None:
+            self._look_at_calendar(self._reloader.current.loaded)
+        return pause
+
+    async def _look(self) -> Seen:
         running = self._reloader.current
         if running is None:
-            return ()
-        return await self._in_thread(lambda: fingerprint(self._sources.watched(running)))
+            return NOTHING
 
-    async def _settled(self, now: Fingerprint) -> Fingerprint:
+        def look() -> Seen:
+            paths = tuple(self._sources.watched(running))
+            return paths, looks(paths)
+
+        return await self._in_thread(look)
+
+    async def _settled(self, now: Seen) -> Seen:
         while True:
             await asyncio.sleep(SETTLE)
             again = await self._look()
@@ -98,7 +114,7 @@ class Rotation:
                 return now
             now = again
 
-    async def _renew(self, seen: Fingerprint) -> None:
+    async def _renew(self, seen: Seen) -> None:
         if await self._tried(patient=True):
             return
         await asyncio.sleep(BETWEEN)
