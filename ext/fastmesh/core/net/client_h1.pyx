@@ -9,7 +9,7 @@ from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
 from fastmesh.core.net.failure cimport (
     FAIL_CLOSED, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_PROTOCOL, FAIL_RESET, FAIL_STALE,
 )
-from fastmesh.core.net.readiness cimport EAGAIN, EINTR, SCRATCH, Reactor, errno
+from fastmesh.core.net.readiness cimport EAGAIN, EINTR, Reactor, errno
 from fastmesh.core.net.splice cimport SPLICE_FROM, give_pipe, take_pipe
 from fastmesh.core.net.stream cimport ServerStream, StreamUser
 from fastmesh.core.net.tls cimport Tls
@@ -127,7 +127,7 @@ cdef class ClientH1(ClientStream):
         if self.pipe is not None:
             self._splice()
             return
-        got = self.receive(scratch, SCRATCH)
+        got = self.receive(scratch, self.read_size)
         if got > 0:
             if self.state == CLIENT_IDLE:
                 self.close()              # nobody asked: never mistaken for the next answer

@@ -4,7 +4,8 @@ It is not a Descriptor: the socket belongs to a Downstream or an Upstream, which
 between the sides is in the hooks; ServerH2 and ClientH2 fill them. A stream is the H2Stream inside a ServerStream or ClientStream.
 
 Errors of a stream end the stream (`stream_error`), errors of the connection end it with a GOAWAY that names the reason (`fail`).
-Frames for a stream that we have reset are skipped, for a while; for one that the peer has ended they are an error (RFC 9113 5.1).
+Frames for a stream that we have reset are skipped; for one that the peer has ended they are an error, of the connection as in nghttp2:
+RFC 9113 5.1 would let a stream error do, but nobody sends them by accident, and answers to them are what MadeYouReset lives on.
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from fastmesh.core.base.outbuf cimport OutBuf
@@ -76,7 +77,8 @@ cdef class H2Connection(H2Sender):
     cdef void on_end(self, H2Stream* stream)                  # END_STREAM of a DATA frame
     cdef void on_stream_turn(self, H2Stream* stream)          # all that has come in this turn was handed on
     cdef void on_reset(self, H2Stream* stream, uint32_t code) # by the peer; the stream is out of the table already
-    cdef void on_stream_error(self, H2Stream* stream, uint32_t code, const char* why)        # by us; out of the table already
+    cdef void on_stream_error(self, H2Stream* stream, uint32_t code, const char* why)        # by us; NULL, or out of the table already
+    cdef void on_dropped(self, H2Stream* stream)              # out of the table, for whatever reason
     cdef void on_settings(self)                               # the peer's have changed
     cdef void on_goaway(self, uint32_t last_id, uint32_t code)
     cdef void on_failed(self, uint32_t code, const char* why) # a GOAWAY is in `out`: tell the streams, flush, close
@@ -96,7 +98,7 @@ cdef class H2Connection(H2Sender):
     cdef void _priority(self, const FrameHead* head, const char* payload)
     cdef void _reset(self, const FrameHead* head, const char* payload)
     cdef void _window_update(self, const FrameHead* head, const char* payload)
-    cdef void _odd_size(self, const FrameHead* head)
+    cdef void _remember(self, uint32_t id, int ended) noexcept
     cdef bint _idle(self, uint32_t id) noexcept
     cdef bint _calm(self, const FrameHead* head)
     cdef void _touch(self, H2Stream* stream) noexcept

@@ -15,7 +15,7 @@ from fastmesh.core.net.h2_stream cimport (
 )
 from fastmesh.core.net.readiness cimport EAGAIN, EINTR, SCRATCH, Descriptor, errno
 from fastmesh.core.wire.h2_frame cimport (
-    FLAG_ACK, FLAG_END_HEADERS, FLAG_END_STREAM, FRAME_CONTINUATION, FRAME_DATA, FRAME_GOAWAY, FRAME_HEAD, FRAME_HEADERS, FRAME_PING,
+    FLAG_ACK, FLAG_END_HEADERS, FLAG_END_STREAM, FLAG_PADDED, FRAME_CONTINUATION, FRAME_DATA, FRAME_GOAWAY, FRAME_HEAD, FRAME_HEADERS, FRAME_PING,
     FRAME_PRIORITY, FRAME_PUSH_PROMISE, FRAME_RST_STREAM, FRAME_SETTINGS, FRAME_SIZE_LEAST, FRAME_WINDOW_UPDATE,
     H2_ENHANCE_YOUR_CALM, H2_FLOW_CONTROL_ERROR, H2_FRAME_SIZE_ERROR, H2_INTERNAL_ERROR, H2_NO_ERROR, H2_PROTOCOL_ERROR,
     H2_STREAM_CLOSED, SETTING_ENABLE_CONNECT_PROTOCOL, SETTING_ENABLE_PUSH, SETTING_INITIAL_WINDOW_SIZE,
@@ -117,18 +117,18 @@ cdef class H2Connection(H2Sender):
         while size[0] >= FRAME_HEAD:
             head = read_frame_head(data[0])
             fault = check_frame(&head, FRAME_SIZE_LEAST, &stream_only)
-            if fault and not stream_only:
+            if fault:                     # the one that may end a stream only, a PRIORITY of a wrong size, ends the connection, too
                 self.fail(fault, "bad_frame")
                 return
             if size[0] < FRAME_HEAD + head.size:
+                if size[0] > FRAME_HEAD and head.flags & FLAG_PADDED and head.type <= FRAME_HEADERS \
+                        and <uint8_t>data[0][FRAME_HEAD] >= head.size:
+                    self.fail(H2_PROTOCOL_ERROR, "bad_padding")
                 return
             if self.turn_blocks >= TURN_MAX and head.type == FRAME_HEADERS:
                 self.reactor.again(self.socket)
                 return
-            if fault:
-                self._odd_size(&head)
-            else:
-                self._frame(&head, data[0] + FRAME_HEAD)
+            self._frame(&head, data[0] + FRAME_HEAD)
             if self.failed or self.socket is None:
                 return
             data[0] += FRAME_HEAD + head.size
@@ -204,17 +204,21 @@ cdef class H2Connection(H2Sender):
             return
         table_remove(&self.streams, stream.id)
         ring_remove(&self.ring, stream)
-        self.recent[self.recent_at] = stream.id | (BY_US if ended == ENDED_BY_US else 0)
-        self.recent_at = (self.recent_at + 1) & (RECENT - 1)
+        self._remember(stream.id, ended)
         stream.state &= STREAM_TOUCHED
         stream_clear(stream)
+        self.on_dropped(stream)
         Py_DECREF(<object>stream.owner)
+
+    cdef void _remember(self, uint32_t id, int ended) noexcept:
+        self.recent[self.recent_at] = id | (BY_US if ended == ENDED_BY_US else 0)
+        self.recent_at = (self.recent_at + 1) & (RECENT - 1)
 
     cdef int how_ended(self, uint32_t id) noexcept:
         cdef int i
-        for i in range(RECENT):
-            if self.recent[i] & ~<uint32_t>BY_US == id:
-                return ENDED_BY_US if self.recent[i] & BY_US else ENDED_BOTH
+        for i in range(1, RECENT + 1):    # the newest first
+            if self.recent[(self.recent_at - i) & (RECENT - 1)] & ~<uint32_t>BY_US == id:
+                return ENDED_BY_US if self.recent[(self.recent_at - i) & (RECENT - 1)] & BY_US else ENDED_BOTH
         return ENDED_UNKNOWN
 
     cdef bint next_stream(self, uint32_t* at, H2Stream** stream) noexcept:
@@ -255,10 +259,11 @@ cdef class H2Connection(H2Sender):
         cdef object owner = <object>stream.owner if stream != NULL else None
         if stream != NULL:
             self.reset_stream(stream, code)
-            self.on_stream_error(stream, code, why)
         else:
+            self._remember(id, ENDED_BY_US)
             self.send_reset(id, code)
             self.want_flush()
+        self.on_stream_error(stream, code, why)
         if bucket_over(&self.resets, self.limits.resets, self.limits.resets_per_second, now_ms()):
             self.fail(H2_ENHANCE_YOUR_CALM, "too_many_resets")
 
@@ -322,14 +327,6 @@ cdef class H2Connection(H2Sender):
         """Whether the stream has never been opened."""
         return id > self.last_id or (id & 1) != 1
 
-    cdef void _odd_size(self, const FrameHead* head):
-        if self.block_id:
-            self.fail(H2_PROTOCOL_ERROR, "header_block_interrupted")
-        elif table_find(&self.streams, head.stream) != NULL:
-            self.stream_error(head.stream, H2_FRAME_SIZE_ERROR, "bad_priority")
-        else:
-            self.fail(H2_FRAME_SIZE_ERROR, "bad_priority")
-
     cdef void _data(self, const FrameHead* head, const char* payload):
         cdef H2Stream* stream = table_find(&self.streams, head.stream)
         cdef size_t size = head.size
@@ -354,8 +351,8 @@ cdef class H2Connection(H2Sender):
             self._data_on(stream, head, payload, size)                          # the likely case
         elif self._idle(head.stream):
             self.fail(H2_PROTOCOL_ERROR, "data_on_idle_stream")                 # 9113 5.1
-        elif stream != NULL or self.how_ended(head.stream) != ENDED_BY_US:
-            self.stream_error(head.stream, H2_STREAM_CLOSED, "data_after_end")
+        elif stream != NULL or self.how_ended(head.stream) == ENDED_BOTH:
+            self.fail(H2_STREAM_CLOSED, "data_after_end")
 
     cdef void _data_on(self, H2Stream* stream, const FrameHead* head, const char* payload, size_t size):
         cdef object owner = <object>stream.owner
@@ -364,7 +361,7 @@ cdef class H2Connection(H2Sender):
             self.stream_error(stream.id, H2_FLOW_CONTROL_ERROR, "stream_window_overrun")
             return
         self._touch(stream)
-        stream.since = self.reactor.wheel.now
+        stream.since = now_ms()
         if size:
             self.on_data(stream, payload, size)
         if head.flags & FLAG_END_STREAM and stream.state & STREAM_OPEN:
@@ -444,7 +441,7 @@ cdef class H2Connection(H2Sender):
         self.peer.header_table_low = table
         fault = read_settings(payload, head.size, self.limits.settings, not self.server, &self.peer)
         if fault:
-            self.fail(fault, "too_many_settings" if fault == H2_ENHANCE_YOUR_CALM else "bad_settings")
+            self.fail(fault, "too_many_settings_entries" if fault == H2_ENHANCE_YOUR_CALM else "bad_settings")
             return
         if self.peer.header_table != table or self.peer.header_table_low != table:
             encoder_resize(&self.encoder, self.peer.header_table_low)
@@ -515,10 +512,10 @@ cdef class H2Connection(H2Sender):
         self.windows += 1
         if self.windows > WINDOWS_FREE + WINDOWS_PER_STREAM * self.opened + WINDOWS_PER_DATA * self.data_frames:
             self.fail(H2_ENHANCE_YOUR_CALM, "too_many_window_updates")
+        elif increment == 0:
+            self.fail(H2_PROTOCOL_ERROR, "window_update_of_nothing")            # 9113 6.9; a stream error would do for a stream
         elif head.stream == 0:
-            if increment == 0:
-                self.fail(H2_PROTOCOL_ERROR, "window_update_of_nothing")        # 9113 6.9
-            elif self.send_window + increment > WINDOW_MAX:
+            if self.send_window + increment > WINDOW_MAX:
                 self.fail(H2_FLOW_CONTROL_ERROR, "window_overflow")
             else:
                 self.send_window += increment
@@ -527,10 +524,6 @@ cdef class H2Connection(H2Sender):
             if stream == NULL:
                 if self._idle(head.stream):
                     self.fail(H2_PROTOCOL_ERROR, "window_update_of_idle_stream")
-                elif increment == 0:
-                    self.stream_error(head.stream, H2_PROTOCOL_ERROR, "window_update_of_nothing")
-            elif increment == 0:
-                self.stream_error(head.stream, H2_PROTOCOL_ERROR, "window_update_of_nothing")
             elif stream.send_window + increment > WINDOW_MAX:
                 self.stream_error(head.stream, H2_FLOW_CONTROL_ERROR, "window_overflow")
             else:
@@ -547,6 +540,7 @@ cdef class H2Connection(H2Sender):
     cdef void on_stream_turn(self, H2Stream* stream): pass
     cdef void on_reset(self, H2Stream* stream, uint32_t code): pass
     cdef void on_stream_error(self, H2Stream* stream, uint32_t code, const char* why): pass
+    cdef void on_dropped(self, H2Stream* stream): pass
     cdef void on_settings(self): pass
     cdef void on_goaway(self, uint32_t last_id, uint32_t code): pass
     cdef void on_failed(self, uint32_t code, const char* why): pass

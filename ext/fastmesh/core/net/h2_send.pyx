@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms
-from fastmesh.core.base.counters cimport WK_TX_BYTES
+from fastmesh.core.base.counters cimport WK_H2_TX_RESET, WK_TX_BYTES
 from fastmesh.core.base.outbuf cimport out_append, out_consume, out_free, out_reserve, out_size
 from fastmesh.core.net.h2_stream cimport (
     STREAM_ENDING, STREAM_FULL, STREAM_LOCAL_ENDED, STREAM_OPEN, keep_end, ring_add, ring_remove, table_free, table_start,
@@ -94,6 +94,8 @@ cdef class H2Sender(Timed):
         if self.ended:
             return
         self.last_data = 0
+        if self.server:
+            fm_bump(&self.reactor.row[WK_H2_TX_RESET], 1)
         if write_rst_stream(&self.out, id, code) < 0:
             self.on_lost()
         else:

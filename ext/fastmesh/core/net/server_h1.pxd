@@ -48,6 +48,8 @@ cdef class ServerH1(ServerStream):
     cdef void _process(self, const char* data, size_t size)
     cdef size_t _take(self, const char* data, size_t size)
     cdef size_t _take_head(self, const char* data, size_t size)
+    cdef size_t _more_head(self, size_t size)
+    cdef void _hand_to_h2(self, const char* data, size_t size)
     cdef size_t _take_body(self, const char* data, size_t size)
     cdef size_t _take_chunks(self, const char* data, size_t size)
     cdef void _end_of_request(self, const Head* trailers)

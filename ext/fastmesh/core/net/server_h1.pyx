@@ -1,4 +1,4 @@
-"""See server_h1.pxd.
+"""See server_h1.pxd. Over 600 lines: the states of one connection, which nearly every method reads; bytes are read and written in wire.
 
 Reading stays armed while a response is awaited, so that a client that leaves is noticed at once; what it sends meanwhile is held,
 up to the size of a head. A FIN while the response is awaited may be a half-close or a client that has gone: after PROBE_AFTER ms
@@ -9,6 +9,7 @@ What comes behind a request for an upgrade is held like a pipelined request. It 
 next request after any other answer: not a byte is tunnelled before the endpoint agreed.
 """
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcmp
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.counters cimport (
@@ -19,6 +20,7 @@ from fastmesh.core.net.readiness cimport (
     EAGAIN, EINTR, HIGH_WATER, LOW_WATER, SCRATCH, SOL_SOCKET, SO_LINGER, errno, setsockopt,
 )
 from fastmesh.core.net.splice cimport Pipe
+from fastmesh.core.net.stream cimport CODEC_H2
 from fastmesh.core.wire.h1_parse cimport (
     CHUNK_BAD, CHUNK_DATA, CHUNK_END, CHUNK_MORE, H1_BAD, H1_DONE, H1_MORE, chunk_free, chunk_next, chunk_start,
     chunk_trailers, head_worth_parsing, parse_request,
@@ -27,6 +29,7 @@ from fastmesh.core.wire.h1_write cimport (
     CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, CONNECTION_UNSAID, HeadOut, out_clear, write_chunk_size, write_last_chunk,
     write_response,
 )
+from fastmesh.core.wire.h2_frame cimport PREFACE, PREFACE_SIZE
 from fastmesh.core.wire.message cimport (
     FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, Head,
 )
@@ -43,6 +46,10 @@ cdef enum:
 cdef struct LingerOption:
     int on
     int seconds
+
+
+cdef inline bint _begins_preface(const char* data, size_t size) noexcept nogil:
+    return memcmp(data, PREFACE, size if size < PREFACE_SIZE else PREFACE_SIZE) == 0
 
 
 cdef class ServerH1(ServerStream):
@@ -145,18 +152,18 @@ cdef class ServerH1(ServerStream):
         if self.seen and not head_worth_parsing(data, self.seen, size):
             self.seen = size
             return 0
+        if self.requests == 0 and data[0] == c'P' and _begins_preface(data, size):
+            if size < PREFACE_SIZE:
+                return self._more_head(size)
+            self._hand_to_h2(data, size)
+            return size
         if user is None:
             user = self.user = self.factory.make_user(self)
         head = &user.head
         verdict = parse_request(data, size, &self.reactor.limits, head)
         if verdict == H1_MORE:
             self.user = None              # a slow head costs its bytes, not an exchange
-            self.seen = size
-            if not self.head_begun:
-                self.head_begun = True
-                self.since = now_ms()
-                self._within(self.reactor.timeouts.header)
-            return 0
+            return self._more_head(size)
         self.head_begun = False
         self.seen = 0
         if verdict == H1_BAD:
@@ -184,6 +191,20 @@ cdef class ServerH1(ServerStream):
         used = head.size
         user.on_request(self)
         return used
+
+    cdef size_t _more_head(self, size_t size):
+        self.seen = size
+        if not self.head_begun:
+            self.head_begun = True
+            self.since = now_ms()
+            self._within(self.reactor.timeouts.header)
+        return 0
+
+    cdef void _hand_to_h2(self, const char* data, size_t size):
+        """HTTP/2 with prior knowledge (RFC 9113 3.3)."""
+        self.state = SERVER_CLOSED
+        self.reactor.wheel.cancel(&self.timer)
+        self.factory.codec_found(self, CODEC_H2, data, size)
 
     cdef size_t _take_body(self, const char* data, size_t size):
         if self.paused:

@@ -62,6 +62,7 @@ cdef class Downstream(Descriptor):
     cdef int own_port         # of the listening socket
     cdef void take_after(self, Downstream other)     # the facts above (and `reactor`, `tls`) are those of `other`
     cdef void start(self, const char* data, size_t size)      # the descriptor is ours; data[0:size] was read from it already
+    cdef void announce_end(self)                     # the worker drains: tell the client, where the protocol can
     cdef void close_if_idle(self)
     cdef void wind_down(self)                        # finish what is under way, then close; no new requests
     cdef void cut(self)                              # the proxy ends now: close; users hear of it through on_cut
@@ -70,6 +71,7 @@ cdef class ServerStream(Downstream):
     cdef bint request_done    # the whole request was read
     cdef bint last            # the exchange wants the connection closed behind this response
     cdef uint8_t minor        # version of the client: 0, 1; 2 = HTTP/2
+    cdef uint32_t high_water  # bytes that may wait, here or at the endpoint, before the source is paused
     cdef void send_interim(self, const HeadOut* out)
     cdef void send_head(self, HeadOut* out)
     cdef void send_body(self, const char* data, size_t size)
@@ -86,6 +88,7 @@ cdef class ClientStream(Upstream):
     cdef uint8_t minor        # 1; 2 = HTTP/2
     cdef bint reused          # served another request before this one
     cdef bint answered        # a byte of the answer has come
+    cdef uint32_t read_size   # most bytes that are read at once: the client's high water
     cdef bytes local_text     # address:port
     cdef bint takes_upgrade(self) noexcept                           # HTTP/2: the endpoint allows extended CONNECT
     cdef void send_request(self, const HeadOut* out, bint to_head)   # with out.protocol: asks for an upgrade; has no body, no end

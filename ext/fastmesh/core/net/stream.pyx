@@ -1,5 +1,5 @@
 """See stream.pxd: the bodies here do nothing, codecs and the exchange fill them."""
-from fastmesh.core.net.readiness cimport Descriptor
+from fastmesh.core.net.readiness cimport HIGH_WATER, SCRATCH, Descriptor
 from fastmesh.core.net.splice cimport Pipe
 from fastmesh.core.net.upstream cimport Upstream
 from fastmesh.core.wire.h1_write cimport HeadOut
@@ -50,12 +50,16 @@ cdef class Downstream(Descriptor):
         self.own_port = other.own_port
 
     cdef void start(self, const char* data, size_t size): pass
+    cdef void announce_end(self): pass
     cdef void close_if_idle(self): pass
     cdef void wind_down(self): pass
     cdef void cut(self): pass
 
 
 cdef class ServerStream(Downstream):
+    def __cinit__(self):
+        self.high_water = HIGH_WATER
+
     cdef void send_interim(self, const HeadOut* out): pass
     cdef void send_head(self, HeadOut* out): pass
     cdef void send_body(self, const char* data, size_t size): pass
@@ -70,6 +74,9 @@ cdef class ServerStream(Downstream):
 
 
 cdef class ClientStream(Upstream):
+    def __cinit__(self):
+        self.read_size = SCRATCH
+
     cdef bint takes_upgrade(self) noexcept: return True
     cdef void send_request(self, const HeadOut* out, bint to_head): pass
     cdef void send_body(self, const char* data, size_t size): pass

@@ -396,7 +396,7 @@ cdef class LogFile(AccessLog):
         _text(w, ',"http.response.body.bytes":')
         _number(w, t.bytes_sent)
         _text(w, ',"http.version":"')
-        _text(w, "1.0" if head.minor == 0 else "1.1")
+        _text(w, "2" if head.minor == 2 else "1.0" if head.minor == 0 else "1.1")
         _text(w, '","url.original":"')
         _path(w, t)
         _text(w, '","url.path":')

@@ -19,7 +19,7 @@ from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
 from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL, FAIL_TIMEOUT
-from fastmesh.core.net.readiness cimport HIGH_WATER, LOW_WATER
+from fastmesh.core.net.readiness cimport LOW_WATER
 from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.attempt cimport TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_ROUTE
 from fastmesh.core.proxy.engine cimport Engine
@@ -63,7 +63,7 @@ cdef void refuse_exchange(Exchange exchange, ServerStream client, int status, co
     """Account for a message that was refused before it became a request."""
     memset(&exchange.head, 0, sizeof(Head))
     exchange.head.base = exchange.inline_text
-    exchange.head.minor = 1
+    exchange.head.minor = client.minor if client.minor == 2 else 1
     exchange.client = client
     exchange.snapshot = exchange.engine.snapshot
     exchange.engine.active += 1
@@ -294,7 +294,7 @@ cdef class Exchange(Tunnelling):
         self.client.flush()
         if self.upstream is None or self.client is None:
             return
-        if self.client.waiting() > HIGH_WATER:
+        if self.client.waiting() > self.client.high_water:
             self.upstream_paused = True
             self.upstream.pause_response()
         elif self.head.method != METHOD_HEAD:
@@ -374,7 +374,7 @@ cdef class Exchange(Tunnelling):
         self.upstream.flush()
         if self.upstream_paused and self.client is not None and self.client.waiting() <= LOW_WATER:
             self.on_client_drained()      # this turn has sent what the client had not taken
-        if self.upstream is not None and self.upstream.waiting() > HIGH_WATER and not self.client_paused:
+        if self.upstream is not None and not self.client_paused and self.upstream.waiting() > self.client.high_water:
             self.client_paused = True
             self.client.pause_request()
 

@@ -14,7 +14,8 @@ from fastmesh.core.net.greeting cimport make_greeting
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.readiness cimport start_reactor
 from fastmesh.core.net.server_h1 cimport ServerH1
-from fastmesh.core.net.stream cimport Downstream, ServerStream, ServerUserFactory, StreamUser
+from fastmesh.core.net.server_h2 cimport make_server_h2
+from fastmesh.core.net.stream cimport CODEC_H2, Downstream, ServerStream, ServerUserFactory, StreamUser
 from fastmesh.core.net.tls_contexts cimport TlsContexts
 from fastmesh.core.net.tls_tickets cimport set_ticket_keys
 from fastmesh.core.proxy.access_log cimport LogFile, open_log
@@ -57,7 +58,7 @@ cdef class Gate(ServerUserFactory):
         connection.start(NULL, 0)
 
     cdef void codec_found(self, Downstream connection, int codec, const char* data, size_t size):
-        cdef Downstream after = ServerH1.__new__(ServerH1)
+        cdef Downstream after = make_server_h2() if codec == CODEC_H2 else ServerH1.__new__(ServerH1)
         after.take_after(connection)
         connection.hand_over(after)
         self.open.discard(connection)
@@ -224,9 +225,13 @@ cdef class Worker(Engine):
         """Stop accepting once the queue is empty; from now on answers say `connection: close`; idle connections close after
         `idle_grace` seconds."""
         cdef Gate gate
+        cdef Downstream connection
         self.draining = True
         for gate in self.gates.values():
             gate.acceptor.stop()
+        for gate in list(self.gates.values()) + self.closing:
+            for connection in list(gate.open):
+                connection.announce_end()
         self.loop.call_later(idle_grace, self.close_idle)
 
     def close_idle(self):
