@@ -46,11 +46,12 @@ spec: {{mtls: {{mode: {mode}}}}}
 class Workload:
     """A certificate in a folder, and the sidecar that runs with it."""
 
-    def __init__(self, ca: Pair, folder: Path, name: str) -> None:
+    def __init__(self, ca: Pair, folder: Path, name: str, made: bool = False) -> None:
         self.ca = ca
         self.name = name
-        self.certs = folder / f"{name}-certs"
-        self.renew()
+        self.certs = folder / f"{name}.shop"
+        if not made:
+            self.renew()
 
     def renew(self) -> str:
         """Another certificate at the place of the last one; its serial number."""
@@ -64,7 +65,9 @@ class Workload:
 
 
 class Sidecars:
-    """`cart.address` is where the client of the story connects; what it says goes through both."""
+    """`cart.address` is where the client of the story connects; what it says goes through both. `made`: somebody has
+    put certificates into `folder`.
+    """
 
     def __init__(
         self,
@@ -73,9 +76,10 @@ class Sidecars:
         mode: str = "STRICT",
         workers: int = 1,
         outbound: bool = True,
+        made: bool = False,
     ) -> None:
         ca = root()
-        self.client, self.server = (Workload(ca, folder, name) for name in ("cart", "orders"))
+        self.client, self.server = (Workload(ca, folder, name, made) for name in ("cart", "orders"))
         self.inbound = free_port()
 
         def text(origin: int) -> str:

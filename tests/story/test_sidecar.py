@@ -15,7 +15,7 @@ MakeMesh = Callable[..., MeshProxy]
 
 
 def test_a_request_goes_through_both(mesh: MakeMesh, tmp_path: Path) -> None:
-    pair = Sidecars(mesh, tmp_path)
+    pair = Sidecars(mesh, tmp_path, mode="PERMISSIVE")
     assert request(pair.cart.address, Host=HOST) == (200, "origin\n")
     names = {each["name"]: each["local_address"] for each in listeners(pair.orders)}
     assert names[f"inbound_{pair.inbound}"] == f"127.0.0.1:{pair.inbound}"
@@ -36,7 +36,7 @@ def listeners(one: MeshProxy) -> list[dict[str, str]]:
 
 
 def test_an_upgrade_of_a_sidecar_keeps_its_listeners(mesh: MakeMesh, tmp_path: Path) -> None:
-    pair = Sidecars(mesh, tmp_path)
+    pair = Sidecars(mesh, tmp_path, mode="PERMISSIVE")
     before = listeners(pair.orders)
     load = pair.cart.load(100, 20)
     for one in (pair.orders, pair.cart):
