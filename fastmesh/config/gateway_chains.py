@@ -17,9 +17,10 @@ from fastmesh.config.plan import ChainPlan, DestinationPlan
 from fastmesh.config.registry import Registry
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes import Routes
-from fastmesh.config.server_tls import TERMINATES, server_tls
+from fastmesh.config.server_tls import server_tls
 from fastmesh.config.virtual_hosts import binds
 from fastmesh.errors import Problem
+from fastmesh.model.gateway import TERMINATES
 from fastmesh.model.virtual_service import TLSRoute, VirtualService
 
 

@@ -13,9 +13,8 @@ from fastmesh.config import protocols, syntax
 from fastmesh.config.place import Path
 from fastmesh.config.resource import Resource
 from fastmesh.config.selectors import selects
-from fastmesh.config.server_tls import TERMINATES
 from fastmesh.errors import Problem
-from fastmesh.model.gateway import Gateway, Server
+from fastmesh.model.gateway import TERMINATES, Gateway, Server
 
 
 @dataclass(slots=True)

@@ -12,7 +12,6 @@ from fastmesh.config.resource import AnyResource
 from fastmesh.model.gateway import ServerTLS
 
 HTTP_ALPN = ["h2", "http/1.1"]
-TERMINATES = frozenset({"SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL"})
 _CLIENT: dict[str, Literal["none", "optional", "required"]] = {
     "SIMPLE": "none", "MUTUAL": "required", "OPTIONAL_MUTUAL": "optional", "ISTIO_MUTUAL": "required",
 }  # fmt: skip

@@ -15,21 +15,31 @@ import msgspec
 from fastmesh.config import protocols, syntax
 from fastmesh.config.api_listeners import SERVED
 from fastmesh.config.check_http_route import CLAIMS
+from fastmesh.config.check_virtual_service import MESH
 from fastmesh.config.report import At
 from fastmesh.config.resource import AnyResource
 from fastmesh.errors import Problem
 from fastmesh.model.destination_rule import PortTrafficPolicy, TrafficPolicy
-from fastmesh.model.gateway import Gateway, ServerTLS
+from fastmesh.model.gateway import TERMINATES, Gateway, ServerTLS
 from fastmesh.model.gateway_api import Gateway as APIGateway
+from fastmesh.model.gateway_api_tls import BackendTLSPolicy
 from fastmesh.model.kubernetes import Service
 from fastmesh.model.service_entry import ServiceEntry
 from fastmesh.model.virtual_service import Headers, VirtualService
 
+# What the data plane of this version can, beside HTTP/1.1 and TLS of clients. A word is added by the commit that brings
+# it, and what is said below for the lack of it is said no more: "http2", on both sides; "calls-tls", to endpoints;
+# "bytes", connections that are passed on unread.
+PLANE: frozenset[str] = frozenset()
+
+_HTTP2 = (
+    "connectionPool.http.useClientProtocol", "connectionPool.http.maxConcurrentStreams",
+    "connectionPool.http.http2KeepAlive",
+)  # fmt: skip
 _POLICY = (
     "loadBalancer.consistentHash", "loadBalancer.zoneAwareLbSetting", "loadBalancer.warmup",
-    "loadBalancer.warmupDurationSecs", "loadBalancer.backendUtilization", "connectionPool.http.useClientProtocol",
-    "connectionPool.http.maxConcurrentStreams", "connectionPool.http.http2KeepAlive", "tunnel", "proxyProtocol",
-    "retryBudget",
+    "loadBalancer.warmupDurationSecs", "loadBalancer.backendUtilization", "tunnel", "proxyProtocol", "retryBudget",
+    *(() if "http2" in PLANE else _HTTP2),
 )  # fmt: skip
 _POLICIES = (
     "trafficPolicy", "trafficPolicy.portLevelSettings[]",
@@ -38,17 +48,21 @@ _POLICIES = (
 _FIELDS: dict[str, tuple[str, ...]] = {
     "VirtualService": (
         "http[].mirror", "http[].mirrors", "http[].mirrorPercentage", "http[].mirrorPercent", "http[].corsPolicy",
-        "http[].delegate", "http[].match[].statPrefix", "tls", "tcp",
+        "http[].delegate", "http[].match[].statPrefix", "tls[].match[].destinationSubnets",
+        *(() if "bytes" in PLANE else ("tls",)),
     ),
     "DestinationRule": tuple(f"{where}.{field}" for where in _POLICIES for field in _POLICY),
-    "ServiceEntry": ("subjectAltNames", "endpoints[].network"),
+    "ServiceEntry": ("endpoints[].network", *(() if "calls-tls" in PLANE else ("subjectAltNames",))),
     "WorkloadEntry": ("network",),
     "Gateway": ("servers[].defaultEndpoint", "servers[].tls.ecdhCurves"),
     "Service": ("internalTrafficPolicy", "trafficDistribution"),
     "RateLimit": ("limits[].keys[].sourcePrincipal",),
 }  # fmt: skip
 _WHOLE = frozenset(("Sidecar", "WorkloadGroup"))
-_SPOKEN = frozenset(("HTTP", protocols.SNIFF))  # this version speaks HTTP/1.1
+_SPOKEN = frozenset((
+    "HTTP", protocols.SNIFF,
+    *(protocols.HTTP2 if "http2" in PLANE else ()), *(protocols.TLS if "bytes" in PLANE else ()),
+))  # fmt: skip
 
 
 def note_unserved(resource: AnyResource, problems: list[Problem]) -> None:
@@ -93,6 +107,8 @@ def _attributes(struct: type[msgspec.Struct]) -> dict[str, tuple[str, Any]]:
 def _virtual_service(spec: VirtualService, at: At) -> None:
     if not spec.hosts:
         at.unserved("a VirtualService without hosts (a delegate)")
+    if spec.tcp and (not spec.gateways or MESH in spec.gateways):
+        at["tcp"].unserved("tcp on the mesh")  # on a gateway it is for servers, and those say it themselves
     for index, rule in enumerate(spec.http):
         place = at["http"][index]
         for number, match in enumerate(rule.match):
@@ -137,17 +153,21 @@ def _policy(policy: TrafficPolicy | PortTrafficPolicy, at: At) -> None:
         if locality is not None and locality.enabled is not False:
             at["loadBalancer"]["localityLbSetting"].unserved("localityLbSetting")
     pool = policy.connection_pool
-    if pool is not None and pool.http is not None and pool.http.h2_upgrade_policy == "UPGRADE":
+    upgrades = pool is not None and pool.http is not None and pool.http.h2_upgrade_policy == "UPGRADE"
+    if upgrades and "http2" not in PLANE:
         at["connectionPool"]["http"]["h2UpgradePolicy"].unserved("h2UpgradePolicy")
-    if policy.tls is not None and policy.tls.mode != "DISABLE":
+    if policy.tls is not None and policy.tls.mode != "DISABLE" and "calls-tls" not in PLANE:
         at["tls"].unserved(f"tls with mode {policy.tls.mode}")
 
 
 def _gateway(spec: Gateway, at: At) -> None:
     for index, server in enumerate(spec.servers):
-        place = at["servers"][index]
-        if server.port.protocol.upper() not in _SPOKEN:
+        place, protocol = at["servers"][index], protocols.declared(server.port.protocol)
+        if protocol not in _SPOKEN | protocols.TLS:
             place["port"]["protocol"].unserved(f"a server with protocol {server.port.protocol}")
+        elif protocol in protocols.TLS:
+            if "bytes" not in PLANE and (protocol == "TLS" or server.tls is None or server.tls.mode not in TERMINATES):
+                place["tls"].unserved("a server that passes connections on")
         elif server.tls is not None and server.tls != ServerTLS(https_redirect=True):
             place["tls"].unserved("tls other than httpsRedirect")
         if server.bind.startswith(syntax.UNIX):
@@ -155,9 +175,15 @@ def _gateway(spec: Gateway, at: At) -> None:
 
 
 def _api_gateway(spec: APIGateway, at: At) -> None:
+    served = SERVED if "bytes" in PLANE else SERVED - {"TLS"}
     for index, listener in enumerate(spec.listeners):
-        if listener.protocol not in SERVED:
+        if listener.protocol not in served:
             at["listeners"][index]["protocol"].unserved(f"a listener with protocol {listener.protocol}")
+
+
+def _backend_tls(spec: BackendTLSPolicy, at: At) -> None:
+    if "calls-tls" not in PLANE:
+        at["validation"].unserved("TLS to backends")
 
 
 def _service_entry(spec: ServiceEntry, at: At) -> None:
@@ -177,6 +203,7 @@ def _service(spec: Service, at: At) -> None:
 
 _BY_VALUE: dict[str, Callable[[Any, At], None]] = {
     "APIGateway": _api_gateway,
+    "BackendTLSPolicy": _backend_tls,
     "DestinationRule": _destination_rule,
     "Gateway": _gateway,
     "Service": _service,

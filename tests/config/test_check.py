@@ -8,6 +8,7 @@ import textwrap
 import pytest
 
 from fastmesh.config.store import ReadResult
+from fastmesh.config.unserved import PLANE
 from tests.config.test_decode import parse
 
 SERVICES = "".join(
@@ -345,6 +346,8 @@ RIGHT = [
     ("ServiceEntry", entry("resolution: DNS\nlocation: MESH_INTERNAL")),
     ("Gateway", "servers: [{port: {number: 80, name: a, protocol: http}, hosts: [./a.com, ns/*.b.com], "
                 "tls: {httpsRedirect: true}}]"),
+    ("VirtualService", "hosts: [a]\ngateways: [edge]\ntcp: [{route: [{destination: {host: a}}]}]"),
+    ("Gateway", secure("cipherSuites: [AES128-SHA], minProtocolVersion: TLSV1_2, verifyCertificateHash: []")),
     ("WorkloadEntry", "address: vm.example.com\nlabels: {app: a}\nlocality: r/z/s"),
 ]  # fmt: skip
 
@@ -360,21 +363,48 @@ UNSERVED = [
     ("VirtualService", bare("delegate: {name: d}"), H + "delegate"),
     ("VirtualService", "http: [{route: [{destination: {host: a}}]}]", "spec"),
     ("VirtualService", "hosts: [a]\ntcp: [{route: [{destination: {host: a}}]}]", "spec.tcp"),
+    ("VirtualService", "hosts: [a]\ngateways: [mesh, edge]\ntcp: [{route: [{destination: {host: a}}]}]", "spec.tcp"),
     ("VirtualService", route("headers: {request: {set: {x: '%REQ(y)%'}}}"), H + "headers.request.set.x"),
     ("DestinationRule", policy("loadBalancer: {consistentHash: {useSourceIp: true}}"), P + "loadBalancer.consistentHash"),
     ("DestinationRule", policy("loadBalancer: {simple: PASSTHROUGH}"), P + "loadBalancer.simple"),
     ("DestinationRule", policy("loadBalancer: {localityLbSetting: {}}"), P + "loadBalancer.localityLbSetting"),
-    ("DestinationRule", policy("tls: {mode: ISTIO_MUTUAL}"), P + "tls"),
-    ("DestinationRule", policy("connectionPool: {http: {h2UpgradePolicy: UPGRADE}}"), P + "connectionPool.http.h2UpgradePolicy"),
-    ("DestinationRule", policy("portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]"), P + "portLevelSettings[0].tls"),
     ("DestinationRule", "host: b\nsubsets: [{name: v1, trafficPolicy: {retryBudget: {}}}]",
      "spec.subsets[0].trafficPolicy.retryBudget"),
-    ("Gateway", "servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}]",
-     "spec.servers[0].port.protocol"),
+    ("Gateway", "servers: [{port: {number: 80, name: a, protocol: TCP}, hosts: ['*']}]", "spec.servers[0].port.protocol"),
+    ("Gateway", secure("ecdhCurves: [P-256]"), T + "ecdhCurves"),
     ("Sidecar", "egress: [{hosts: ['./*']}]", ""),
     ("WorkloadGroup", "template: {}", ""),
-    ("ServiceEntry", "hosts: [x.com]\nports: [{number: 443, name: a, protocol: TLS}]", "spec.ports[0].protocol"),
+    ("ServiceEntry", "hosts: [x.com]\nports: [{number: 443, name: a, protocol: MONGO}]", "spec.ports[0].protocol"),
 ]  # fmt: skip
+
+# What waits for a word in PLANE; with the word nothing is said.
+PENDING = [
+    ("calls-tls", "DestinationRule", policy("tls: {mode: ISTIO_MUTUAL}"), P + "tls"),
+    ("calls-tls", "DestinationRule", policy("portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]"),
+     P + "portLevelSettings[0].tls"),
+    ("calls-tls", "ServiceEntry", entry("subjectAltNames: [a]"), "spec.subjectAltNames"),
+    ("http2", "DestinationRule", policy("connectionPool: {http: {h2UpgradePolicy: UPGRADE}}"),
+     P + "connectionPool.http.h2UpgradePolicy"),
+    ("http2", "DestinationRule", policy("connectionPool: {http: {useClientProtocol: true}}"),
+     P + "connectionPool.http.useClientProtocol"),
+    ("http2", "DestinationRule", policy("connectionPool: {http: {maxConcurrentStreams: 1}}"),
+     P + "connectionPool.http.maxConcurrentStreams"),
+    ("http2", "Gateway", "servers: [{port: {number: 80, name: a, protocol: GRPC}, hosts: ['*']}]", "spec.servers[0].port.protocol"),
+    ("http2", "ServiceEntry", "hosts: [x.com]\nports: [{number: 443, name: a, protocol: GRPC}]", "spec.ports[0].protocol"),
+    ("bytes", "ServiceEntry", "hosts: [x.com]\nports: [{number: 443, name: a, protocol: TLS}]", "spec.ports[0].protocol"),
+    ("bytes", "Gateway", "servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}]",
+     "spec.servers[0].tls"),
+    ("bytes", "Gateway", "servers: [{port: {number: 443, name: a, protocol: TLS}, hosts: ['*'], tls: {mode: SIMPLE, "
+     "credentialName: c}}]", "spec.servers[0].tls"),
+    ("bytes", "VirtualService", "hosts: [a.com]\ntls: [{match: [{sniHosts: [a.com]}], route: [{destination: {host: a}}]}]",
+     "spec.tls"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("word", "kind", "spec", "field"), PENDING)
+def test_what_waits_for_the_data_plane_is_said_until_it_is_there(word: str, kind: str, spec: str, field: str) -> None:
+    found = [(warning.code, warning.field) for warning in check(kind, spec).warnings if warning.code == "unserved"]
+    assert found == ([] if word in PLANE else [("unserved", field)])
 
 
 @pytest.mark.parametrize(("kind", "spec", "field"), UNSERVED)

@@ -77,7 +77,7 @@ def test_what_is_right() -> None:
         ("ReferenceGrant", "from: [{group: g, kind: Gateway, namespace: n}], to: [{group: '', kind: Secret}]"),
     ):
         text = f"apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {{{spec}}}\n"
-        assert parse(text).problems == [], kind
+        assert [each for each in parse(text).problems if each.code != "unserved"] == [], kind
 
 
 def test_listeners_of_bytes_are_reported() -> None:
