@@ -163,7 +163,7 @@ def _policy(policy: TrafficPolicy | PortTrafficPolicy, at: At) -> None:
 def _gateway(spec: Gateway, at: At) -> None:
     for index, server in enumerate(spec.servers):
         place, protocol = at["servers"][index], protocols.declared(server.port.protocol)
-        if protocol not in _SPOKEN | protocols.TLS:
+        if protocol not in protocols.HTTP | protocols.TLS:
             place["port"]["protocol"].unserved(f"a server with protocol {server.port.protocol}")
         elif protocol in protocols.TLS:
             if "bytes" not in PLANE and (protocol == "TLS" or server.tls is None or server.tls.mode not in TERMINATES):

@@ -347,6 +347,7 @@ RIGHT = [
     ("Gateway", "servers: [{port: {number: 80, name: a, protocol: http}, hosts: [./a.com, ns/*.b.com], "
                 "tls: {httpsRedirect: true}}]"),
     ("VirtualService", "hosts: [a]\ngateways: [edge]\ntcp: [{route: [{destination: {host: a}}]}]"),
+    ("Gateway", "servers: [{port: {number: 80, name: a, protocol: GRPC}, hosts: ['*']}]"),
     ("Gateway", secure("cipherSuites: [AES128-SHA], minProtocolVersion: TLSV1_2, verifyCertificateHash: []")),
     ("WorkloadEntry", "address: vm.example.com\nlabels: {app: a}\nlocality: r/z/s"),
 ]  # fmt: skip
@@ -389,7 +390,6 @@ PENDING = [
      P + "connectionPool.http.useClientProtocol"),
     ("http2", "DestinationRule", policy("connectionPool: {http: {maxConcurrentStreams: 1}}"),
      P + "connectionPool.http.maxConcurrentStreams"),
-    ("http2", "Gateway", "servers: [{port: {number: 80, name: a, protocol: GRPC}, hosts: ['*']}]", "spec.servers[0].port.protocol"),
     ("http2", "ServiceEntry", "hosts: [x.com]\nports: [{number: 443, name: a, protocol: GRPC}]", "spec.ports[0].protocol"),
     ("bytes", "ServiceEntry", "hosts: [x.com]\nports: [{number: 443, name: a, protocol: TLS}]", "spec.ports[0].protocol"),
     ("bytes", "Gateway", "servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}]",
