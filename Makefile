@@ -14,7 +14,7 @@ DEBUG := $(VENV)/.fastmesh-debug
 export FASTMESH_BUILD_JOBS ?= $(JOBS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help build demo peers test test-slow bench lint format debug clean
+.PHONY: help build demo peers fuzz test test-slow bench lint format debug clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | sed 's/|/                    /; s/^\(.\{20\}\) */\1/'
@@ -26,6 +26,9 @@ demo: build ## Run the shop with traffic until Ctrl-C; CHECK=1: every scenario o
 
 peers: build ## Get the programs that tests/interop speaks with; a test without its program is skipped
 	tools/peers.sh $(PY)
+
+fuzz: build ## Fuzz the parsers and whole connections for TIME=60 seconds in all; ARGS='hpack' chooses targets
+	$(PY) -m tests.fuzz.run $(or $(TIME),60) $(ARGS)
 
 test: build ## Run the tests; ARGS='-k reload' chooses
 	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)

@@ -2,7 +2,8 @@
 
 `ext/` is a second source root, so `ext/fastmesh/core/wire/h1_parse.pyx` imports as `fastmesh.core.wire.h1_parse`.
 Environment switches: FASTMESH_BUILD_JOBS=N (default: cores), FASTMESH_DEBUG=1 (-O1 -g, and the macro of that name),
-FASTMESH_ANNOTATE=1 (Cython's HTML), FASTMESH_SANITIZE=1 (address and undefined-behaviour sanitizers),
+FASTMESH_ANNOTATE=1 (Cython's HTML), FASTMESH_SANITIZE=1 (address and undefined-behaviour sanitizers), FASTMESH_FUZZ=1
+(clang only: every edge and comparison is told to libFuzzer; tests/fuzz/build.py sets it),
 FASTMESH_PYTHON_ONLY=1 (no modules: `make build` installs like this, then compiles in place, and only what changed).
 """
 
@@ -24,6 +25,8 @@ if DEBUG:
 if SANITIZE:
     compile_args += ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
     link_args += ["-fsanitize=address,undefined"]
+if os.environ.get("FASTMESH_FUZZ") == "1":
+    compile_args += ["-fsanitize=fuzzer-no-link"]
 
 
 def extensions() -> list[Extension]:

@@ -69,7 +69,7 @@ LONGEST_FUNCTION = 60
 LONG_FUNCTIONS: dict[str, str] = {}  # "path::name": why it is longer
 
 GENERATED = re.compile(r"\.(c|so|o|html|whl)$")
-HAND_WRITTEN_C = "bench/macro/"  # the load generator and the upstream of the bench
+HAND_WRITTEN_C = ("bench/macro/", "tests/fuzz/driver.c")  # what loads and answers in the bench; the fuzzer's main
 
 
 def tracked(*patterns: str) -> list[Path]:
