@@ -88,7 +88,7 @@ class Rotation:
         began = time.monotonic()
         now = await self._look() if watch else self._seen
         pause = max(PERIOD, SHARE * (time.monotonic() - began)) if watch else AGAIN
-        if now != self._seen or self._has_old_staple() or self._shall_try_again():
+        if now != self._seen or self._has_old_staple() or (watch and self._shall_try_again()):
             self._seen = await self._settled(now) if watch else now
             await self._renew(self._seen)
         if time.monotonic() > self._calendar and self._reloader.current is not None:
