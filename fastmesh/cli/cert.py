@@ -84,7 +84,7 @@ def issue(
     for each in ips:
         if not certs.is_address(each):
             raise click.UsageError(f"--ip: {each!r} is not an address, as in 127.0.0.1 or ::1")
-    signer, roots = _read_ca(Path(ca_folder))
+    signer, above, roots = _read_ca(Path(ca_folder))
     domain = trust_domain or authority.domain_of(signer.certificate) or spiffe.DEFAULT_TRUST_DOMAIN
     identity = _usage("NAME", _identity, name, sa, domain)
     lifetime = timedelta(hours=hours) if hours is not None else timedelta(days=days or LEAF_DAYS)
@@ -93,8 +93,7 @@ def issue(
     except MaterialError as error:
         raise CertError(f"{Path(ca_folder) / files.CA_CHAIN}: {error}") from None
     folder = Path(out or Path("certs") / _folder_name(name))
-    chain = [made.certificate, *([] if certs.issued(signer.certificate, signer.certificate) else [signer.certificate])]
-    contents = {files.CHAIN: pem.of_certificates(chain), files.KEY: pem.of_key(made.key)}
+    contents = {files.CHAIN: pem.of_certificates([made.certificate, *above]), files.KEY: pem.of_key(made.key)}
     _write(folder, {**contents, files.ROOTS: pem.of_certificates(roots)})
     _tell(folder, str(identity), made)
 
@@ -127,8 +126,8 @@ def _dns(name: str) -> str:
         raise click.UsageError(f"--dns: {name!r} is not a DNS name") from None
 
 
-def _read_ca(folder: Path) -> tuple[authority.Pair, list[Any]]:
-    """The certificate and key that sign, and the roots that peers shall have."""
+def _read_ca(folder: Path) -> tuple[authority.Pair, list[Any], list[Any]]:
+    """The certificate and key that sign, what leads from there up to a root, and the roots that peers shall have."""
     chain = _read(folder / files.CA_CHAIN, pem.certificates)
     key = _read(folder / files.CA_KEY, pem.private_key)
     roots = _read(folder / files.ROOTS, pem.certificates) if (folder / files.ROOTS).exists() else chain[-1:]
@@ -138,7 +137,7 @@ def _read_ca(folder: Path) -> tuple[authority.Pair, list[Any]]:
         raise CertError(f"{folder / files.CA_CHAIN}: {wrong}")
     for finding in certs.check_key(chain, key):
         raise CertError(f"{folder / files.CA_KEY}: {finding.text}")
-    return authority.Pair(chain[0], key), roots
+    return authority.Pair(chain[0], key), [each for each in chain if not certs.issued(each, each)], roots
 
 
 def _read(path: Path, parse: Callable[[bytes], Result]) -> Result:

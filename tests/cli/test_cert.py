@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from fastmesh.security.files import ROOTS
+from fastmesh.security import pem
+from fastmesh.security.files import ROOTS, write_together
 from tests.security.making import odd, root, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +138,26 @@ def test_wrong_usage_exits_64(made: Path, arguments: list[str], text: str) -> No
 def test_wrong_files_exit_65(made: Path, arguments: list[str], text: str) -> None:
     (made / "hello.txt").write_text("hello")
     assert text in fastmesh(made, *arguments, code=65)
+
+
+def test_a_ca_below_another_puts_itself_into_the_chain(made: Path) -> None:
+    """As Istio's plugged-in CA: the certificates that sign, and apart from them the root."""
+    top = odd(ca=True, sign_certs=True, uris=(), common_name="top")
+    middle = odd(top, ca=True, sign_certs=True, uris=(), common_name="middle")
+    low = odd(middle, ca=True, sign_certs=True, uris=(), common_name="low")
+    contents = {
+        "ca-cert.pem": pem.of_certificates([low.certificate, middle.certificate]),
+        "ca-key.pem": pem.of_key(low.key),
+        ROOTS: pem.of_certificates([top.certificate]),
+    }
+    write_together(made / "plugged", contents)
+    fastmesh(made, "issue", "a.b", "--ca", "plugged", "--out", "below", "--trust-domain", "east", "--hours", "1")
+    said = show(made, "below")
+    assert [each["subject"] for each in said["certificates"]] == ["", "CN=low", "CN=middle", "CN=top"]
+    assert said["certificates"][0]["spiffe_id"] == "spiffe://east/ns/b/sa/a"
+    assert said["chain_leads_to_root"]
+    flags = ["-CAfile", f"below/{ROOTS}", "-untrusted", "below/cert-chain.pem"]
+    assert openssl(made, "verify", *flags, "below/cert-chain.pem") == "below/cert-chain.pem: OK\n"
 
 
 def test_a_ca_whose_key_is_another_does_not_sign(made: Path) -> None:
