@@ -71,11 +71,14 @@ class Authority:
 
     def foreigner(self, account: str) -> Party:
         """A workload of that name by the other CA."""
-        return self._written(f"foreign-{account}", making.leaf(self.other, identity(account)))
+        name = f"foreign-{account}"
+        if (self.folder / name).exists():
+            return Party(self.folder / name)
+        return self._written(name, making.leaf(self.other, identity(account)), self.other)
 
-    def _written(self, folder: str, pair: making.Pair) -> Party:
+    def _written(self, folder: str, pair: making.Pair, *roots: making.Pair) -> Party:
         (self.folder / folder).mkdir(parents=True)
-        making.write(self.folder / folder, pair, roots=[self.root])
+        making.write(self.folder / folder, pair, roots=[self.root, *roots])
         return Party(self.folder / folder)
 
 
