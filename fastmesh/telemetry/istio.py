@@ -1,7 +1,8 @@
 """Istio's standard metrics, from the cells that the data plane keeps for each set of labels and worker.
 
 A cell's key is two bytes of worker slot, then the label values, each ended by 0x1f (`core/proxy/account`); its words
-are the number of requests, then three histograms: duration in us, request bytes, response bytes.
+are the number of requests, three histograms (duration in us, request bytes, response bytes), and gRPC messages of
+requests and of responses.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from fastmesh.telemetry.readable import Entry
 ENTRY_SERIES = 5
 BUCKETS = len(BOUNDS) + 1
 HISTOGRAM = BUCKETS + 1  # the buckets and the sum
-WORDS = 1 + 3 * HISTOGRAM
+WORDS = 1 + 3 * HISTOGRAM + 2
+PROTOCOL = LABELS.index("request_protocol")
 
 HISTOGRAMS = (
     ("istio_request_duration_milliseconds", "How long requests took, in milliseconds.", 1000),
@@ -30,6 +32,10 @@ def families(entries: Iterable[Entry]) -> list[Family]:
     build = Family("istio_build", "gauge", "The version of the proxy.")
     build.add(1, label_text(("component", "tag"), ("proxy", fastmesh.__version__)))
     requests = Family("istio_requests", "counter", "Requests, counted when they are complete.")
+    messages = [
+        Family("istio_request_messages", "counter", "gRPC messages that clients sent."),
+        Family("istio_response_messages", "counter", "gRPC messages that servers sent."),
+    ]
     histograms = [Family(name, "histogram", help) for name, help, _ in HISTOGRAMS]
     for values, words in _summed(entries):
         labels = label_text(LABELS, values)
@@ -39,7 +45,10 @@ def families(entries: Iterable[Entry]) -> list[Family]:
             total = words[start + BUCKETS]
             counts = words[start : start + BUCKETS]
             family.add(Histogram(BOUNDS, counts, total if unit == 1 else total / unit), labels)
-    return [build, requests, *histograms]
+        if values[PROTOCOL] == "grpc":
+            for family, count in zip(messages, words[-2:], strict=True):
+                family.add(count, labels)
+    return [build, requests, *histograms, *messages]
 
 
 def _summed(entries: Iterable[Entry]) -> list[tuple[list[str], list[int]]]:

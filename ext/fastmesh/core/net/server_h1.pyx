@@ -5,8 +5,7 @@ up to the size of a head. A FIN while the response is awaited may be a half-clos
 the client is sent an interim 100 (which every HTTP/1.1 client skips, RFC 9110 15.2); the reset that a closed socket answers with
 tells the two apart.
 
-What comes behind a request for an upgrade is held like a pipelined request. It goes into the tunnel when the 101 went out, and is the
-next request after any other answer: not a byte is tunnelled before the endpoint agreed.
+What comes behind a request for an upgrade is held like a pipelined one: it goes into the tunnel behind the 101, else it is the next.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp
@@ -291,6 +290,9 @@ cdef class ServerH1(ServerStream):
         if out.framing == FRAMING_TUNNEL:
             self._open_tunnel(out)
             return
+        if out.framing == FRAMING_NONE and not out.length_known_only and out.status != 204 and out.status != 304:
+            out.framing = FRAMING_LENGTH  # HTTP/1 has to say that nothing follows
+            out.length = 0
         if out.framing == FRAMING_CHUNKED and self.minor == 0:
             out.framing = FRAMING_CLOSE
         if out.framing == FRAMING_CLOSE:
@@ -429,8 +431,7 @@ cdef class ServerH1(ServerStream):
 
     cdef void _settle_tunnel(self):
         """After a flush: take in what was held, pass on the end of the endpoint's bytes, close when both have ended."""
-        if self.user is not None and not self.paused and not self.processing and not self.request_done \
-                and (out_size(&self.held) > 0 or self.half_closed):
+        if self.user is not None and not (self.paused or self.processing or self.request_done) and (out_size(&self.held) or self.half_closed):
             self._process(NULL, 0)
         elif self.response_done and out_size(&self.out) == 0:
             if self.request_done:

@@ -324,6 +324,9 @@ cdef class LogFile(AccessLog):
         _milliseconds(w, lasted)
         _text(w, ',"responseStatus":')
         _number(w, t.status)
+        if t.grpc and t.grpc_status >= 0:
+            _text(w, ',"grpc_status":')
+            _number(w, t.grpc_status)
 
     cdef void _plain(self, Writer* w, Transit t, uint64_t now, uint64_t wall):
         cdef const Head* head = &t.head

@@ -3,7 +3,7 @@ endpoint and adds to a few words; only a new set of labels is ever written out a
 
 A cell is an ENTRY_SERIES of the arena. Its key is two bytes of worker slot, then the label values in the order of LABELS, each
 ended by 0x1f. Its words: requests, then three histograms (duration in us, request bytes, response bytes) of BUCKETS counts (the last
-is +Inf) and a sum.
+is +Inf) and a sum, then gRPC messages of requests and of responses.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.proxy.transit cimport Transit
@@ -11,10 +11,10 @@ from fastmesh.core.proxy.transit cimport Transit
 cdef enum:
     BUCKETS = 20              # 19 bounds and +Inf
     HISTOGRAM = 21            # words: the buckets and the sum
-    SERIES_WORDS = 64         # 1 + 3 * HISTOGRAM
+    SERIES_WORDS = 66         # 1 + 3 * HISTOGRAM + 2
 
 cdef struct Cell:
-    uint64_t key              # status, flags and gRPC status; 0 = free
+    uint64_t key              # status, flags, a call or not, and gRPC status; 0 = free
     uint64_t* words
 
 cdef class Series:            # the cells of one endpoint (or of a cluster or host that met none)

@@ -86,7 +86,7 @@ cdef bytes _labels(Transit t):
         source["cluster"], source["canonical_service"], source["canonical_revision"], target["name"],
         target["namespace"], target["principal"], target["app"], target["version"], service, name, namespace,
         target["cluster"] if t.endpoint is not None else "unknown", target["canonical_service"], target["canonical_revision"],
-        "grpc" if t.grpc_status >= 0 else "http", str(t.status), str(t.grpc_status) if t.grpc_status >= 0 else "",
+        "grpc" if t.grpc else "http", str(t.status), str(t.grpc_status) if t.grpc_status >= 0 else "",
         flags_text(t.flags).decode(), "unknown",
     )
     slot = t.engine.slot
@@ -134,13 +134,16 @@ cdef Series _series(Transit t):
 
 cdef void account(Transit t, uint64_t now):
     cdef Series series = _series(t)
-    cdef uint64_t key = <uint64_t>1 << 63 | <uint64_t>t.flags << 32 | <uint64_t>(t.grpc_status + 1) << 16 | t.status
+    cdef uint64_t key = <uint64_t>(2 + t.grpc) << 62 | <uint64_t>t.flags << 32 | <uint64_t>(t.grpc_status + 1) << 16 | t.status
     cdef Cell* cell = _place(series.cells, series.room, key)
     cdef uint64_t* words = cell.words if cell.key == key else series._make(t, key)
     fm_bump(&words[0], 1)
     _observe(&words[1], _bounds_us, (now - t.started) // 1000)
     _observe(&words[1 + HISTOGRAM], _bounds_bytes, t.bytes_received)
     _observe(&words[1 + 2 * HISTOGRAM], _bounds_bytes, t.bytes_sent)
+    if t.grpc:
+        fm_bump(&words[1 + 3 * HISTOGRAM], t.request_frames.messages)
+        fm_bump(&words[2 + 3 * HISTOGRAM], t.response_frames.messages)
     _count(t)
 
 
@@ -164,6 +167,8 @@ cdef void _count(Transit t) noexcept:
     if t.cluster is None or t.cluster.row == NULL:
         return
     row = t.cluster.row
+    if t.charged:
+        kind = t.charged // 100           # a call was told 200
     fm_bump(&row[CL_RQ_TOTAL], 1)
     if 2 <= kind <= 5:
         fm_bump(&row[CL_RQ_2XX + kind - 2], 1)

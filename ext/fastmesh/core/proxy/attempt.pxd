@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t
 from fastmesh.core.proxy.reply cimport Replying
 from fastmesh.core.wire.h1_write cimport HeadOut
 from fastmesh.core.wire.message cimport (
-    METHOD_DELETE, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_PUT, METHOD_TRACE,
+    Head, METHOD_DELETE, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_PUT, METHOD_TRACE,
 )
 
 cdef enum AttemptTimer:
@@ -11,6 +11,11 @@ cdef enum AttemptTimer:
     TIMER_ROUTE = 1
     TIMER_PER_TRY = 2
     TIMER_BACKOFF = 3
+
+cdef enum:
+    STATUS_LIMITED = 1000     # for `_may_retry`: somebody's rate limit said no; that alone decides then (Envoy: the same)
+
+cdef bint says_limited(const Head* head) noexcept nogil
 
 cdef inline bint idempotent(int method) noexcept nogil:
     return (method == METHOD_GET or method == METHOD_HEAD or method == METHOD_PUT or method == METHOD_DELETE

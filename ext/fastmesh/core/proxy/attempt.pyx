@@ -1,5 +1,5 @@
 """See attempt.pxd."""
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastmesh.core.base.arena cimport sum_rows
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms, now_ns
@@ -17,6 +17,7 @@ from fastmesh.core.net.failure cimport (
 )
 from fastmesh.core.net.readiness cimport LOW_WATER
 from fastmesh.core.net.stream cimport ClientStream
+from fastmesh.core.proxy.call cimport call_out
 from fastmesh.core.proxy.find cimport WAIT
 from fastmesh.core.proxy.relay cimport RelayText, request_out
 from fastmesh.core.proxy.reply cimport Replying
@@ -24,11 +25,12 @@ from fastmesh.core.proxy.transit cimport FLAG_URX
 from fastmesh.core.route.cluster cimport Cluster, TRIED_MAX
 from fastmesh.core.route.rule cimport (
     RETRY_5XX, RETRY_CONNECT_FAILURE, RETRY_GATEWAY_ERROR, RETRY_GRPC_CANCELLED, RETRY_GRPC_DEADLINE,
-    RETRY_GRPC_EXHAUSTED, RETRY_GRPC_INTERNAL, RETRY_GRPC_UNAVAILABLE, RETRY_REFUSED_STREAM, RETRY_RESET,
+    RETRY_GRPC_EXHAUSTED, RETRY_GRPC_INTERNAL, RETRY_GRPC_UNAVAILABLE, RETRY_RATELIMITED, RETRY_REFUSED_STREAM, RETRY_RESET,
     RETRY_RESET_BEFORE_REQUEST, RETRY_RETRIABLE_4XX, RETRY_STATUS_CODES, Retry,
 )
 from fastmesh.core.wire.h1_write cimport HeadOut
-from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, METHOD_HEAD
+from fastmesh.core.wire.headers cimport same_text
+from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, HDR_X_ENVOY, METHOD_HEAD, Head, span_ptr
 
 
 cdef class Attempting(Replying):
@@ -80,6 +82,8 @@ cdef class Attempting(Replying):
         request_out(self, &self.engine.out, &text)
         if self.head.upgrade:
             self.upgrade_out(&self.engine.out)
+        elif self.grpc:
+            call_out(self, &self.engine.out, &text)
         upstream.send_request(&self.engine.out, self.head.method == METHOD_HEAD)
         if self.sent_at == 0:
             self.sent_at = now_ns() if self.attempts > 1 else self.started
@@ -138,6 +142,11 @@ cdef class Attempting(Replying):
             self.stale_retried = True
             self.attempts -= 1
             return self._send(True)
+        if failure == FAIL_REFUSED and not self.stale_retried and self.replayable:
+            # Never processed, the endpoint says (RFC 9113 8.7): that is safe for every method, here or elsewhere
+            self.stale_retried = True
+            self.attempts -= 1
+            return self._send(False)
         if failure != FAIL_OVERFLOW and failure != FAIL_UPGRADE:
             self._report(OUTCOME_LOCAL, 503)
         if failure == FAIL_PER_TRY_TIMEOUT:
@@ -185,6 +194,8 @@ cdef class Attempting(Replying):
             return True
         if failure != FAIL_NONE:
             return on & any_failure != 0
+        if status == STATUS_LIMITED:
+            return on & RETRY_RATELIMITED != 0
         if status >= 500 and on & RETRY_5XX:
             return True
         if (status == 502 or status == 503 or status == 504) and on & RETRY_GATEWAY_ERROR:
@@ -193,7 +204,7 @@ cdef class Attempting(Replying):
             return True
         if on & RETRY_STATUS_CODES and self.rule.retry.codes and status in self.rule.retry.codes:
             return True
-        if self.grpc_status > 0:
+        if self.grpc and self.grpc_status > 0:
             return _grpc_wanted(on, self.grpc_status)
         return False
 
@@ -214,6 +225,15 @@ cdef class Attempting(Replying):
         self.endpoint = None
         self.grpc_status = -1
         self.engine.wheel.start(&self.timer, self, TIMER_BACKOFF, rng_below(&self.engine.rng, <uint32_t>span + 1))
+
+
+cdef bint says_limited(const Head* head) noexcept nogil:
+    cdef int i
+    for i in range(head.field_count):
+        if head.fields[i].id == HDR_X_ENVOY and head.fields[i].name.len == 19 \
+                and same_text(<const uint8_t*>span_ptr(head, head.fields[i].name), <const uint8_t*>b"x-envoy-ratelimited", 19):
+            return True
+    return False
 
 
 cdef bint _grpc_wanted(uint32_t on, int status) noexcept nogil:

@@ -3,11 +3,12 @@
 Transit (the state) <- Finding (what the tables say) <- Replying (own answers, the end) <- Attempting (endpoints) <- Tunnelling
 (WebSocket) <- Exchange.
 """
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.tunnel cimport Tunnelling
 from fastmesh.core.route.snapshot cimport Listener
+from fastmesh.core.wire.message cimport Head
 
 cdef enum StoryStep:          # the same names in code, docs, explain and tests
     BEGIN = 0
@@ -27,6 +28,7 @@ cdef class Exchange(Tunnelling):
     # the steps, in order
     cdef void proceed(self, int step)
     cdef int begin(self)
+    cdef void _take_id(self)
     cdef int find_rule(self)
     cdef int limit(self)
     cdef int fault(self)
@@ -34,6 +36,8 @@ cdef class Exchange(Tunnelling):
     cdef int rewrite(self)
     cdef int choose_cluster(self)
     cdef int attempt(self)
+    cdef uint64_t _within_deadline(self, uint64_t limit)
+    cdef void _report_call(self, const Head* head)
     cdef void _out_of_time(self)
     cdef void _abandon(self, uint32_t flag, const char* details)
 

@@ -7,7 +7,7 @@ two streams (take_response, relay_response) and, always and exactly once, accoun
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.ref cimport Py_REFCNT
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 from fastmesh.core.base.arena cimport sum_rows
 from fastmesh.core.base.atomics cimport fm_bump
@@ -21,7 +21,10 @@ from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL, FAIL_TIMEOUT
 from fastmesh.core.net.readiness cimport LOW_WATER
 from fastmesh.core.net.stream cimport ServerStream
-from fastmesh.core.proxy.attempt cimport TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_ROUTE
+from fastmesh.core.proxy.attempt cimport (
+    STATUS_LIMITED, TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_ROUTE, says_limited,
+)
+from fastmesh.core.proxy.call cimport call_is_late, look_for_call, read_call_status
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.find cimport ANSWERED, GO_ON, WAIT
 from fastmesh.core.proxy.relay cimport RelayText, response_out
@@ -34,9 +37,10 @@ from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.limit cimport Limit
 from fastmesh.core.route.rule cimport Direct, Fault, Retry, STEP_ANSWER, STEP_FAULT, STEP_LIMIT, STEP_REWRITE
 from fastmesh.core.route.snapshot cimport Listener, UNKNOWN_404, UNKNOWN_PASSTHROUGH
+from fastmesh.core.wire.grpc cimport GRPC_DEADLINE_EXCEEDED, GRPC_UNSAID, count_messages, http_of_grpc
 from fastmesh.core.wire.h1_write cimport CONNECTION_UNSAID, HeadOut
 from fastmesh.core.wire.message cimport (
-    FRAMING_NONE, FRAMING_TUNNEL, Field, HDR_GRPC_STATUS, HDR_X_REQUEST_ID, Head, METHOD_CONNECT, METHOD_HEAD,
+    FRAMING_NONE, FRAMING_TUNNEL, Field, HDR_X_REQUEST_ID, Head, METHOD_CONNECT, METHOD_HEAD, METHOD_POST,
 )
 
 cdef enum:
@@ -121,17 +125,24 @@ cdef class Exchange(Tunnelling):
     cdef int begin(self):
         """What is refused whatever the rules say, and the id that this request carries from here on."""
         cdef Head* head = &self.head
-        cdef const Field* field
-        cdef int i
+        self._take_id()
         if head.upgrade:
             if self.begin_upgrade() != GO_ON:
                 return ANSWERED
+        elif head.method == METHOD_POST:
+            look_for_call(self)
         elif head.method == METHOD_CONNECT:
             return self._refuse(405, 0, "connect_not_allowed", "", 0)
         if head.expect_other:
             return self._refuse(417, 0, "unknown_expectation", "", 0)
         if self.normalize() < 0:
             return self._refuse(400, 0, "path_normalization_failed", "", 0)
+        return GO_ON
+
+    cdef void _take_id(self):
+        cdef const Head* head = &self.head
+        cdef const Field* field
+        cdef int i
         self.request_id_size = 0
         for i in range(head.field_count):
             field = &head.fields[i]
@@ -141,7 +152,6 @@ cdef class Exchange(Tunnelling):
         if self.request_id_size == 0:
             make_request_id(&self.engine.rng, self.made_id)
             self.request_id_at, self.request_id_size = self.made_id, 36
-        return GO_ON
 
     cdef int find_rule(self):
         cdef int own_port = self.client.own_port
@@ -161,11 +171,10 @@ cdef class Exchange(Tunnelling):
             self.engine.wheel.start(&self.timer, self, TIMER_DELAY, fault.delay)
             return WAIT
         if fault.abort_share and rng_below(&self.engine.rng, 1000000) < fault.abort_share:
-            if fault.abort_grpc >= 0:
+            if self.grpc:
                 self.grpc_status = fault.abort_grpc
-                return self._reply(200, FLAG_FI, "fault_filter_abort", b"application/grpc", "", 0,
-                                   [(b"grpc-status", b"%d" % fault.abort_grpc), (b"grpc-message", b"fault filter abort")])
-            return self.reply(fault.abort_status, FLAG_FI, "fault_filter_abort", "fault filter abort", 18)
+            return self.reply(200 if fault.abort_grpc >= 0 else fault.abort_status, FLAG_FI, "fault_filter_abort",
+                              "fault filter abort", 18)
         return GO_ON
 
     cdef int answer(self):
@@ -190,6 +199,7 @@ cdef class Exchange(Tunnelling):
         """A destination by weight, and its place under the cluster's limits."""
         cdef Cluster cluster
         cdef Retry retry = self.rule.retry
+        cdef uint64_t limit = 0
         self.destination = self.rule.choose(&self.engine.rng)
         self.cluster = cluster = self.destination.cluster
         if cluster is None:
@@ -200,14 +210,24 @@ cdef class Exchange(Tunnelling):
             cluster.attach(self.engine.arena, self.engine.slot)
         self.retries_left = retry.attempts if retry is not None else 0
         self.replayable = True
-        if self.rule.timeout and (self.request_done or self.client.request_done or self.head.upgrade):
-            self.engine.wheel.start(&self.route_timer, self, TIMER_ROUTE, self.rule.timeout)
+        if self.request_done or self.client.request_done or self.head.upgrade:
+            limit = self.rule.timeout
+        if self.deadline:
+            limit = self._within_deadline(limit)
+        if limit:
+            self.engine.wheel.start(&self.route_timer, self, TIMER_ROUTE, limit)
         fm_bump(&cluster.row[CL_RQ_ACTIVE], 1)
         self.counted = True
         if cluster.max_requests and sum_rows(cluster.rows + CL_RQ_ACTIVE, CLUSTER_ROW, cluster.slots) > cluster.max_requests:
             fm_bump(&cluster.row[CL_RQ_PENDING_OVERFLOW], 1)
             return self._give_up(FAIL_OVERFLOW)
         return GO_ON
+
+    cdef uint64_t _within_deadline(self, uint64_t limit):
+        """The rule's time, or what is left of the client's when that is less. 0 = no limit, as a limit of the rule."""
+        cdef uint64_t now = now_ms()
+        cdef uint64_t left = self.deadline - now if self.deadline > now else 1
+        return left if limit == 0 or left < limit else limit
 
     cdef int attempt(self):
         """One try: pick an endpoint, get a connection, send. Failures come back through `_failed`."""
@@ -246,16 +266,16 @@ cdef class Exchange(Tunnelling):
         cdef RelayText text
         cdef HeadOut* out = &self.engine.out
         cdef Retry retry = self.rule.retry
-        cdef int i
         self.answered_at = now_ns()
-        for i in range(head.field_count):
-            if head.fields[i].id == HDR_GRPC_STATUS:
-                self.grpc_status = _small_number(head.base + head.fields[i].value.off, head.fields[i].value.len)
         if head.framing == FRAMING_TUNNEL and not self.agreed(head):
             self._failed(FAIL_PROTOCOL)
             return
-        self._report(OUTCOME_STATUS, head.status)
-        if retry is not None and (head.status >= 400 or self.grpc_status > 0) and self._may_retry(FAIL_NONE, head.status):
+        if self.grpc:
+            self._report_call(head)
+        else:
+            self._report(OUTCOME_STATUS, head.status)
+        if retry is not None and (head.status >= 400 or self.grpc_status > 0) \
+                and self._may_retry(FAIL_NONE, STATUS_LIMITED if says_limited(head) else <int>head.status):
             self._leave_upstream()
             self._count_out()
             self._retry()
@@ -277,10 +297,20 @@ cdef class Exchange(Tunnelling):
         out_free(&self.body)              # no other attempt can follow
         self.replayable = False
 
+    cdef void _report_call(self, const Head* head):
+        """How an endpoint served a call may stand in the head; else the trailers will say it."""
+        self.grpc_status = GRPC_UNSAID
+        read_call_status(self, head)
+        self.unreported = self.grpc_status < 0 and head.status == 200
+        if not self.unreported:
+            self._report(OUTCOME_STATUS, http_of_grpc(self.grpc_status) if self.grpc_status >= 0 else head.status)
+
     cdef void on_response_body(self, const char* data, size_t size):
         self.bytes_sent += size
         if self.tunnel:
             self.moved_at = now_ms()
+        elif self.grpc:
+            count_messages(&self.response_frames, data, size)
         if self.client is not None:
             self.client.send_body(data, size)
 
@@ -297,11 +327,10 @@ cdef class Exchange(Tunnelling):
         if self.client.waiting() > self.client.high_water:
             self.upstream_paused = True
             self.upstream.pause_response()
-        elif self.head.method != METHOD_HEAD:
+        elif self.head.method != METHOD_HEAD and not self.grpc:
             self.upstream.splice_to(self.client)
 
     cdef void on_response_end(self, const Head* trailers):
-        cdef int i
         cdef ServerStream client = self.client
         if self.tunnel:
             client.send_end(NULL)
@@ -310,10 +339,11 @@ cdef class Exchange(Tunnelling):
             return
         self.upstream = None
         self._count_out()
-        if trailers != NULL:
-            for i in range(trailers.field_count):
-                if trailers.fields[i].id == HDR_GRPC_STATUS:
-                    self.grpc_status = _small_number(trailers.base + trailers.fields[i].value.off, trailers.fields[i].value.len)
+        if self.grpc:
+            if trailers != NULL:
+                read_call_status(self, trailers)
+            if self.unreported:
+                self._report(OUTCOME_STATUS, http_of_grpc(self.grpc_status) if self.grpc_status >= 0 else self.status)
         if client is None:
             self._finish()
             return
@@ -337,6 +367,8 @@ cdef class Exchange(Tunnelling):
                 self.hold(data, size)
                 return
             self.moved_at = now_ms()
+        elif self.grpc:
+            count_messages(&self.request_frames, data, size)
         if self.upstream is not None:
             self.upstream.send_body(data, size)
             if not self.replayable:
@@ -365,7 +397,8 @@ cdef class Exchange(Tunnelling):
         if self.upstream is not None:
             self.upstream.send_end(trailers)
         if self.rule is not None and self.rule.timeout and self.cluster is not None and not self.response_begun:
-            self.engine.wheel.start(&self.route_timer, self, TIMER_ROUTE, self.rule.timeout)
+            self.engine.wheel.start(&self.route_timer, self, TIMER_ROUTE, self._within_deadline(self.rule.timeout)
+                                    if self.deadline else self.rule.timeout)
 
     cdef void on_client_turn(self):
         self.in_client_turn = False
@@ -439,19 +472,11 @@ cdef class Exchange(Tunnelling):
             self._report(OUTCOME_LOCAL, 504)
             self._count_out()
         if not self.response_begun:
+            if call_is_late(self):
+                self.grpc_status = GRPC_DEADLINE_EXCEEDED     # its client finds the same at this moment
             self._give_up(FAIL_TIMEOUT)
             return
         self.flags |= FLAG_UT
         self.details = "response_timeout"
         self.client.abort_response()
         self._finish()
-
-
-cdef inline int _small_number(const char* text, size_t size) noexcept nogil:
-    cdef int value = 0
-    cdef size_t i
-    for i in range(size if size < 4 else 4):
-        if not c'0' <= text[i] <= c'9':
-            return 2                      # UNKNOWN, as gRPC clients read it
-        value = value * 10 + text[i] - c'0'
-    return value

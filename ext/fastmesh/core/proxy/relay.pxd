@@ -8,6 +8,7 @@ cdef struct RelayText:        # room for values that are made up while a head is
     char[512] forwarded_for
     char[24] number
     char[24] attempt
+    char[12] timeout
 
 cdef void request_out(Transit t, HeadOut* out, RelayText* text)
 cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* text)

@@ -7,7 +7,7 @@ from fastmesh.core.route.header_ops cimport HeaderOps
 from fastmesh.core.wire.h1_write cimport HeadOut, OutField, out_clear, out_field, write_number
 from fastmesh.core.wire.message cimport (
     FIELD_HOP, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, FRAMING_STREAM, HDR_CONTENT_LENGTH, HDR_DATE, HDR_OTHER,
-    HDR_SERVER, HDR_X_ENVOY, HDR_X_FORWARDED_FOR, HDR_X_FORWARDED_PROTO, HDR_X_REQUEST_ID, METHOD_HEAD, Field, Head,
+    HDR_SERVER, HDR_X_ENVOY, HDR_X_FORWARDED_FOR, HDR_X_FORWARDED_PROTO, HDR_X_REQUEST_ID, METHOD_PATCH, METHOD_POST, METHOD_PUT, Field, Head,
     span_ptr,
 )
 
@@ -122,6 +122,9 @@ cdef void request_out(Transit t, HeadOut* out, RelayText* text):
     if t.destination is not None and t.destination.request_ops is not None:
         apply_ops(t.destination.request_ops, out)
     out.framing = head.framing if head.framing != FRAMING_STREAM else FRAMING_CHUNKED
+    if head.framing == FRAMING_NONE and head.minor == 2 \
+            and (head.method == METHOD_POST or head.method == METHOD_PUT or head.method == METHOD_PATCH):
+        out.framing = FRAMING_LENGTH      # HTTP/1 says that nothing follows (RFC 9110 8.6)
     out.length = head.length
     out.te_trailers = head.te_trailers
 
@@ -178,6 +181,8 @@ cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* tex
         apply_ops(t.destination.response_ops, out)
     out.framing = FRAMING_CHUNKED if head.framing == FRAMING_CLOSE or head.framing == FRAMING_STREAM else head.framing
     out.length = head.length
+    if t.grpc and head.framing == FRAMING_LENGTH and head.length == 0:
+        out.framing = FRAMING_NONE        # trailers only: the end comes with the head
     if head.framing == FRAMING_NONE:
         out.length_known_only = True
         if length != NULL and head.status >= 200 and head.status != 204:

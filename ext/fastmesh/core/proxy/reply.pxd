@@ -2,6 +2,7 @@
 from libc.stdint cimport uint32_t
 from fastmesh.core.proxy.find cimport Finding
 from fastmesh.core.route.limit cimport Limit
+from fastmesh.core.wire.h1_write cimport HeadOut
 
 cdef class Replying(Finding):
     # each answers ANSWERED
@@ -9,6 +10,7 @@ cdef class Replying(Finding):
     cdef int reply(self, int status, uint32_t flag, const char* details, const char* body, size_t body_size)
     cdef int _reply(self, int status, uint32_t flag, const char* details, bytes content_type, const char* body,
                     size_t body_size, list headers)
+    cdef void _grpc_fields(self, HeadOut* out, char* message, const char* body, size_t body_size)
     cdef int _give_up(self, int failure)
     cdef int _limited(self, Limit limit)
     cdef int _redirect(self)

@@ -16,7 +16,8 @@ from fastmesh.core.proxy.relay cimport apply_ops
 from fastmesh.core.proxy.rescue cimport Rescue, rescue
 from fastmesh.core.proxy.transit cimport FLAG_RL
 from fastmesh.core.route.limit cimport Limit
-from fastmesh.core.wire.h1_write cimport HeadOut, out_clear, out_field
+from fastmesh.core.wire.grpc cimport GRPC_MESSAGE_MAX, grpc_of_http, write_grpc_message
+from fastmesh.core.wire.h1_write cimport HeadOut, out_clear, out_field, write_number
 from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, Head, METHOD_HEAD, span_ptr
 
 cdef enum:
@@ -38,13 +39,17 @@ cdef class Replying(Finding):
         cdef ServerStream client = self.client
         cdef bytes name, value, date = self.engine.http_date()
         cdef bint to_head = self.head.method == METHOD_HEAD
+        cdef char[3 * GRPC_MESSAGE_MAX] message
         self.status = status
         self.flags |= flag
         self.details = details
         out_clear(out)
-        out.status = status
-        if content_type is not None:
+        if self.grpc:
+            self._grpc_fields(out, message, body, body_size)
+            body_size = 0
+        elif content_type is not None:
             out_field(out, "content-type", 12, PyBytes_AS_STRING(content_type), PyBytes_GET_SIZE(content_type), 0)
+        out.status = self.status
         if headers is not None:
             for name, value in headers:
                 out_field(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), 0)
@@ -52,7 +57,7 @@ cdef class Replying(Finding):
         out_field(out, "server", 6, PyBytes_AS_STRING(self.snapshot.server_name), PyBytes_GET_SIZE(self.snapshot.server_name), 0)
         if self.rule is not None and self.rule.response_ops is not None:
             apply_ops(self.rule.response_ops, out)
-        out.framing = FRAMING_NONE if status == 204 or status == 304 else FRAMING_LENGTH
+        out.framing = FRAMING_NONE if self.grpc or status == 204 or status == 304 else FRAMING_LENGTH
         out.length = body_size
         out.length_known_only = to_head
         self.response_begun = True
@@ -67,6 +72,19 @@ cdef class Replying(Finding):
         self._finish()
         client.flush()
         return ANSWERED
+
+    cdef void _grpc_fields(self, HeadOut* out, char* message, const char* body, size_t body_size):
+        """An answer of ours as a gRPC client reads it: HTTP 200, the status in a field, the body as its message, nothing behind."""
+        if self.grpc_status < 0:
+            self.grpc_status = grpc_of_http(self.status)
+        self.charged = self.status
+        self.status = 200
+        out_field(out, "content-type", 12, "application/grpc", 16, 0)
+        out_field(out, "grpc-status", 11, message, <uint32_t>write_number(message, self.grpc_status), 0)
+        if body_size:
+            message += 4
+            out_field(out, "grpc-message", 12, message, <uint32_t>write_grpc_message(
+                message, body, body_size if body_size < GRPC_MESSAGE_MAX - 4 else GRPC_MESSAGE_MAX - 4), 0)
 
     cdef int _give_up(self, int failure):
         cdef Rescue row = rescue(failure)
@@ -98,6 +116,8 @@ cdef class Replying(Finding):
         self.engine.wheel.cancel(&self.timer)
         self.engine.wheel.cancel(&self.route_timer)
         now = self.ended = now_ns()
+        if self.grpc and self.grpc_status < 0 and self.status:
+            self.grpc_status = grpc_of_http(self.status)      # nobody said one
         if self.counted:
             fm_bump(&self.cluster.row[CL_RQ_ACTIVE], <uint64_t>-1)
         if self.retrying:
@@ -157,7 +177,9 @@ cdef class Replying(Finding):
         self.details = NULL
         self.request_done = self.response_begun = self.counted = self.retrying = False
         self.stale_retried = self.replayable = self.client_paused = self.upstream_paused = self.tunnel = False
-        self.tunnel_ends = 0
+        self.grpc = self.unreported = False
+        self.tunnel_ends = self.charged = 0
+        self.deadline = 0
         self.attempts = self.retries_left = 0
         self.tried_count = 0
         self.started = self.sent_at = self.answered_at = 0

@@ -10,6 +10,7 @@ from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.match cimport Request
 from fastmesh.core.route.rule cimport Destination, Rule, VirtualHost
 from fastmesh.core.route.snapshot cimport Listener, Snapshot
+from fastmesh.core.wire.grpc cimport GrpcFrames
 from fastmesh.core.wire.message cimport Head
 
 cdef enum Flag:               # Envoy's response flags
@@ -66,7 +67,10 @@ cdef class Transit(StreamUser):
     cdef uint32_t steps               # rule.Step bits
     cdef uint32_t flags               # Flag bits
     cdef uint16_t status              # as sent to the client; 0 = none yet
-    cdef int32_t grpc_status          # -1 = not a gRPC response
+    cdef bint grpc                    # a gRPC call
+    cdef bint unreported              # its outcome is still to be told to the cluster: it stands in the trailers
+    cdef int32_t grpc_status          # -1 = none was said
+    cdef uint16_t charged             # what the cluster's counters say when a call was told 200; 0 = `status`
     cdef const char* details          # response_code_details
     cdef bint request_done            # the client's message is complete
     cdef bint secure                  # the client came over TLS
@@ -91,6 +95,10 @@ cdef class Transit(StreamUser):
     cdef uint8_t tunnel_ends          # TunnelEnd bits
     cdef bytes websocket_key          # made for an endpoint that wants one
     cdef uint64_t moved_at            # ms: the last byte in either direction
+    # a call
+    cdef uint64_t deadline            # ms: the client's own; 0 = none
+    cdef GrpcFrames request_frames    # set when `grpc` is
+    cdef GrpcFrames response_frames
     # time
     cdef Timer timer                  # delay, back-off, per-try
     cdef Timer route_timer
