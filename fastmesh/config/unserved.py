@@ -30,7 +30,7 @@ from fastmesh.model.virtual_service import Headers, VirtualService
 # What the data plane of this version can, beside HTTP/1.1 and TLS of clients. A word is added by the commit that brings
 # it, and what is said below for the lack of it is said no more: "http2", on both sides; "calls-tls", to endpoints;
 # "bytes", connections that are passed on unread.
-PLANE: frozenset[str] = frozenset()
+PLANE: frozenset[str] = frozenset({"http2"})
 
 _HTTP2 = (
     "connectionPool.http.useClientProtocol", "connectionPool.http.maxConcurrentStreams",

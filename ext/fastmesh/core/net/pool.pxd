@@ -26,4 +26,5 @@ cdef class Pool(ConnectionOwner):
     cdef void _no_room(self)                         # the cluster's connections are all in use
     cdef bint _connect(self)                         # open the connection that `_room` counted
     cdef Upstream _open(self)                        # None: refused at once
-    cdef void _gone(self, bint connecting, int failure)       # a connection has ended: counts, and tells who waited for it
+    cdef void _count_out(self, bint connecting, int failure)  # a connection has ended
+    cdef void _gone(self, bint connecting, int failure)       # the same, and who waited for it is told

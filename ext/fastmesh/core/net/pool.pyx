@@ -68,7 +68,7 @@ cdef class Pool(ConnectionOwner):
         fm_bump(&self.reactor.row[WK_OPEN_FDS], 1)
         return True
 
-    cdef void _gone(self, bint connecting, int failure):
+    cdef void _count_out(self, bint connecting, int failure):
         self.connections -= 1
         fm_bump(&self.cluster.row[CL_CX_ACTIVE], <uint64_t>-1)
         fm_bump(&self.endpoint.row[EP_CX_ACTIVE], <uint64_t>-1)
@@ -78,7 +78,10 @@ cdef class Pool(ConnectionOwner):
             fm_bump(&self.endpoint.row[EP_CX_CONNECT_FAIL], 1)
             if failure == FAIL_CONNECT_TIMEOUT:
                 fm_bump(&self.cluster.row[CL_CX_CONNECT_TIMEOUT], 1)
-            if self.waiting:
-                self._next().on_upstream_failed(failure)
+
+    cdef void _gone(self, bint connecting, int failure):
+        self._count_out(connecting, failure)
+        if connecting and failure != FAIL_NONE and self.waiting:
+            self._next().on_upstream_failed(failure)
         if self.waiting and self.connections < len(self.waiting) and self._room() and not self._connect():
             self._next().on_upstream_failed(FAIL_CONNECT)

@@ -22,7 +22,7 @@ from fastmesh.core.proxy.find cimport WAIT
 from fastmesh.core.proxy.relay cimport RelayText, request_out
 from fastmesh.core.proxy.reply cimport Replying
 from fastmesh.core.proxy.transit cimport FLAG_URX
-from fastmesh.core.route.cluster cimport Cluster, TRIED_MAX
+from fastmesh.core.route.cluster cimport Cluster, HTTP_2, HTTP_AS_CLIENT, TRIED_MAX
 from fastmesh.core.route.rule cimport (
     RETRY_5XX, RETRY_CONNECT_FAILURE, RETRY_GATEWAY_ERROR, RETRY_GRPC_CANCELLED, RETRY_GRPC_DEADLINE,
     RETRY_GRPC_EXHAUSTED, RETRY_GRPC_INTERNAL, RETRY_GRPC_UNAVAILABLE, RETRY_RATELIMITED, RETRY_REFUSED_STREAM, RETRY_RESET,
@@ -54,7 +54,8 @@ cdef class Attempting(Replying):
         self._count_in()
         if retry is not None and retry.per_try:
             self.engine.wheel.start(&self.timer, self, TIMER_PER_TRY, retry.per_try)
-        self.pool = self.engine.pool_of(cluster, self.endpoint)
+        self.pool = self.engine.pool_of(cluster, self.endpoint, cluster.http == HTTP_2 or (
+            cluster.http == HTTP_AS_CLIENT and self.head.minor == 2))
         upstream = self.pool.take(self, idempotent(self.head.method), fresh, &failure)
         if upstream is not None:
             self.on_upstream(upstream)
@@ -137,8 +138,10 @@ cdef class Attempting(Replying):
         cdef bint safe
         self._leave_upstream()
         self._count_out()
-        if failure == FAIL_STALE and not self.stale_retried and self.replayable and idempotent(self.head.method):
-            # The application closed an idle connection just as it was used: the request goes out once more, on a new one
+        if not self.stale_retried and self.replayable and self.client is not None and (
+                failure == FAIL_REFUSED or (failure == FAIL_STALE and idempotent(self.head.method))):
+            # The application closed a connection just as it was used: the request goes out once more, on a new one. What was
+            # refused was not processed, so that may run again whatever its method
             self.stale_retried = True
             self.attempts -= 1
             return self._send(True)

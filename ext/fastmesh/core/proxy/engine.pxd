@@ -17,7 +17,7 @@ cdef class Engine(Reactor):
     cdef readonly int slot
     cdef Snapshot snapshot    # what new requests run on
     cdef AccessLog log        # None = off
-    cdef dict pools           # cluster name + endpoint -> Pool
+    cdef dict pools           # cluster name + endpoint (+ "h2") -> Pool
     cdef list spare           # exchanges to use again
     cdef object series        # proxy.account's table for requests that met no host
     cdef HeadOut out          # scratch for the head that is being written
@@ -25,5 +25,6 @@ cdef class Engine(Reactor):
     cdef bytes date           # "Mon, 23 Nov 2026 20:00:00 GMT"
     cdef uint64_t date_at     # the second it stands for
     cdef uint64_t retry_body  # request body bytes kept for another attempt
-    cdef Pool pool_of(self, Cluster cluster, Endpoint endpoint)
+    cdef Pool pool_of(self, Cluster cluster, Endpoint endpoint, bint http2)
+    cdef Pool _find_pool(self, Cluster cluster, Endpoint endpoint, bint http2)
     cdef bytes http_date(self)

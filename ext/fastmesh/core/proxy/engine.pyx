@@ -5,6 +5,7 @@ from libc.stdint cimport uint64_t
 from fastmesh.core.base.clock cimport wall_us
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.pool_h1 cimport make_pool_h1
+from fastmesh.core.net.pool_h2 cimport make_pool_h2
 from fastmesh.core.net.stream cimport StreamUser
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
@@ -16,22 +17,27 @@ cdef class AccessLog:
 
 
 cdef class Engine(Reactor):
-    cdef Pool pool_of(self, Cluster cluster, Endpoint endpoint):
+    cdef Pool pool_of(self, Cluster cluster, Endpoint endpoint, bint http2):
         """The connections to an endpoint: they outlive the snapshot that asked for them first."""
-        cdef Pool pool
-        cdef bytes key
-        if endpoint.pool is not None:
-            return <Pool>endpoint.pool
-        key = cluster.name + b"\0" + endpoint.text
-        pool = self.pools.get(key)
+        if http2:
+            if endpoint.pool_h2 is None:
+                endpoint.pool_h2 = self._find_pool(cluster, endpoint, True)
+            return <Pool>endpoint.pool_h2
+        if endpoint.pool is None:
+            endpoint.pool = self._find_pool(cluster, endpoint, False)
+        return <Pool>endpoint.pool
+
+    cdef Pool _find_pool(self, Cluster cluster, Endpoint endpoint, bint http2):
+        cdef bytes key = cluster.name + b"\0" + endpoint.text + (b"\0h2" if http2 else b"")
+        cdef Pool pool = self.pools.get(key)
         if pool is None:
-            pool = self.pools[key] = make_pool_h1(self, cluster, endpoint)
+            pool = make_pool_h2(self, cluster, endpoint) if http2 else make_pool_h1(self, cluster, endpoint)
+            self.pools[key] = pool
         else:
             endpoint.closed_after = pool.endpoint.closed_after
             pool.cluster = cluster
             pool.endpoint = endpoint
             pool.retired = False
-        endpoint.pool = pool
         return pool
 
     cdef bytes http_date(self):

@@ -127,6 +127,7 @@ cdef void request_out(Transit t, HeadOut* out, RelayText* text):
         out.framing = FRAMING_LENGTH      # HTTP/1 says that nothing follows (RFC 9110 8.6)
     out.length = head.length
     out.te_trailers = head.te_trailers
+    out.scheme = 2 if t.request.https else 1
 
 
 cdef void _drop_envoy(HeadOut* out, const char* name, uint32_t size) noexcept nogil:
@@ -159,7 +160,8 @@ cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* tex
     cdef int i
     out_clear(out)
     out.status = head.status
-    out.reason, out.reason_size = span_ptr(head, head.reason), head.reason.len
+    if head.minor != 2:                   # HTTP/2 has no phrases: the standard one
+        out.reason, out.reason_size = span_ptr(head, head.reason), head.reason.len
     for i in range(head.field_count):
         field = &head.fields[i]
         if field.id == HDR_CONTENT_LENGTH:

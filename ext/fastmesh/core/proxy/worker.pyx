@@ -12,6 +12,7 @@ from fastmesh.core.base.wheel cimport Wheel
 from fastmesh.core.net.acceptor cimport make_acceptor
 from fastmesh.core.net.greeting cimport make_greeting
 from fastmesh.core.net.pool cimport Pool
+from fastmesh.core.net.pool_h2 cimport PoolH2
 from fastmesh.core.net.readiness cimport start_reactor
 from fastmesh.core.net.server_h1 cimport ServerH1
 from fastmesh.core.net.server_h2 cimport make_server_h2
@@ -22,7 +23,7 @@ from fastmesh.core.proxy.access_log cimport LogFile, open_log
 from fastmesh.core.proxy.account cimport Series
 from fastmesh.core.proxy.exchange cimport refuse_exchange, take_exchange
 from fastmesh.core.route.chain cimport ChainTable
-from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.cluster cimport Cluster, HTTP_2, HTTP_AS_CLIENT
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.snapshot cimport Listener, Snapshot
 
@@ -207,6 +208,8 @@ cdef class Worker(Engine):
         cdef Endpoint endpoint
         for key, pool in list(self.pools.items()):
             cluster = self.snapshot.clusters.get(key[:key.index(0)].decode())
+            if cluster is not None and cluster.http != HTTP_AS_CLIENT and (cluster.http == HTTP_2) != isinstance(pool, PoolH2):
+                cluster = None            # another version is spoken now
             if cluster is not None:
                 for endpoint in cluster.endpoints:
                     if endpoint.text == pool.endpoint.text:

@@ -18,7 +18,8 @@ cdef class Endpoint:
     cdef uint64_t* cell               # OutlierWord words, shared
     cdef uint64_t* rows               # row 0 of EndpointWord
     cdef uint64_t* row                # this worker's row
-    cdef object pool                  # net.pool.Pool, kept across snapshots
+    cdef object pool                  # net.pool.Pool, kept across snapshots: of HTTP/1,
+    cdef object pool_h2               # and of HTTP/2
     cdef object series                # proxy.account's table for this endpoint
     cdef uint64_t closed_after        # ms: the shortest idle time after which the application closed a connection; 0 = never seen
 
