@@ -16,7 +16,7 @@ from fastmesh.core.proxy.relay cimport drop_field, said_again
 from fastmesh.core.proxy.transit cimport FLAG_SI
 from fastmesh.core.wire.h1_write cimport HeadOut, out_field
 from fastmesh.core.wire.message cimport (
-    FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, HDR_OTHER, Head, METHOD_CONNECT, METHOD_GET, Span, span_ptr,
+    FRAMING_LENGTH, FRAMING_NONE, FRAMING_STREAM, FRAMING_TUNNEL, HDR_OTHER, Head, METHOD_CONNECT, METHOD_GET, Span, span_ptr,
 )
 
 cdef extern from "<strings.h>" nogil:
@@ -60,6 +60,8 @@ cdef class Tunnelling(Attempting):
             head.method = METHOD_GET
             head.method_name.len = 3
             memcpy(self.text + head.method_name.off, "GET", 3)        # over "CONNECT"
+            if head.framing == FRAMING_STREAM:
+                head.framing = FRAMING_NONE           # what follows is no body
         if head.method != METHOD_GET or head.framing != FRAMING_NONE and (head.framing != FRAMING_LENGTH or head.length > 0):
             return self._refuse(400, 0, "bad_websocket_handshake", "", 0)     # RFC 6455 4.1
         return GO_ON
