@@ -91,7 +91,7 @@ class Reply:
         self.interim: list[int] = []
         self.headers: dict[str, str] = {}
         self.trailers: dict[str, str] = {}
-        self.body = b""
+        self.pieces: list[bytes] = []
         self.ended = False
         self.reset = ""
 
@@ -99,7 +99,7 @@ class Reply:
         if got.kind == RST_STREAM:
             self.reset = got.code
         elif got.kind == DATA:
-            self.body += got.payload
+            self.pieces.append(got.payload)
         elif got.kind == HEADERS:
             fields = dict(got.fields)
             if ":status" not in fields:
@@ -109,6 +109,10 @@ class Reply:
             else:
                 self.status, self.headers = int(fields[":status"]), fields
         self.ended = self.ended or got.end
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.pieces)
 
     @property
     def over(self) -> bool:
@@ -225,7 +229,7 @@ class Http2:
     def until(self, kind: int) -> Frame:
         """Read until a frame of this kind comes."""
         while (got := self.read()) is not None:
-            if got.kind == kind and not (kind in (SETTINGS, PING) and not got.flags & ACK):
+            if got.kind == kind:
                 return got
         raise AssertionError(f"the connection ended without {kind}; {self.goaway}")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.interop.legs import Place
+from tests.interop.legs import LEGS, Place
 from tests.interop.work import carry_bodies, carry_cuts, carry_many, carry_trailers
 from tests.running import Proxy
 
-SERVED = ("h1", "h1-tls", "h1-mtls")
+SERVED = tuple(LEGS)
 CALLED = ("h1",)
 NO_TRAILERS = {"nginx"}  # it drops those of HTTP/1.1 both ways
 
