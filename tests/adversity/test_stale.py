@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import itertools
+import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -13,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import Proxy, Upstream, answer, read_message, reset
-from tests.traffic import Broken, Client, replicas_of, together
+from tests.running import Proxy, Upstream, answer, mesh, read_message, reset
+from tests.traffic import Broken, Client, eventually, read_answer, replicas_of, together
 
 CLIENTS = 8
 
@@ -82,6 +84,29 @@ def race(
 def test_the_race_for_an_idle_connection(tmp_path: Path) -> None:
     # How many POSTs meet the close is a matter of milliseconds: on a busy machine more than on a quiet one
     race(tmp_path, 2_000, socket.socket.close, 1, most_failed=0.05)
+
+
+def test_bytes_that_come_in_the_turn_of_the_next_request_are_not_its_answer(tmp_path: Path) -> None:
+    # The worker stands still while both arrive, the request first: it meets them in this order in one batch of events
+    served: list[socket.socket] = []
+
+    def talk(connection: socket.socket) -> None:
+        served.append(connection)
+        while read_message(connection)[0]:
+            answer(connection, b"right")
+
+    with mesh(tmp_path, talk) as (proxy, upstream), Client(proxy.port) as client:
+        assert client.ask("/first").body == b"right"
+        (worker,) = proxy.workers()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            eventually(lambda: Path(f"/proc/{worker}/stat").read_text().rsplit(") ")[-1][0] == "T")
+            client.connect().sendall(b"GET /second HTTP/1.1\r\nhost: app\r\n\r\n")
+            answer(served[0], b"stray")
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert read_answer(client.stream)[2] == b"right"
+        assert upstream.accepted == 2
 
 
 @pytest.mark.slow

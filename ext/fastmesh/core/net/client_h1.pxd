@@ -44,6 +44,7 @@ cdef class ClientH1(ClientStream):
     cdef uint32_t served      # requests
     cdef uint64_t idle_since  # ms
     cdef uint64_t idle_limit  # ms; 0 = never
+    cdef uint64_t idle_turn   # reactor.turn when it came into the pool
     cdef ClientH1 next_idle   # the pool's stack
     cdef bint in_pool
 

@@ -58,6 +58,8 @@ cdef class PoolH1(Pool):
                 if now - self.learned_at < LEARNED_FOR and age >= trusted:
                     connection.close()
                     continue
+            if idempotent and connection.idle_turn != self.reactor.turn and connection.unheard():
+                return connection         # the likely case; what comes in this turn finds a request that may run again
             # What came since the last look of the loop would be taken for the answer of this request (or is its FIN)
             if connection.quiet():
                 return connection
@@ -116,6 +118,7 @@ cdef class PoolH1(Pool):
                 and (limit == 0 or limit > self.endpoint.closed_after // 2):
             limit = self.endpoint.closed_after // 2 + 1
         connection.in_pool = True
+        connection.idle_turn = self.reactor.turn
         connection.next_idle = self.idle
         self.idle = connection
         self.idle_count += 1

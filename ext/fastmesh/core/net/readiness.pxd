@@ -74,6 +74,8 @@ cdef class Reactor:
     cdef list ending          # descriptors that asked for `on_turn_end`
     cdef list unread          # descriptors whose TLS session has bytes that the kernel does not know of
     cdef bint turning         # inside `dispatch`
+    cdef bint heard_all       # the last look at the epoll set brought all that was ready
+    cdef uint64_t turn        # number of that look
     cdef bint called          # `_ready` will be called soon, whatever the epoll set says
     cdef bint draining
     cdef readonly Py_ssize_t connections      # downstream
@@ -96,6 +98,7 @@ cdef class Descriptor(Timed):
     cdef bint shaking         # the TLS handshake is under way: events go to it
     cdef bint ending          # in reactor.ending
     cdef bint unread          # in reactor.unread
+    cdef uint64_t heard       # reactor.turn of its last event
     cdef bint shut            # our last byte was written
     cdef void _watch(self)
     cdef void mute(self)      # out of the epoll set, until it is watched again
@@ -116,6 +119,7 @@ cdef class Descriptor(Timed):
     # What recv and send answer, with or without TLS: bytes, 0 = the peer has closed its side, -1 with errno
     cdef ssize_t receive(self, char* buffer, size_t size) noexcept
     cdef bint quiet(self) noexcept    # alive, and nothing has come that an application could read
+    cdef bint unheard(self) noexcept  # it was quiet when this turn began; False: that is not known. No system call
     cdef ssize_t transmit(self, const char* data, size_t size) noexcept
     cdef ssize_t transmit_two(self, const char* first, size_t first_size, const char* second, size_t second_size) noexcept
     # Sends what waits in `out`: 1 all gone, 0 the kernel is full (watching for writability), -1 the peer is gone

@@ -34,6 +34,10 @@ cdef class Reactor:
         cdef int i
         cdef int count = epoll_wait(self.epoll, events, BATCH, 0)
         self.turning = True
+        self.turn += 1
+        self.heard_all = count < BATCH
+        for i in range(count):
+            (<Descriptor>events[i].data.ptr).heard = self.turn
         for i in range(count):
             descriptor = <Descriptor>events[i].data.ptr
             what = events[i].events
@@ -225,6 +229,10 @@ cdef class Descriptor(Timed):
         if self.tls is not None:
             return self.tls.quiet()
         return c_recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 and errno == EAGAIN
+
+    cdef bint unheard(self) noexcept:
+        return self.reactor.turning and self.reactor.heard_all and self.heard != self.reactor.turn and self.reading \
+            and (self.tls is None or not self.tls.has_more())
 
     cdef ssize_t transmit(self, const char* data, size_t size) noexcept:
         if self.tls is None:
