@@ -9,7 +9,7 @@ from tests.interop.work import carry_bodies, carry_cuts, carry_many, carry_trail
 from tests.running import Proxy
 
 SERVED = tuple(LEGS)
-CALLED = ("h1",)
+CALLED = ("h1", "h2")
 NO_TRAILERS = {"nginx"}  # it drops those of HTTP/1.1 both ways
 
 
