@@ -538,6 +538,29 @@ def test_bytes_of_the_client_do_not_end_the_wait_for_its_reads(site: Site) -> No
         assert digest.hexdigest() == hashlib.sha256(piece * 16).hexdigest()
 
 
+def test_what_a_client_said_before_it_left_arrives(site: Site) -> None:
+    """The endpoint has ended its side, the client all: nothing more goes to either, and much is still to be read."""
+    body = random.Random(7).randbytes(24 * MIB)
+    go = threading.Event()
+    got: list[bytes] = []
+
+    def late(connection: socket.socket) -> None:
+        connection.shutdown(socket.SHUT_WR)
+        assert go.wait(20)
+        got.append(read_all(connection))
+
+    client = site.open(site.app.agree("/left", late))
+    assert read_all(client) == b""
+    pusher = threading.Thread(target=push, args=(client, body), daemon=True)
+    pusher.start()
+    eventually(lambda: stuck(client))
+    go.set()
+    pusher.join(20)
+    client.close()
+    assert eventually(lambda: got, 30) == [body]
+    assert site.line("/left")["response_flags"] == "-"
+
+
 def waits(site: Site) -> bool:
     """Nothing moves any more."""
     before = site.stats("downstream_cx_tx_bytes_total")

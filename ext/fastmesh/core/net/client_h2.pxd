@@ -58,6 +58,8 @@ cdef class ClientH2Stream(ClientStream):
     cdef bint measured        # the response has a length
     cdef bint to_head
     cdef bint bodyless        # HEAD, 204, 304: a body would be an error
+    cdef bint upgrading       # an extended CONNECT (RFC 8441)
+    cdef bint tunnel          # that was agreed to: each direction ends by itself
     cdef uint8_t interims
 
 # None: refused at once

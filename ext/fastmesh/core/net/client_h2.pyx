@@ -26,7 +26,7 @@ from fastmesh.core.wire.h2_frame cimport (
 from fastmesh.core.wire.hpack cimport (
     HPACK_ERROR, HPACK_FLOOD, HPACK_OK, decode_nothing, decode_response, decode_trailers,
 )
-from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, Head
+from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, Head
 
 cdef enum:
     TIMER_IDLE = 1            # of ClientH2
@@ -150,9 +150,10 @@ cdef class ClientFrames(H2Connection):
             stream.endpoint = self.connection.endpoint
             stream.tls = self.connection.tls
             stream.frames = self
+            stream.minor = 2
         stream.user = user
         stream.reused = self.opened > 0
-        stream.answered = stream.measured = stream.bodyless = False
+        stream.answered = stream.measured = stream.bodyless = stream.tunnel = False
         stream.interims = 0
         return stream
 
@@ -210,6 +211,9 @@ cdef class ClientFrames(H2Connection):
             self.stream_error(h2.id, H2_PROTOCOL_ERROR, "trailers_without_end")
         else:
             self._touch(h2)
+            if stream.upgrading and first and 200 <= head.status < 300:
+                head.framing = FRAMING_TUNNEL
+                stream.tunnel = True
             if not first:
                 self._end(h2, &head if head.field_count else NULL)
             elif head.status < 200:
@@ -259,6 +263,9 @@ cdef class ClientFrames(H2Connection):
         if stream.measured and stream.left:
             self.stream_error(h2.id, H2_PROTOCOL_ERROR, "content_length_mismatch")
             return
+        if stream.tunnel and not h2.state & STREAM_LOCAL_ENDED:
+            stream.user.on_response_end(NULL)         # our direction goes on; `on_end_sent` is the end
+            return
         user, stream.user = stream.user, None
         if h2.state & STREAM_LOCAL_ENDED:
             self.drop_stream(h2, ENDED_BOTH)
@@ -279,6 +286,7 @@ cdef class ClientFrames(H2Connection):
 
     cdef void on_end_sent(self, H2Stream* h2):
         if h2.state & STREAM_REMOTE_ENDED:
+            (<ClientH2Stream>h2.owner).user = None
             self.drop_stream(h2, ENDED_BOTH)
             self._let_go(<ClientH2Stream>h2.owner)
 
@@ -386,10 +394,14 @@ cdef class ClientFrames(H2Connection):
 
 
 cdef class ClientH2Stream(ClientStream):
+    cdef bint takes_upgrade(self) noexcept:
+        return self.frames.settings_seen and self.frames.peer.connect_protocol
+
     cdef void send_request(self, const HeadOut* out, bint to_head):
         cdef ClientFrames frames = self.frames
         cdef uint32_t id = frames.last_id + 2 if frames.last_id else 1
         self.to_head = to_head
+        self.upgrading = out.protocol_size > 0
         self.heard = frames.heard
         if frames.ended or frames.add_stream(&self.h2, id, self) < 0:
             frames._lose(self, FAIL_RESET)

@@ -42,7 +42,7 @@ cdef class PoolH2(Pool):
                     self.on_free(connection)          # it is not in the list any more
                     continue
                 # One that was at rest may have been told goodbye since the loop looked at it last
-                if connection.frames.room() and (connection.frames.streams.count or connection.quiet()):
+                if connection.frames.room() and (connection.frames.settings_seen or not user.head.upgrade) and (connection.frames.streams.count or connection.quiet()):
                     connection.cluster = self.cluster
                     return connection.frames.assign(user)
                 at += 1
@@ -94,6 +94,9 @@ cdef class PoolH2(Pool):
     cdef void _serve(self, ClientH2 connection):
         cdef StreamUser user
         while self.waiting and connection.frames.room():
+            user = <StreamUser>self.waiting[0]
+            if user.head.upgrade and not connection.frames.settings_seen:
+                break                     # nobody knows yet whether the endpoint takes that (RFC 8441 3)
             user = self._next()
             user.on_upstream(connection.frames.assign(user))
 

@@ -465,7 +465,10 @@ cdef class ServerH1(ServerStream):
             user.on_client_drained()
 
     cdef void on_hangup(self):
-        self._gone()
+        if self.state == SERVER_TUNNEL and self.shut:
+            self.mute()                   # both sides have said their last; what the client said is read when there is room
+        else:
+            self._gone()
 
     cdef size_t waiting(self) noexcept:
         return out_size(&self.out)

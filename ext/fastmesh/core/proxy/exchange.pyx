@@ -390,6 +390,7 @@ cdef class Exchange(Tunnelling):
         if self.head.upgrade:
             if self.tunnel:
                 self.upstream.send_end(NULL)
+                self.upstream.flush()
             self.end_side(CLIENT_ENDED)
             return
         if trailers != NULL:

@@ -10,6 +10,7 @@ from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.counters cimport WK_TUNNEL_IDLE, WK_UPGRADES_ACTIVE, WK_UPGRADES_TOTAL
 from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
+from fastmesh.core.net.readiness cimport Timeouts
 from fastmesh.core.proxy.attempt cimport Attempting
 from fastmesh.core.proxy.find cimport GO_ON
 from fastmesh.core.proxy.relay cimport drop_field, said_again
@@ -24,6 +25,8 @@ cdef extern from "<strings.h>" nogil:
 
 cdef enum:
     HELD_MAX = 65536          # bytes that a client sends too early
+    BOTH_ENDED = 3
+    LOOK_AGAIN = 100          # ms
 
 cdef bytes GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 cdef char* KEY = "sec-websocket-key"
@@ -127,19 +130,28 @@ cdef class Tunnelling(Attempting):
     cdef void end_side(self, int end):
         """One direction has ended; after both the request is over."""
         self.tunnel_ends |= end
-        if self.tunnel_ends == CLIENT_ENDED | ENDPOINT_ENDED:
+        if not self.tunnel:
+            return
+        self.moved_at = now_ms()
+        if self.tunnel_ends == BOTH_ENDED and self.upstream.waiting() == 0:
             self.upstream = None
             self._count_out()
             self._finish()
-        elif self.engine.timeouts.body and self.tunnel:
-            self.moved_at = now_ms()
+        elif self.tunnel_ends == BOTH_ENDED:          # the last bytes are still on their way to the endpoint
+            self.engine.wheel.start(&self.timer, self, TIMER_TUNNEL, LOOK_AGAIN)
+        elif self.engine.timeouts.body:
             self.engine.wheel.start(&self.timer, self, TIMER_TUNNEL, self.engine.timeouts.body)
 
     cdef void look_idle(self):
-        cdef uint64_t limit = self.engine.timeouts.body if self.tunnel_ends else self.engine.timeouts.tunnel
+        cdef Timeouts* timeouts = &self.engine.timeouts
+        cdef uint64_t limit = timeouts.body if self.tunnel_ends and timeouts.body else timeouts.tunnel
         cdef uint64_t waited = now_ms() - self.moved_at
-        if waited < limit:
-            self.engine.wheel.start(&self.timer, self, TIMER_TUNNEL, limit - waited)
+        if self.tunnel_ends == BOTH_ENDED and self.upstream.waiting() == 0:
+            self.end_side(0)
+            return
+        if limit == 0 or waited < limit:
+            self.engine.wheel.start(&self.timer, self, TIMER_TUNNEL,
+                                    LOOK_AGAIN if self.tunnel_ends == BOTH_ENDED else limit - waited)
             return
         fm_bump(&self.engine.row[WK_TUNNEL_IDLE], 1)
         self.flags |= FLAG_SI
