@@ -326,6 +326,7 @@ class TestTime:
             while not client.replies[stream].over:
                 got = client.read()
                 if step and got is not None and got.kind == DATA:
+                    time.sleep(0.002)  # 4 KiB within the time would be progress
                     client.send(window_update(stream, step))
             assert client.replies[stream].reset == "CANCEL"
             assert 0.4 < time.monotonic() - began < 5

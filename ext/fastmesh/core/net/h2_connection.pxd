@@ -41,7 +41,9 @@ cdef class H2Connection(H2Sender):
     cdef uint64_t block_since # ms
     cdef uint32_t turn_blocks # header blocks taken in this turn
     cdef bint settings_seen   # the peer's first frame was there
-    cdef bint taking          # inside `take`
+    cdef H2Stream* joined_of  # whose DATA is being joined in the receive buffer; NULL = nobody's
+    cdef char* joined
+    cdef size_t joined_size
     cdef bint failed          # a GOAWAY with an error is on its way: nothing more is read
     cdef uint32_t empty       # frames without content, in a row
     cdef uint64_t priorities, windows, opened # frames and streams so far
@@ -89,6 +91,7 @@ cdef class H2Connection(H2Sender):
     cdef void _frame(self, const FrameHead* head, const char* payload)
     cdef void _data(self, const FrameHead* head, const char* payload)
     cdef void _data_on(self, H2Stream* stream, const FrameHead* head, const char* payload, size_t size)
+    cdef void _hand_on(self)
     cdef void _headers(self, const FrameHead* head, const char* payload)
     cdef void _continuation(self, const FrameHead* head, const char* payload)
     cdef void _block(self, uint32_t id, const char* block, size_t size, bint end)

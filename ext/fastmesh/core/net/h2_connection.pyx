@@ -1,7 +1,7 @@
 """See h2_connection.pxd. RFC 9113 is cited as 9113."""
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcpy, memmove, strlen
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.counters cimport WK_RX_BYTES
@@ -95,9 +95,8 @@ cdef class H2Connection(H2Sender):
                     self.on_lost()
 
     cdef void take(self, const char* data, size_t size):
-        self.taking = True
         self._take_all(&data, &size)
-        self.taking = False
+        self._hand_on()
         self._end_of_taking()
         if self.socket is None or self.failed:
             return
@@ -290,6 +289,8 @@ cdef class H2Connection(H2Sender):
     # --- frames -------------------------------------------------------------------------------------------------------
 
     cdef void _frame(self, const FrameHead* head, const char* payload):
+        if head.type != FRAME_DATA:
+            self._hand_on()
         if self.block_id and (head.type != FRAME_CONTINUATION or head.stream != self.block_id):
             self.fail(H2_PROTOCOL_ERROR, "header_block_interrupted")            # 9113 6.10
         elif head.type == FRAME_DATA and self.settings_seen:
@@ -362,11 +363,25 @@ cdef class H2Connection(H2Sender):
             return
         self._touch(stream)
         stream.since = now_ms()
-        if size:
-            self.on_data(stream, payload, size)
-        if head.flags & FLAG_END_STREAM and stream.state & STREAM_OPEN:
-            stream.state |= STREAM_REMOTE_ENDED
-            self.on_end(stream)
+        if size and self.joined_of == stream:
+            memmove(self.joined + self.joined_size, payload, size)              # over the frame head between them
+            self.joined_size += size
+        elif size:
+            self._hand_on()
+            self.joined_of, self.joined, self.joined_size = stream, <char*>payload, size
+        if head.flags & FLAG_END_STREAM:
+            self._hand_on()
+            if stream.state & STREAM_OPEN:
+                stream.state |= STREAM_REMOTE_ENDED
+                self.on_end(stream)
+
+    cdef void _hand_on(self):
+        """Bytes of DATA frames that followed each other, as one piece: small frames cost the endpoint no small writes."""
+        cdef H2Stream* stream = self.joined_of
+        if stream != NULL:
+            self.joined_of = NULL
+            if stream.state & STREAM_OPEN:        # alive at least: it is among the touched ones
+                self.on_data(stream, self.joined, self.joined_size)
 
     cdef void _headers(self, const FrameHead* head, const char* payload):
         cdef size_t size = head.size

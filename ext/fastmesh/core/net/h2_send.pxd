@@ -18,8 +18,9 @@ from fastmesh.core.wire.message cimport Head
 cdef enum:
     OUT_FULL = 65536          # bytes of frames behind which bodies wait in their streams
     OUT_STOP = 262144         # bytes of frames that the peer does not take: it is not read any more
-    STREAM_HIGH = 65536       # bytes of one stream that wait: its source is not read any more,
-    STREAM_LOW = 16384        # until no more than this wait
+    STREAM_PIECE = 49152      # bytes that are read at once for one stream: with
+    STREAM_HIGH = 16384       # bytes that wait its source is not read any more, so no more than 64 KiB ever do,
+    STREAM_LOW = 8192         # until no more than this wait
     FRAME_MOST = 16384        # of DATA that we send, so that streams take turns
 
 cdef class H2Sender(Timed):

@@ -17,7 +17,7 @@ from fastmesh.core.base.counters cimport (
 )
 from fastmesh.core.base.outbuf cimport out_size
 from fastmesh.core.net.h2_connection cimport ENDED_BOTH, ENDED_BY_US, H2Connection, header_text
-from fastmesh.core.net.h2_send cimport STREAM_HIGH
+from fastmesh.core.net.h2_send cimport STREAM_HIGH, STREAM_PIECE
 from fastmesh.core.net.h2_stream cimport (
     STREAM_LOCAL_ENDED, STREAM_PAUSED, STREAM_REMOTE_ENDED, H2Stream,
 )
@@ -220,6 +220,7 @@ cdef class ServerFrames(H2Connection):
         stream.frames = self
         stream.minor = 2
         stream.high_water = STREAM_HIGH
+        stream.piece = STREAM_PIECE
         return stream
 
     cdef void _begin(self, ServerH2Stream stream, StreamUser user, bint end):

@@ -72,6 +72,7 @@ cdef class ServerStream(Downstream):
     cdef bint last            # the exchange wants the connection closed behind this response
     cdef uint8_t minor        # version of the client: 0, 1; 2 = HTTP/2
     cdef uint32_t high_water  # bytes that may wait, here or at the endpoint, before the source is paused
+    cdef uint32_t piece       # bytes that may be read at once for it from an endpoint
     cdef void send_interim(self, const HeadOut* out)
     cdef void send_head(self, HeadOut* out)
     cdef void send_body(self, const char* data, size_t size)
@@ -88,7 +89,7 @@ cdef class ClientStream(Upstream):
     cdef uint8_t minor        # 1; 2 = HTTP/2
     cdef bint reused          # served another request before this one
     cdef bint answered        # a byte of the answer has come
-    cdef uint32_t read_size   # most bytes that are read at once: the client's high water
+    cdef uint32_t read_size   # most bytes that are read at once: the client's piece
     cdef bytes local_text     # address:port
     cdef bint takes_upgrade(self) noexcept                           # HTTP/2: the endpoint allows extended CONNECT
     cdef void send_request(self, const HeadOut* out, bint to_head)   # with out.protocol: asks for an upgrade; has no body, no end

@@ -59,6 +59,7 @@ cdef class Downstream(Descriptor):
 cdef class ServerStream(Downstream):
     def __cinit__(self):
         self.high_water = HIGH_WATER
+        self.piece = SCRATCH
 
     cdef void send_interim(self, const HeadOut* out): pass
     cdef void send_head(self, HeadOut* out): pass

@@ -68,7 +68,7 @@ cdef class Attempting(Replying):
         """A connection is ours: write the request, and as much of its body as there is."""
         self.upstream = upstream
         self.pool = None
-        upstream.read_size = self.client.high_water
+        upstream.read_size = self.client.piece
         if self.head.upgrade and not upstream.takes_upgrade():
             self._failed(FAIL_UPGRADE)
             return
