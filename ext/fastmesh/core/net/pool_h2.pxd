@@ -3,6 +3,7 @@ from libc.stdint cimport uint32_t
 from fastmesh.core.net.client_h2 cimport ClientH2
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.readiness cimport Reactor
+from fastmesh.core.net.stream cimport StreamUser
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
 
@@ -11,6 +12,7 @@ cdef class PoolH2(Pool):
     cdef readonly int connecting
     cdef uint32_t places      # streams of one connection, as the endpoint said last; at least one, or nothing would ever be tried
 
+    cdef bint _fits(self, ClientH2 connection, StreamUser user, bint idempotent) noexcept     # one with room, for this request
     cdef bint _worn(self, ClientH2 connection) noexcept       # it has carried enough, or is not wanted any more
     cdef void _serve(self, ClientH2 connection)               # those who wait
     cdef bint _wants_more(self) noexcept                      # more wait than the connections that come up can carry

@@ -41,8 +41,7 @@ cdef class PoolH2(Pool):
                     connection.frames.leave()
                     self.on_free(connection)          # it is not in the list any more
                     continue
-                # One that was at rest may have been told goodbye since the loop looked at it last
-                if connection.frames.room() and (connection.frames.settings_seen or not user.head.upgrade) and (connection.frames.streams.count or connection.quiet()):
+                if connection.frames.room() and self._fits(connection, user, idempotent):
                     connection.cluster = self.cluster
                     return connection.frames.assign(user)
                 at += 1
@@ -50,6 +49,12 @@ cdef class PoolH2(Pool):
             self.forget(user)
             failure[0] = FAIL_CONNECT
         return None
+
+    cdef bint _fits(self, ClientH2 connection, StreamUser user, bint idempotent) noexcept:
+        if user.head.upgrade and not connection.frames.settings_seen:
+            return False                  # it has not said whether it takes extended CONNECT
+        # One that was at rest may have been told goodbye since the loop looked at it last; what may run twice finds that out itself
+        return idempotent or connection.frames.streams.count > 0 or connection.quiet()
 
     cdef bint _worn(self, ClientH2 connection) noexcept:
         cdef Cluster cluster = self.cluster
