@@ -314,7 +314,7 @@ def test_the_smaller_time_wins(calls: Calls, path: str, timeout: str, status: in
         ("/none/long", "2H", 7_199_000, 7_200_000),
         ("/timed/told", "5S", 250, 300),
         ("/timed/small", "200m", 150, 200),
-        ("/tried/told", "1H", 50, 100),
+        ("/tried/told", "1H", 1_950, 2_000),
     ],
 )
 def test_the_endpoint_is_told_what_is_left(calls: Calls, path: str, timeout: str, least: int, most: int) -> None:
@@ -353,6 +353,25 @@ def test_a_retry_is_told_less(calls: Calls) -> None:
     told = sorted(int(request.headers["grpc-timeout"].removesuffix("m")) for request in calls.tries(path))
     assert 1_950 <= told[1] <= 2_000
     assert 1_600 <= told[0] <= 1_800
+
+
+def test_a_deadline_behind_messages_ends_with_its_status(calls: Calls) -> None:
+    """Not with a cut: a client that meets that first would call it an error of the proxy."""
+
+    def act(request: Request) -> Action:
+        if request.path != "/none/behind":
+            return calls.script(request)
+        request.connection.sendall(served(b"1").partition(b"0\r\ngrpc-status")[0])
+        time.sleep(0.6)
+        return None
+
+    for replica in calls.replicas:
+        replica.act = act
+    answer, line = calls.call("/none/behind", b"q", grpc_timeout="200m")
+    assert (answer.http, answer.body, answer.status) == (200, frame(b"1"), 4)
+    assert answer.message == "upstream request timeout"
+    assert (line["response_flags"], line["grpc_status"]) == ("UT", 4)
+    assert answer.seconds < 0.5
 
 
 # --- retries ----------------------------------------------------------------------------------------------------------

@@ -12,3 +12,4 @@ cdef void look_for_call(Transit t) noexcept           # sets `grpc` and `deadlin
 cdef void call_out(Transit t, HeadOut* out, RelayText* text) noexcept        # the deadline, as it is sent on
 cdef void read_call_status(Transit t, const Head* head) noexcept             # of a response's head or trailers
 cdef bint call_is_late(Transit t) noexcept            # the client's own deadline is over
+cdef const Head* late_trailers() noexcept             # what ends a call then, behind messages

@@ -1,4 +1,5 @@
 """See call.pxd."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from fastmesh.core.base.clock cimport now_ms
@@ -38,7 +39,11 @@ cdef void look_for_call(Transit t) noexcept:
 
 
 cdef void call_out(Transit t, HeadOut* out, RelayText* text) noexcept:
-    """The smallest of: what is left for all attempts, the rule's time, the attempt's (Envoy: the same)."""
+    """What is left for all attempts, or the rule's time when that is less.
+
+    Not the attempt's own time, which Envoy says when it is the least: an endpoint that keeps to it answers DEADLINE_EXCEEDED just as
+    the attempt ends here, and whether there is another one would be a race.
+    """
     cdef uint64_t now = now_ms()
     cdef int64_t left = UNLIMITED
     if timer_running(&t.route_timer):
@@ -47,8 +52,6 @@ cdef void call_out(Transit t, HeadOut* out, RelayText* text) noexcept:
         left = <int64_t>t.deadline - <int64_t>now
     if t.rule.timeout and t.rule.timeout < left:
         left = t.rule.timeout
-    if t.rule.retry is not None and t.rule.retry.per_try and t.rule.retry.per_try < left:
-        left = t.rule.retry.per_try
     if left == UNLIMITED:
         return
     drop_field(out, "grpc-timeout", 12)
@@ -62,6 +65,28 @@ cdef void read_call_status(Transit t, const Head* head) noexcept:
         if head.fields[i].id == HDR_GRPC_STATUS:
             t.grpc_status = read_grpc_status(head.base + head.fields[i].value.off, head.fields[i].value.len)
             return
+
+
+cdef Head _late
+cdef bytes _late_text = b"grpc-status4grpc-messageupstream request timeout"
+
+
+cdef void _make_late() noexcept:
+    memset(&_late, 0, sizeof(Head))
+    _late.base = PyBytes_AS_STRING(_late_text)
+    _late.size = <uint32_t>PyBytes_GET_SIZE(_late_text)
+    _late.field_count = 2
+    _late.fields[0].name.len, _late.fields[0].value.off, _late.fields[0].value.len = 11, 11, 1
+    _late.fields[0].id = HDR_GRPC_STATUS
+    _late.fields[1].name.off, _late.fields[1].name.len = 12, 12
+    _late.fields[1].value.off, _late.fields[1].value.len = 24, 24
+
+
+_make_late()
+
+
+cdef const Head* late_trailers() noexcept:
+    return &_late
 
 
 cdef bint call_is_late(Transit t) noexcept:

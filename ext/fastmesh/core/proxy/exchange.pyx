@@ -24,7 +24,7 @@ from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.attempt cimport (
     STATUS_LIMITED, TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_ROUTE, says_limited,
 )
-from fastmesh.core.proxy.call cimport call_is_late, look_for_call, read_call_status
+from fastmesh.core.proxy.call cimport call_is_late, late_trailers, look_for_call, read_call_status
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.find cimport ANSWERED, GO_ON, WAIT
 from fastmesh.core.proxy.relay cimport RelayText, response_out
@@ -40,7 +40,7 @@ from fastmesh.core.route.snapshot cimport Listener, UNKNOWN_404, UNKNOWN_PASSTHR
 from fastmesh.core.wire.grpc cimport GRPC_DEADLINE_EXCEEDED, GRPC_UNSAID, count_messages, http_of_grpc
 from fastmesh.core.wire.h1_write cimport CONNECTION_UNSAID, HeadOut
 from fastmesh.core.wire.message cimport (
-    FRAMING_NONE, FRAMING_TUNNEL, Field, HDR_X_REQUEST_ID, Head, METHOD_CONNECT, METHOD_HEAD, METHOD_POST,
+    FRAMING_CHUNKED, FRAMING_NONE, FRAMING_TUNNEL, Field, HDR_X_REQUEST_ID, Head, METHOD_CONNECT, METHOD_HEAD, METHOD_POST,
 )
 
 cdef enum:
@@ -291,6 +291,7 @@ cdef class Exchange(Tunnelling):
         if head.framing == FRAMING_TUNNEL:
             self.upgraded_out(head, out)
         self.response_begun = True
+        self.streamed = out.framing == FRAMING_CHUNKED
         self.client.send_head(out)
         if head.framing == FRAMING_TUNNEL and not self.accounted:
             self.open_tunnel()
@@ -466,6 +467,7 @@ cdef class Exchange(Tunnelling):
 
     cdef void _out_of_time(self):
         """The route's time-out covers all attempts; it is never retried."""
+        cdef ServerStream client = self.client
         cdef bint trying = self.upstream is not None or self.pool is not None
         fm_bump(&self.cluster.row[CL_RQ_TIMEOUT], 1)
         self._leave_upstream()
@@ -479,5 +481,11 @@ cdef class Exchange(Tunnelling):
             return
         self.flags |= FLAG_UT
         self.details = "response_timeout"
-        self.client.abort_response()
+        if self.grpc and self.streamed and call_is_late(self):
+            self.grpc_status = GRPC_DEADLINE_EXCEEDED
+            client.send_end(late_trailers())
+            self._finish()
+            client.flush()
+            return
+        client.abort_response()
         self._finish()

@@ -68,6 +68,7 @@ cdef class Transit(StreamUser):
     cdef uint32_t flags               # Flag bits
     cdef uint16_t status              # as sent to the client; 0 = none yet
     cdef bint grpc                    # a gRPC call
+    cdef bint streamed                # the end of its answer is not known before: trailers can follow
     cdef bint unreported              # its outcome is still to be told to the cluster: it stands in the trailers
     cdef int32_t grpc_status          # -1 = none was said
     cdef uint16_t charged             # what the cluster's counters say when a call was told 200; 0 = `status`
