@@ -7,6 +7,7 @@ from __future__ import annotations
 
 ENTRY_CLUSTER = 1
 ENTRY_ENDPOINT = 2
+ENTRY_SERIES = 5
 ENTRY_WORKER = 6
 ENTRY_LIMIT = 8
 

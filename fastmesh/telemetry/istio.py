@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 import fastmesh
 from fastmesh.core.proxy.account import BOUNDS, LABELS
+from fastmesh.server.words import ENTRY_SERIES
 from fastmesh.telemetry.exposition import Family, Histogram, label_text
 from fastmesh.telemetry.readable import Entry
 
-ENTRY_SERIES = 5
 BUCKETS = len(BOUNDS) + 1
 HISTOGRAM = BUCKETS + 1  # the buckets and the sum
 WORDS = 1 + 3 * HISTOGRAM + 2

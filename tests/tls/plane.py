@@ -105,7 +105,14 @@ def terminate(*credentials: str, names: list[str] | None = None, kind: Any = "ht
 class Plane:
     """A worker that serves `plan` on `port`."""
 
-    def __init__(self, plan: Plan, keys: list[bytes] | None = None, log: Path | None = None, **timeouts: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        keys: list[bytes] | None = None,
+        log: Path | None = None,
+        log_format: Any = "json",
+        **timeouts: int,
+    ) -> None:
         self.arena = Arena.create(64 << 20, 1)
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._listening.setblocking(False)
@@ -120,7 +127,12 @@ class Plane:
         self.process = subprocess.Popen(command, pass_fds=fds, cwd=REPOSITORY, stderr=self._errors)
         theirs.close()
         self._serial = 0
-        settings = WorkerSettings(slots=1, timeouts=Timeouts(**timeouts), access_log=str(log) if log else None)
+        settings = WorkerSettings(
+            slots=1,
+            timeouts=Timeouts(**timeouts),
+            access_log=str(log) if log else None,
+            access_log_format=log_format,
+        )
         self._send(say.Hello(settings=settings))
         self.set_keys(KEYS if keys is None else keys)
         self._send(say.Sockets(keys=[1]), [self._listening.fileno()])
@@ -180,6 +192,16 @@ class Plane:
             assert time.monotonic() < end, f"{name} is {self.counts()[name]}, not {wanted}: {self.counts()}"
             time.sleep(0.005)
 
+    def cluster(self, name: str = "c") -> dict[str, int]:
+        rows = [v for kind, key, v in self.arena.entries() if kind == words.ENTRY_CLUSTER and key == name.encode()]
+        return dict(words.summed(rows[0], words.CLUSTER_ROW, words.CLUSTER_WORDS))
+
+    def await_cluster(self, name: str, wanted: int) -> None:
+        end = time.monotonic() + PATIENCE
+        while self.cluster()[name] != wanted:
+            assert time.monotonic() < end, self.cluster()
+            time.sleep(0.005)
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
 
@@ -191,10 +213,14 @@ class Plane:
 
 def lines(log: Path, count: int = 1) -> list[dict[str, Any]]:
     """The access log once it has `count` lines."""
+    return [json.loads(line) for line in text_of(log, count).splitlines()]
+
+
+def text_of(log: Path, count: int = 1) -> str:
     end = time.monotonic() + PATIENCE
     while True:
         text = log.read_text() if log.exists() else ""
         if text.count("\n") >= count:
-            return [json.loads(line) for line in text.splitlines()]
+            return text
         assert time.monotonic() < end, f"the log has {text.count(chr(10))} lines: {text}"
         time.sleep(0.01)

@@ -22,6 +22,8 @@ cdef extern from "<openssl/bio.h>":
     BIO* BIO_new(const BIO_METHOD* method)
     BIO* BIO_new_mem_buf(const void* data, int size)
     int BIO_free(BIO* bio)
+    const BIO_METHOD* BIO_s_mem()
+    long BIO_get_mem_data(BIO* bio, char** data)
     void BIO_set_init(BIO* bio, int init)
     void BIO_set_data(BIO* bio, void* data)
     void* BIO_get_data(BIO* bio)
@@ -169,6 +171,7 @@ cdef extern from "<openssl/pem.h>":
     X509* PEM_read_bio_X509(BIO* bio, X509** to, pem_password_cb* callback, void* user)
     X509* PEM_read_bio_X509_AUX(BIO* bio, X509** to, pem_password_cb* callback, void* user)
     X509_CRL* PEM_read_bio_X509_CRL(BIO* bio, X509_CRL** to, pem_password_cb* callback, void* user)
+    int PEM_write_bio_X509(BIO* bio, X509* certificate)
     EVP_PKEY* PEM_read_bio_PrivateKey(BIO* bio, EVP_PKEY** to, pem_password_cb* callback, void* user)
 
 cdef extern from "<openssl/ssl.h>":
@@ -219,6 +222,7 @@ cdef extern from "<openssl/ssl.h>":
     void SSL_CTX_set_cert_verify_callback(SSL_CTX* ctx, int (*callback)(X509_STORE_CTX*, void*) noexcept, void* argument)
     void SSL_CTX_set_client_CA_list(SSL_CTX* ctx, X509_NAMES* names)
     void SSL_CTX_set_alpn_select_cb(SSL_CTX* ctx, int (*callback)(SSL*, const unsigned char**, unsigned char*, const unsigned char*, unsigned int, void*) noexcept, void* argument)
+    int SSL_set_alpn_protos(SSL* ssl, const unsigned char* protocols, unsigned int size)
     int SSL_CTX_set_alpn_protos(SSL_CTX* ctx, const unsigned char* protocols, unsigned int size)
     int SSL_select_next_proto(unsigned char** out, unsigned char* out_size, const unsigned char* server, unsigned int server_size, const unsigned char* client, unsigned int client_size)
     void SSL_get0_alpn_selected(const SSL* ssl, const unsigned char** data, unsigned int* size)
@@ -250,6 +254,7 @@ cdef extern from "<openssl/ssl.h>":
     int SSL_get_security_level(const SSL* ssl)
     long SSL_get_verify_result(const SSL* ssl)
     int SSL_session_reused(const SSL* ssl)
+    int SSL_version(const SSL* ssl)
     const char* SSL_get_version(const SSL* ssl)
     const SSL_CIPHER* SSL_get_current_cipher(const SSL* ssl)
     const char* SSL_CIPHER_get_name(const SSL_CIPHER* cipher)

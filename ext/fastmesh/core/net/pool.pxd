@@ -2,6 +2,8 @@
 from libc.stdint cimport uint64_t
 from fastmesh.core.net.readiness cimport Reactor
 from fastmesh.core.net.stream cimport ClientStream, StreamUser
+from fastmesh.core.net.tls cimport Tls
+from fastmesh.core.net.tls_client cimport ClientContext
 from fastmesh.core.net.upstream cimport ConnectionOwner, Upstream
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
@@ -12,7 +14,10 @@ cdef class Pool(ConnectionOwner):
     cdef Endpoint endpoint
     cdef readonly int connections
     cdef object waiting       # deque of StreamUser
+    cdef readonly int connecting      # of those, not established yet
+    cdef bint http2
     cdef bint retired         # no longer in the configuration: nothing is kept
+    cdef const char* tls_error        # why the last handshake failed; static text, NULL = none did
 
     # A stream for `user`: at once, or later through user.on_upstream. NULL-like None with *failure set: not to be had.
     # `idempotent`: it may run twice; `fresh`: on a new connection.
@@ -21,10 +26,16 @@ cdef class Pool(ConnectionOwner):
     cdef void retire(self)
     # for the two kinds
     cdef bint _wait(self, StreamUser user, int* failure)      # in the queue; False: too many wait
-    cdef StreamUser _next(self)                      # who waited longest, out of the queue
+    # Who waited longest of those that `connection` fits (None: of all), out of the queue; None: nobody
+    cdef StreamUser _next(self, Upstream connection)
     cdef bint _room(self) noexcept                   # one more connection may be opened; counts it when so
     cdef void _no_room(self)                         # the cluster's connections are all in use
-    cdef bint _connect(self)                         # open the connection that `_room` counted
-    cdef Upstream _open(self)                        # None: refused at once
-    cdef void _count_out(self, bint connecting, int failure)  # a connection has ended
-    cdef void _gone(self, bint connecting, int failure)       # the same, and who waited for it is told
+    cdef bint _connect(self, StreamUser user)        # open the connection that `_room` counted, one that fits the user
+    cdef Upstream _open(self, Tls tls)               # None: refused at once
+    cdef void _count_out(self, Upstream connection, bint connecting, int failure)     # a connection has ended
+    cdef void _gone(self, Upstream connection, bint connecting, int failure)          # the same, and who waited for it is told
+    # TLS. A connection belongs to the context that it was made with, and to the server name that it was asked for.
+    cdef ClientContext tls_now(self)                 # of new connections; None: plaintext
+    cdef bint named_by_host(self)                    # requests for different hosts want different connections
+    cdef bint current(self, Upstream connection)     # made with the context of now
+    cdef bint fits(self, Upstream connection, StreamUser user)        # and for the name that the user wants

@@ -8,8 +8,10 @@ from fastmesh.core.base.counters cimport (
     CLUSTER_ROW, CL_CX_ACTIVE, CL_CX_CONNECT_FAIL, CL_CX_CONNECT_TIMEOUT, CL_CX_OVERFLOW, CL_CX_TOTAL,
     CL_RQ_PENDING, CL_RQ_PENDING_OVERFLOW, EP_CX_ACTIVE, EP_CX_CONNECT_FAIL, EP_CX_TOTAL, WK_OPEN_FDS,
 )
-from fastmesh.core.net.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_OVERFLOW
+from fastmesh.core.net.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_OVERFLOW, FAIL_TLS
 from fastmesh.core.net.stream cimport ClientStream, StreamUser
+from fastmesh.core.net.tls cimport Tls
+from fastmesh.core.net.tls_client cimport ClientContext
 from fastmesh.core.net.upstream cimport Upstream
 from fastmesh.core.route.cluster cimport Cluster
 
@@ -21,7 +23,7 @@ cdef class Pool(ConnectionOwner):
     cdef ClientStream take(self, StreamUser user, bint idempotent, bint fresh, int* failure): return None
     cdef void retire(self): pass
     cdef void _no_room(self): pass
-    cdef Upstream _open(self): return None
+    cdef Upstream _open(self, Tls tls): return None
 
     cdef bint _wait(self, StreamUser user, int* failure):
         cdef Cluster cluster = self.cluster
@@ -41,9 +43,22 @@ cdef class Pool(ConnectionOwner):
             return
         fm_bump(&self.cluster.row[CL_RQ_PENDING], <uint64_t>-1)
 
-    cdef StreamUser _next(self):
+    cdef StreamUser _next(self, Upstream connection):
+        cdef StreamUser user
+        if not self.waiting:
+            return None
+        user = self.waiting[0]
+        if connection is not None and not self.fits(connection, user):
+            for user in self.waiting:
+                if self.fits(connection, user):
+                    break
+            else:
+                return None
+            self.waiting.remove(user)
+        else:
+            self.waiting.popleft()
         fm_bump(&self.cluster.row[CL_RQ_PENDING], <uint64_t>-1)
-        return self.waiting.popleft()
+        return user
 
     cdef bint _room(self) noexcept:
         cdef Cluster cluster = self.cluster
@@ -55,20 +70,25 @@ cdef class Pool(ConnectionOwner):
             return False
         return True
 
-    cdef bint _connect(self):
-        if self._open() is None:
+    cdef bint _connect(self, StreamUser user):
+        cdef ClientContext context = self.tls_now()
+        cdef Tls tls = None
+        if context is not None:
+            tls = context.open(self.endpoint.text, context.name or user.server_name(), self.http2)
+        if context is not None and tls is None or self._open(tls) is None:
             fm_bump(&self.cluster.row[CL_CX_ACTIVE], <uint64_t>-1)
             fm_bump(&self.cluster.row[CL_CX_CONNECT_FAIL], 1)
             fm_bump(&self.endpoint.row[EP_CX_CONNECT_FAIL], 1)
             return False
         self.connections += 1
+        self.connecting += 1
         fm_bump(&self.cluster.row[CL_CX_TOTAL], 1)
         fm_bump(&self.endpoint.row[EP_CX_TOTAL], 1)
         fm_bump(&self.endpoint.row[EP_CX_ACTIVE], 1)
         fm_bump(&self.reactor.row[WK_OPEN_FDS], 1)
         return True
 
-    cdef void _count_out(self, bint connecting, int failure):
+    cdef void _count_out(self, Upstream connection, bint connecting, int failure):
         self.connections -= 1
         fm_bump(&self.cluster.row[CL_CX_ACTIVE], <uint64_t>-1)
         fm_bump(&self.endpoint.row[EP_CX_ACTIVE], <uint64_t>-1)
@@ -78,10 +98,39 @@ cdef class Pool(ConnectionOwner):
             fm_bump(&self.endpoint.row[EP_CX_CONNECT_FAIL], 1)
             if failure == FAIL_CONNECT_TIMEOUT:
                 fm_bump(&self.cluster.row[CL_CX_CONNECT_TIMEOUT], 1)
+            elif failure == FAIL_TLS:
+                self.tls_error = connection.tls.error
+        self.connecting -= connecting
 
-    cdef void _gone(self, bint connecting, int failure):
-        self._count_out(connecting, failure)
-        if connecting and failure != FAIL_NONE and self.waiting:
-            self._next().on_upstream_failed(failure)
-        if self.waiting and self.connections < len(self.waiting) and self._room() and not self._connect():
-            self._next().on_upstream_failed(FAIL_CONNECT)
+    cdef void _gone(self, Upstream connection, bint connecting, int failure):
+        cdef StreamUser user
+        self._count_out(connection, connecting, failure)
+        if connecting and failure != FAIL_NONE:
+            user = self._next(connection)
+            if user is not None:
+                user.on_upstream_failed(failure)
+        if self.waiting and self.connecting < len(self.waiting) and self._room() and not self._connect(self.waiting[0]):
+            self._next(None).on_upstream_failed(FAIL_CONNECT)
+
+    cdef ClientContext tls_now(self):
+        cdef Cluster cluster = self.cluster
+        if cluster.tls is None or cluster.tls_auto and not self.endpoint.mesh_tls:
+            return None
+        return <ClientContext>cluster.tls
+
+    cdef bint named_by_host(self):
+        cdef ClientContext context = self.tls_now()
+        return context is not None and not context.name
+
+    cdef bint current(self, Upstream connection):
+        cdef ClientContext context = self.tls_now()
+        if connection.tls is None:
+            return context is None
+        return connection.tls.context is context
+
+    cdef bint fits(self, Upstream connection, StreamUser user):
+        cdef ClientContext context
+        if connection.tls is None:
+            return self.tls_now() is None
+        context = self.tls_now()
+        return connection.tls.context is context and (context.name or user.server_name()) == connection.tls.sni

@@ -4,6 +4,7 @@ from fastmesh.core.base.wheel cimport Timed, Timer
 from fastmesh.core.net.client_h1 cimport ClientH1
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.readiness cimport Reactor
+from fastmesh.core.net.stream cimport StreamUser
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
 
@@ -13,7 +14,8 @@ cdef class PoolH1(Pool):
     cdef Sharing sharing      # hands idle connections back when other workers wait for room
     cdef uint64_t learned_at  # ms: when endpoint.closed_after was seen last
 
-    cdef ClientH1 _reuse(self, bint idempotent)
+    cdef ClientH1 _reuse(self, StreamUser user, bint idempotent)
+    cdef void _hand_on(self, ClientH1 connection)
     cdef bint _fits_again(self, ClientH1 connection)
     cdef void _keep(self, ClientH1 connection)
     cdef void _unlink(self, ClientH1 connection)

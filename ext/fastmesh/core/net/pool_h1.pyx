@@ -11,6 +11,7 @@ from fastmesh.core.net.client_h1 cimport CLIENT_CONNECTING, ClientH1, connect_h1
 from fastmesh.core.net.failure cimport FAIL_CONNECT, FAIL_NONE
 from fastmesh.core.net.readiness cimport Reactor
 from fastmesh.core.net.stream cimport ClientStream, StreamUser
+from fastmesh.core.net.tls cimport Tls
 from fastmesh.core.net.upstream cimport Upstream
 
 cdef enum:
@@ -33,24 +34,31 @@ cdef class PoolH1(Pool):
         cdef ClientH1 connection
         failure[0] = FAIL_NONE
         if not fresh:
-            connection = self._reuse(idempotent)
+            connection = self._reuse(user, idempotent)
             if connection is not None:
                 connection.assign(user)
                 return connection
-        if self._wait(user, failure) and self._room() and not self._connect():
-            self.forget(user)
-            failure[0] = FAIL_CONNECT
+        if self._wait(user, failure):
+            if self._room():
+                if not self._connect(user):
+                    self.forget(user)
+                    failure[0] = FAIL_CONNECT
+            elif self.idle is not None:
+                self.idle.close()         # it does not fit this user: its place goes to one that does
         return None
 
-    cdef ClientH1 _reuse(self, bint idempotent):
-        cdef ClientH1 connection
+    cdef ClientH1 _reuse(self, StreamUser user, bint idempotent):
+        cdef ClientH1 connection, next
         cdef uint64_t age, now, trusted
-        while self.idle is not None:
-            connection = self.idle
-            self.idle = connection.next_idle
-            connection.next_idle = None
-            connection.in_pool = False
-            self.idle_count -= 1
+        next = self.idle
+        while next is not None:
+            connection = next
+            next = connection.next_idle
+            if not self.fits(connection, user):
+                if not self.current(connection):
+                    connection.close()    # made under another TLS policy
+                continue
+            self._unlink(connection)
             if not idempotent and self.endpoint.closed_after:
                 now = now_ms()
                 age = now - connection.idle_since
@@ -73,32 +81,36 @@ cdef class PoolH1(Pool):
             self.sharing.pool = self
         self.sharing.start()
 
-    cdef Upstream _open(self):
-        return connect_h1(self.reactor, self, self.endpoint, self.cluster, None)
+    cdef Upstream _open(self, Tls tls):
+        return connect_h1(self.reactor, self, self.endpoint, self.cluster, tls)
 
     cdef void on_connected(self, Upstream upstream):
-        cdef ClientH1 connection = <ClientH1>upstream
-        cdef StreamUser user
-        if self.waiting:
-            user = self._next()
-            connection.assign(user)
-            user.on_upstream(connection)
+        self.connecting -= 1
+        if self.current(upstream):
+            self._hand_on(<ClientH1>upstream)
         else:
-            self._keep(connection)
+            (<ClientH1>upstream).close()  # the TLS policy has changed meanwhile
 
     cdef void on_free(self, Upstream upstream):
         cdef ClientH1 connection = <ClientH1>upstream
         if self._fits_again(connection):
-            if self.waiting:
-                self.on_connected(connection)
-            else:
-                self._keep(connection)
+            self._hand_on(connection)
         else:
             connection.close()
 
+    cdef void _hand_on(self, ClientH1 connection):
+        cdef StreamUser user = self._next(connection)
+        if user is not None:
+            connection.assign(user)
+            user.on_upstream(connection)
+        elif self.waiting and self.connecting < len(self.waiting):
+            connection.close()            # those that wait want another server name: one is opened for them
+        else:
+            self._keep(connection)
+
     cdef bint _fits_again(self, ClientH1 connection):
         cdef Cluster cluster = self.cluster
-        if self.retired or self.idle_count >= IDLE_MAX:
+        if self.retired or self.idle_count >= IDLE_MAX or not self.current(connection):
             return False
         if cluster.max_requests_per_connection and connection.served >= cluster.max_requests_per_connection:
             return False
@@ -134,7 +146,7 @@ cdef class PoolH1(Pool):
             self._unlink(connection)
             if failure != FAIL_NONE:
                 self._learn(now_ms() - connection.idle_since)
-        self._gone(connection.state == CLIENT_CONNECTING, failure)
+        self._gone(connection, connection.state == CLIENT_CONNECTING, failure)
 
     cdef void _unlink(self, ClientH1 connection):
         cdef ClientH1 at = self.idle
@@ -181,8 +193,8 @@ cdef class Sharing(Timed):
         cdef Cluster cluster = pool.cluster
         cdef uint64_t pending = sum_rows(cluster.rows + CL_RQ_PENDING, CLUSTER_ROW, cluster.slots)
         if pool.waiting:
-            if pool._room() and not pool._connect():
-                pool._next().on_upstream_failed(FAIL_CONNECT)
+            if pool.connecting < len(pool.waiting) and pool._room() and not pool._connect(pool.waiting[0]):
+                pool._next(None).on_upstream_failed(FAIL_CONNECT)
         elif pending and pool.idle is not None:
             pool.idle.close()             # its place goes to whoever waits
         if pool.waiting or pool.idle is not None:

@@ -14,6 +14,7 @@ from fastmesh.core.net.failure cimport FAIL_CONNECT, FAIL_NONE
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.readiness cimport Reactor
 from fastmesh.core.net.stream cimport ClientStream, StreamUser
+from fastmesh.core.net.tls cimport Tls
 from fastmesh.core.net.upstream cimport Upstream
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
@@ -24,7 +25,8 @@ cdef PoolH2 make_pool_h2(Reactor reactor, Cluster cluster, Endpoint endpoint):
     pool.reactor = reactor
     pool.cluster = cluster
     pool.endpoint = endpoint
-    pool.open = []
+    pool.open, pool.coming = [], []
+    pool.http2 = True
     pool.places = STREAMS_UNSAID
     return pool
 
@@ -34,23 +36,26 @@ cdef class PoolH2(Pool):
         cdef ClientH2 connection
         cdef Py_ssize_t at = 0
         failure[0] = FAIL_NONE
-        if not fresh and not self.waiting:
+        if not fresh and (not self.waiting or self.named_by_host()):
             while at < PyList_GET_SIZE(self.open):
                 connection = <ClientH2>PyList_GET_ITEM(self.open, at)
                 if self._worn(connection):
                     connection.frames.leave()
                     self.on_free(connection)          # it is not in the list any more
                     continue
-                if connection.frames.room() and self._fits(connection, user, idempotent):
+                if connection.frames.room() and self.fits(connection, user) and self._trusted(connection, user, idempotent):
                     connection.cluster = self.cluster
                     return connection.frames.assign(user)
                 at += 1
-        if self._wait(user, failure) and self._wants_more() and self._room() and not self._connect():
-            self.forget(user)
-            failure[0] = FAIL_CONNECT
+        if self._wait(user, failure) and self._wants_more(user):
+            if not self._room():
+                self._give_place()
+            elif not self._connect(user):
+                self.forget(user)
+                failure[0] = FAIL_CONNECT
         return None
 
-    cdef bint _fits(self, ClientH2 connection, StreamUser user, bint idempotent) noexcept:
+    cdef bint _trusted(self, ClientH2 connection, StreamUser user, bint idempotent) noexcept:
         if user.head.upgrade and not connection.frames.settings_seen:
             return False                  # it has not said whether it takes extended CONNECT
         # One that was at rest may have been told goodbye since the loop looked at it last; what may run twice finds that out itself
@@ -58,7 +63,7 @@ cdef class PoolH2(Pool):
 
     cdef bint _worn(self, ClientH2 connection) noexcept:
         cdef Cluster cluster = self.cluster
-        if self.retired or connection.frames.leaving:
+        if self.retired or connection.frames.leaving or not self.current(connection):
             return True
         if cluster.max_requests_per_connection and connection.frames.opened >= cluster.max_requests_per_connection:
             return True
@@ -70,14 +75,29 @@ cdef class PoolH2(Pool):
             return True
         return Pool._room(self)
 
-    cdef Upstream _open(self):
-        cdef ClientH2 connection = connect_h2(self.reactor, self, self.endpoint, self.cluster, None, self.places)
+    cdef void _give_place(self):
+        """A connection for another server name that carries nothing makes room for one that is waited for."""
+        cdef ClientH2 connection
+        if self.named_by_host():
+            for connection in self.open:
+                if connection.frames.streams.count == 0:
+                    connection.close(FAIL_NONE)
+                    return
+
+    cdef Upstream _open(self, Tls tls):
+        cdef ClientH2 connection = connect_h2(self.reactor, self, self.endpoint, self.cluster, tls, self.places)
         if connection is not None:
-            self.connecting += 1
+            self.coming.append(connection)
         return connection
 
-    cdef bint _wants_more(self) noexcept:
+    cdef bint _wants_more(self, StreamUser user):
+        cdef ClientH2 connection
         cdef uint32_t places = self.places
+        if self.named_by_host():
+            for connection in self.coming:
+                if self.fits(connection, user):
+                    return False
+            return True
         if self.cluster.max_streams and self.cluster.max_streams < places:
             places = self.cluster.max_streams
         if self.cluster.max_requests_per_connection and self.cluster.max_requests_per_connection < places:
@@ -85,14 +105,19 @@ cdef class PoolH2(Pool):
         return <uint64_t>len(self.waiting) > <uint64_t>self.connecting * places
 
     cdef void _more(self):
-        if self.waiting and self._wants_more() and self._room() and not self._connect() and not self.open and not self.connecting:
-            self._fail_waiting(FAIL_CONNECT)
-
-    cdef void _fail_waiting(self, int failure):
         cdef StreamUser user
+        if not self.waiting:
+            return
+        user = self.waiting[0]
+        if self._wants_more(user) and self._room() and not self._connect(user) and not self.open and not self.connecting:
+            self._fail_waiting(None, FAIL_CONNECT)
+
+    cdef void _fail_waiting(self, ClientH2 connection, int failure):
+        cdef StreamUser user = self._next(connection)
         cdef list users = []
-        while self.waiting:
-            users.append(self._next())
+        while user is not None:
+            users.append(user)
+            user = self._next(connection)
         for user in users:
             user.on_upstream_failed(failure)
 
@@ -102,7 +127,9 @@ cdef class PoolH2(Pool):
             user = <StreamUser>self.waiting[0]
             if user.head.upgrade and not connection.frames.settings_seen:
                 break                     # nobody knows yet whether the endpoint takes that (RFC 8441 3)
-            user = self._next()
+            user = self._next(connection)
+            if user is None:
+                return
             user.on_upstream(connection.frames.assign(user))
 
     cdef void _settle(self, ClientH2 connection):
@@ -114,8 +141,10 @@ cdef class PoolH2(Pool):
     cdef void on_connected(self, Upstream upstream):
         cdef ClientH2 connection = <ClientH2>upstream
         self.connecting -= 1
+        self.coming.remove(connection)
         self.open.append(connection)
-        self._serve(connection)
+        if self.current(connection):
+            self._serve(connection)
         self.on_free(connection)
 
     cdef void on_free(self, Upstream upstream):
@@ -134,6 +163,8 @@ cdef class PoolH2(Pool):
             self._serve(connection)
         if connection.frames.streams.count == 0 and connection.fd >= 0:
             self._settle(connection)
+        if self.waiting and self.named_by_host():
+            self._more()
 
     cdef void on_closed(self, Upstream upstream, int failure):
         cdef ClientH2 connection = <ClientH2>upstream
@@ -141,12 +172,14 @@ cdef class PoolH2(Pool):
             if connection in self.open:
                 self.open.remove(connection)
         else:
-            self.connecting -= 1
-        self._count_out(not connection.established, failure)
+            self.coming.remove(connection)
+        self._count_out(connection, not connection.established, failure)
         if connection.established or failure == FAIL_NONE:
             self._more()
+        elif self.named_by_host():
+            self._fail_waiting(connection, failure)
         elif not self.open and self.connecting == 0:
-            self._fail_waiting(failure)   # else they are served as streams end, or the next request tries again
+            self._fail_waiting(None, failure)         # else they are served as streams end, or the next request tries again
 
     cdef void retire(self):
         cdef ClientH2 connection

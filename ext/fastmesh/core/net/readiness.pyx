@@ -212,6 +212,8 @@ cdef class Descriptor(Timed):
             self.unwatch_write()
             if verdict == SHAKE_DONE:
                 self.on_shaken()
+                if self.reading and self.tls is not None and self.tls.has_more():
+                    self.reactor.again(self)
             else:
                 self.on_shake_failed()
 

@@ -18,6 +18,7 @@ from fastmesh.core.wire.message cimport Head
 cdef class StreamUser(Timed):
     """What streams report to (the exchange)."""
     cdef Head head            # the request, parsed in place by the server codec; `keep_head` before its bytes go away
+    cdef bytes server_name(self)                                     # that a TLS connection for it asks for: its host, lower case
     # from the client
     cdef void on_request(self, ServerStream client)
     cdef void on_request_body(self, const char* data, size_t size)

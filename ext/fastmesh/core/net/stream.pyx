@@ -7,6 +7,7 @@ from fastmesh.core.wire.message cimport Head
 
 
 cdef class StreamUser(Timed):
+    cdef bytes server_name(self): return b""
     cdef void on_request(self, ServerStream client): pass
     cdef void on_request_body(self, const char* data, size_t size): pass
     cdef void on_request_end(self, const Head* trailers): pass

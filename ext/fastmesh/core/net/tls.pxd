@@ -43,11 +43,13 @@ cdef class Tls:
     cdef int _end             # how reading ended: End
     cdef bint _dry            # nothing is left to decrypt until the kernel has more
     cdef bint silent          # no close_notify: what was sent is not a complete message
+    cdef bint _deaf           # the peer takes nothing more; what it said before can be read
     cdef bint shaken          # the handshake is complete
     cdef bint verified        # the peer's certificate, if it has one, was checked
     cdef size_t owed          # bytes that are encrypted in `unsent`, and that the caller will write again
     cdef bytes sni            # server name that was asked for; b"" = none
-    cdef object peer          # tls_peer.Peer, made when somebody asks; None
+    cdef bytes place          # where a client keeps its session
+    cdef object peer          # tls_peer.Peer, or False when there is none; None: nobody has asked yet
     cdef OutBuf held          # `ahead`, when it had to be kept
 
     cdef void attach(self, int fd) noexcept
@@ -61,6 +63,8 @@ cdef class Tls:
     cdef bint quiet(self) noexcept            # alive, and nothing to read: tickets and key updates are taken in
     cdef void say_goodbye(self) noexcept      # close_notify, before the descriptor is closed
     cdef bint resumed(self) noexcept
+    cdef const char* version(self) noexcept           # "1.3"
+    cdef const char* cipher(self) noexcept
     cdef bint chose_h2(self) noexcept         # ALPN
     cdef int _failed(self) noexcept
     cdef ssize_t _stop(self, ssize_t total) noexcept

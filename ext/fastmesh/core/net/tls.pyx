@@ -7,7 +7,8 @@ from fastmesh.core.net.openssl cimport (
     BIO_meth_new, BIO_meth_set_ctrl, BIO_meth_set_read, BIO_meth_set_write, BIO_new, BIO_set_data, BIO_set_init,
     BIO_set_retry_read, BIO_set_retry_write, BIO_should_read, BIO_should_write, ERR_GET_REASON, ERR_clear_error, ERR_peek_error,
     ERR_reason_error_string, SSL, SSL_ERROR_ZERO_RETURN, SSL_READING, SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, SSL_WRITING,
-    SSL_do_handshake, SSL_free, SSL_get0_alpn_selected, SSL_get_error, SSL_get_ex_data, SSL_get_rbio, SSL_get_verify_result,
+    SSL_CIPHER_get_name, SSL_do_handshake, SSL_free, SSL_get0_alpn_selected, SSL_get_current_cipher, SSL_get_error, SSL_get_ex_data, SSL_get_rbio, SSL_get_verify_result,
+    SSL_get_version,
     SSL_has_pending, SSL_peek_ex, SSL_read_ex, SSL_session_reused, SSL_set_bio, SSL_set_ex_data, SSL_shutdown, SSL_want,
     SSL_write_ex, X509_V_OK, X509_verify_cert_error_string,
 )
@@ -148,6 +149,7 @@ cdef class Tls:
             self.wire.ahead = self.held.data
         if result == 1:
             self.shaken = True
+            self.verified = self.verified or self.resumed()          # a ticket is of a session that was
             return SHAKE_DONE
         if SSL_want(self.ssl) == SSL_READING and BIO_should_read(SSL_get_rbio(self.ssl)):
             return SHAKE_READ
@@ -167,15 +169,21 @@ cdef class Tls:
         if self.error == NULL:            # else it was said where it was found
             if verdict != X509_V_OK:
                 self.error = X509_verify_cert_error_string(verdict)
-            elif self.fault == FAULT_PEER_LEFT:
-                self.error = "the peer closed the connection in the handshake"
-            else:
+            elif self.fault != FAULT_PEER_LEFT:
                 self.error = ERR_reason_error_string(code)
+            elif not self.shaken:
+                self.error = "the peer closed the connection in the handshake"
         ERR_clear_error()
         return SHAKE_FAILED
 
     cdef bint resumed(self) noexcept:
         return SSL_session_reused(self.ssl) == 1
+
+    cdef const char* version(self) noexcept:
+        return SSL_get_version(self.ssl) + 4          # without "TLSv"
+
+    cdef const char* cipher(self) noexcept:
+        return SSL_CIPHER_get_name(SSL_get_current_cipher(self.ssl))
 
     cdef bint chose_h2(self) noexcept:
         cdef const unsigned char* name = NULL
@@ -240,7 +248,7 @@ cdef class Tls:
         global _gathered_size, _mark_count
         cdef size_t total = 0, step
         cdef ssize_t sent
-        if self._end == END_CUT:
+        if self._end == END_CUT or self._deaf:
             (&errno)[0] = EPIPE
             return -1
         if out_size(&self.wire.unsent):
@@ -300,14 +308,14 @@ cdef class Tls:
             return _marks[_mark_count - 1].plain
         if sent < 0:
             if errno != EAGAIN and errno != EINTR:
-                self._end = END_CUT
+                self._deaf = self.silent = True
                 return -1
             sent = 0
         for i in range(_mark_count):
             if _marks[i].encrypted <= <size_t>sent:
                 plain = _marks[i].plain
         if out_append(&self.wire.unsent, _gathered + sent, _gathered_size - sent) < 0:
-            self._end = END_CUT
+            self._deaf = self.silent = True
             (&errno)[0] = ENOMEM
             return -1
         return plain

@@ -1,6 +1,7 @@
 """See tls_contexts.pxd."""
 from weakref import WeakValueDictionary
 
+from fastmesh.core.net.tls_client cimport ClientContexts
 from fastmesh.core.net.tls_material cimport digest_of_credential, load_credential
 from fastmesh.core.net.tls_server cimport ServerContexts
 
@@ -9,6 +10,7 @@ cdef class TlsContexts:
     def __cinit__(self):
         self._credentials = WeakValueDictionary()
         self._server = ServerContexts()
+        self._client = ClientContexts()
 
     def __call__(self, str kind, dict plan, credentials, names):
         if kind == "credential":
@@ -19,4 +21,4 @@ cdef class TlsContexts:
             return credential
         if kind == "server":
             return self._server.make(plan, credentials, names)
-        return None
+        return self._client.make(plan, credentials)

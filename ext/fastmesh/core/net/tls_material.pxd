@@ -20,6 +20,7 @@ cdef class Credential:
 
     cdef X509_NAMES* names(self)      # subjects of `roots`, for a server's request; the caller's own
 
+cdef Roots system_roots()                 # what this machine trusts; read once
 # From the fields of a CredentialPlan; ValueError says which piece is wrong, and shows nothing of it
 cdef Credential load_credential(dict plan)
 cdef bytes digest_of_credential(dict plan)

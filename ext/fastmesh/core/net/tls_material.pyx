@@ -72,7 +72,7 @@ cdef class Credential:
         return names
 
 
-cdef Roots _system_roots():
+cdef Roots system_roots():
     """What this machine trusts; read once."""
     global _system
     if _system is None:
@@ -170,7 +170,7 @@ cdef Credential load_credential(dict plan):
     if plan["roots"]:
         credential.roots = _make_roots(credential.name, "roots", plan["roots"], plan["crl"])
     else:
-        credential.roots = _system_roots()
+        credential.roots = system_roots()
     credential.bundles = {
         domain.encode(): _make_roots(credential.name, f"roots of {domain}", pem, plan["crl"])
         for domain, pem in plan["bundles"].items()

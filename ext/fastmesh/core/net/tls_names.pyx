@@ -7,6 +7,10 @@ from fastmesh.core.net.openssl cimport (
     X509_get_ext_d2i, sk_GENERAL_NAME_num, sk_GENERAL_NAME_value,
 )
 
+cdef extern from "<arpa/inet.h>" nogil:
+    int inet_pton(int family, const char* text, void* out)
+    int AF_INET, AF_INET6
+
 cdef bytes DOMAIN = b"abcdefghijklmnopqrstuvwxyz0123456789.-_"
 cdef bytes PATH = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_"
 cdef enum:
@@ -45,6 +49,11 @@ cdef bytes uri_of(X509* certificate):
     return uris[0] if len(uris) == 1 else b""
 
 
+cdef bint is_address(bytes name):
+    cdef char[16] raw
+    return inet_pton(AF_INET, name, raw) == 1 or inet_pton(AF_INET6, name, raw) == 1
+
+
 cdef bytes trust_domain_of(bytes uri):
     cdef bytes domain, path
     if not uri.startswith(b"spiffe://") or len(uri) > SPIFFE_MAX:
@@ -65,18 +74,16 @@ cdef bint _made_of(bytes text, bytes letters):
 cdef bint names_fit(X509* certificate, list names, list wanted):
     cdef unsigned int flags = X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
     cdef bytes want
-    cdef int fit
     for want in wanted:
+        if is_address(want):
+            if X509_check_ip_asc(certificate, PyBytes_AS_STRING(want), 0) == 1:
+                return True
+            continue
         for kind, value in names:
             if kind == GEN_DNS and value.lower() == want.lower() or kind in (GEN_URI, GEN_EMAIL) and value == want:
                 return True
-        if not want or b"://" in want or b"@" in want:
-            continue
-        fit = X509_check_ip_asc(certificate, PyBytes_AS_STRING(want), 0)
-        if fit == 1:
-            return True
         # OpenSSL takes a name that begins with a dot for all names below it
-        if fit == -2 and want[0] not in b".*" \
+        if want and b":" not in want and b"@" not in want and want[0] not in b".*" \
                 and X509_check_host(certificate, PyBytes_AS_STRING(want), PyBytes_GET_SIZE(want), flags, NULL) == 1:
             return True
     return False

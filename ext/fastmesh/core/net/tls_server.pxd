@@ -29,3 +29,5 @@ cdef class ServerContexts:    # of one worker
     cdef object _contexts     # digest -> ServerContext
     cdef ServerContext make(self, dict plan, dict credentials, list names)
     cdef ServerSettings _settings_of(self, dict plan, list credentials, bint own)
+
+cdef int set_versions(SSL_CTX* ctx, dict plan, bint server) except -1        # versions, ciphers, and what all contexts have in common

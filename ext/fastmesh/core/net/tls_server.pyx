@@ -106,7 +106,7 @@ cdef Verifier _verifier(dict plan, Credential credential):
     return verifier
 
 
-cdef _set_versions(SSL_CTX* ctx, dict plan, bint server):
+cdef int set_versions(SSL_CTX* ctx, dict plan, bint server) except -1:
     cdef bytes ciphers = ":".join(plan["ciphers"]).encode() or CIPHERS
     if plan["min_version"] in ("TLSV1_0", "TLSV1_1"):
         ciphers += (b"" if plan["ciphers"] else OLD_CIPHERS) + b":@SECLEVEL=0"       # their signatures are MD5 and SHA-1
@@ -121,6 +121,7 @@ cdef _set_versions(SSL_CTX* ctx, dict plan, bint server):
     SSL_CTX_set_read_ahead(ctx, 1)
     if server:
         SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA)
+    return 0
 
 
 cdef class ServerContexts:
@@ -175,7 +176,7 @@ cdef ServerSettings _make_settings(dict plan, Credential credential):
     if ctx == NULL:
         raise MemoryError
     settings.ctx = ctx
-    _set_versions(ctx, plan, True)
+    set_versions(ctx, plan, True)
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF)          # tickets only: nothing is kept for a client
     settings.tickets = not plan["accept_unverified"]                 # a ticket would not know that nothing was verified
     SSL_CTX_set_num_tickets(ctx, 1)

@@ -4,7 +4,7 @@ from libc.string cimport memcmp, memcpy
 from fastmesh.core.net.openssl cimport (
     EVP_CIPHER_CTX, EVP_DecryptInit_ex, EVP_EncryptInit_ex, EVP_MAC_CTX, EVP_MAC_CTX_set_params, EVP_aes_256_cbc,
     OPENSSL_cleanse, OSSL_PARAM, OSSL_PARAM_construct_end, OSSL_PARAM_construct_octet_string, OSSL_PARAM_construct_utf8_string,
-    RAND_bytes, SSL,
+    RAND_bytes, SSL, SSL_version, TLS1_3_VERSION,
 )
 
 cdef enum:
@@ -57,4 +57,6 @@ cdef int ticket_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER
     params[2] = OSSL_PARAM_construct_end()
     if EVP_MAC_CTX_set_params(mac, params) != 1:
         return -1
-    return 1 if closing or key == _keys else 2       # 2: accept, and renew it
+    if closing or key == _keys and SSL_version(ssl) != TLS1_3_VERSION:
+        return 1
+    return 2                              # accept, and renew it: TLS 1.3 wants tickets used once (RFC 8446 appendix C.4)

@@ -6,6 +6,7 @@ from fastmesh.core.net.readiness cimport (
     EINPROGRESS, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, Descriptor, Reactor, c_close, errno, getsockopt, setsockopt, sockaddr, socklen_t,
 )
 from fastmesh.core.net.tls cimport Tls
+from fastmesh.core.net.tls_verify cimport still_valid
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint, sockaddr_storage
 
@@ -80,7 +81,11 @@ cdef class Upstream(Descriptor):
             self._establish()
 
     cdef void on_shaken(self):
-        self._establish()
+        if self.tls.resumed() and not still_valid(self.tls):
+            self.tls.error = "certificate has expired"
+            self.on_unreachable(FAIL_TLS)
+        else:
+            self._establish()
 
     cdef void on_shake_failed(self):
         self.on_unreachable(FAIL_TLS)

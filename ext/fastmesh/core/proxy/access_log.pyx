@@ -10,6 +10,8 @@ from fastmesh.core.base.clock cimport wall_us
 from fastmesh.core.base.counters cimport WK_LOG_DROPPED, WK_LOG_LINES
 from fastmesh.core.base.outbuf cimport OutBuf, out_free, out_reserve, out_size
 from fastmesh.core.net.stream cimport StreamUser
+from fastmesh.core.net.tls cimport Tls
+from fastmesh.core.net.tls_peer cimport Peer, peer_of
 from fastmesh.core.proxy.account cimport flags_text
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.wire.h1_write cimport write_number
@@ -193,7 +195,36 @@ cdef size_t _names_size(Transit t) noexcept:
         size += PyBytes_GET_SIZE(t.destination.cluster_name)
     if t.cluster is not None:
         size += PyBytes_GET_SIZE(t.cluster.service_text)
+    if t.tls is not None:
+        size += PyBytes_GET_SIZE(t.tls.sni) + (PyBytes_GET_SIZE((<Peer>t.tls.peer).subject) if peer_of(t.tls) is not None else 0)
     return size * 6
+
+
+cdef void _reason(Writer* w, Transit t, const char* none) noexcept:
+    """Why TLS with an endpoint failed: a quoted static text."""
+    if t.transport_failure == NULL:
+        _text(w, none)
+    else:
+        _text(w, '"TLS_error: ')
+        _text(w, t.transport_failure)
+        _text(w, '"')
+
+
+cdef void _tls(Writer* w, Tls tls):
+    """The fields of ECS for a connection of a client. The subject is a text of the client's."""
+    cdef Peer peer = peer_of(tls)
+    _text(w, ',"tls.established":true,"tls.version_protocol":"tls","tls.version":"')
+    _text(w, tls.version())
+    _text(w, '","tls.cipher":"')
+    _text(w, tls.cipher())
+    _text(w, '","tls.resumed":true,"tls.client.server_name":' if tls.resumed() else '","tls.resumed":false,"tls.client.server_name":')
+    _quoted_bytes(w, tls.sni)
+    if peer is not None:
+        _text(w, ',"tls.client.subject":')
+        _quoted(w, PyBytes_AS_STRING(peer.subject), PyBytes_GET_SIZE(peer.subject))
+        _text(w, ',"tls.client.hash.sha256":"')
+        _bytes(w, peer.hash)
+        _text(w, '"')
 
 
 cdef inline bytes _cluster(Transit t):
@@ -303,7 +334,10 @@ cdef class LogFile(AccessLog):
         _quoted_bytes(w, t.client.local_text if t.client is not None else None)
         _text(w, ',"downstream_remote_address":')
         _quoted_bytes(w, t.client.peer_text if t.client is not None else None)
-        _text(w, ',"requested_server_name":null,"upstream_transport_failure_reason":null')
+        _text(w, ',"requested_server_name":')
+        _quoted_bytes(w, t.tls.sni if t.tls is not None else None)
+        _text(w, ',"upstream_transport_failure_reason":')
+        _reason(w, t, "null")
         self._article(w, t, lasted, begun, wall)
         w.at[0] = c'}'
         w.at += 1
@@ -346,7 +380,9 @@ cdef class LogFile(AccessLog):
         _bytes(w, flags_text(t.flags))
         _text(w, " ")
         _text(w, _details(t))
-        _text(w, ' - "-" ')
+        _text(w, " - ")
+        _reason(w, t, '"-"')
+        _text(w, " ")
         _number(w, t.bytes_received)
         _text(w, " ")
         _number(w, t.bytes_sent)
@@ -371,7 +407,9 @@ cdef class LogFile(AccessLog):
         _bytes(w, t.client.local_text if t.client is not None else b"-")
         _text(w, " ")
         _bytes(w, t.client.peer_text if t.client is not None else b"-")
-        _text(w, " - ")
+        _text(w, " ")
+        _bytes(w, t.tls.sni or b"-" if t.tls is not None else b"-")
+        _text(w, " ")
         _bytes(w, _route(t) or b"-")
 
     cdef void _ecs(self, Writer* w, Transit t, uint64_t now, uint64_t wall):
@@ -408,7 +446,7 @@ cdef class LogFile(AccessLog):
         _quoted_span(w, head, head.query)
         _text(w, ',"url.domain":')
         _quoted_span(w, head, head.host)
-        _text(w, ',"url.scheme":"http","user_agent.original":')
+        _text(w, ',"url.scheme":"https","user_agent.original":' if t.request.https else ',"url.scheme":"http","user_agent.original":')
         _quoted_span(w, head, _field(head, HDR_USER_AGENT))
         _text(w, ',"source.ip":')
         _quoted_bytes(w, t.client.peer if t.client is not None else None)
@@ -416,6 +454,8 @@ cdef class LogFile(AccessLog):
         _quoted_bytes(w, t.client.peer if t.client is not None else None)
         _address(w, ',"server.address":', ',"server.port":', t.client.local_text if t.client is not None else None)
         _address(w, ',"destination.address":', ',"destination.port":', _upstream(t))
+        if t.tls is not None:
+            _tls(w, t.tls)
         _text(w, ',"network.protocol":"http","network.transport":"tcp","service.name":')
         _quoted_bytes(w, t.cluster.service_text if t.cluster is not None else None)
         _text(w, ',"labels":{"route_name":')

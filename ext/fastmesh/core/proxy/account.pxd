@@ -14,7 +14,7 @@ cdef enum:
     SERIES_WORDS = 66         # 1 + 3 * HISTOGRAM + 2
 
 cdef struct Cell:
-    uint64_t key              # status, flags, a call or not, and gRPC status; 0 = free
+    uint64_t key              # what tells sets of labels of one endpoint apart: see `_key`; 0 = free
     uint64_t* words
 
 cdef class Series:            # the cells of one endpoint (or of a cluster or host that met none)

@@ -8,9 +8,12 @@ from fastmesh.core.base.counters cimport (
     CL_RQ_2XX, CL_RQ_3XX, CL_RQ_4XX, CL_RQ_5XX, CL_RQ_TOTAL, CL_RX_BYTES, CL_TX_BYTES, WK_NO_ROUTE, WK_RATE_LIMITED,
     WK_RQ_2XX, WK_RQ_3XX, WK_RQ_4XX, WK_RQ_5XX, WK_RQ_TOTAL,
 )
+from fastmesh.core.net.tls_client cimport ClientContext
+from fastmesh.core.net.tls_peer cimport Peer, peer_of
+from fastmesh.core.net.tls_server cimport ServerContext
 from fastmesh.core.proxy.transit cimport FLAG_NR, FLAG_RL, Transit
 from fastmesh.core.route.endpoint cimport Endpoint
-from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH
+from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Snapshot
 
 # Histogram bounds of Istio's standard metrics, in ms and in bytes alike
 BOUNDS = (0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000)
@@ -32,6 +35,7 @@ for _i, _bound in enumerate(BOUNDS):
 
 cdef enum:
     CELLS_MAX = 1024          # sets of labels of one endpoint that are told apart quickly
+    PRINCIPALS_MAX = 16384    # peers that one worker tells apart
 
 
 cdef bytes flags_text(uint32_t flags):
@@ -78,19 +82,59 @@ cdef inline Cell* _place(Cell* cells, uint32_t room, uint64_t key) noexcept nogi
 
 
 cdef bytes _labels(Transit t):
-    source = t.snapshot.source
-    target = t.snapshot.workloads[t.endpoint.workload if t.endpoint is not None else 0]
+    cdef bint inbound = t.listener.inbound
+    cdef Peer peer = _peer(t)
+    own = t.snapshot.source
+    if inbound:
+        source, target = _source_of(t.snapshot, peer), own
+    else:
+        source, target = own, t.snapshot.workloads[t.endpoint.workload if t.endpoint is not None else 0]
+    theirs, ours = _principals(t, peer)
     service, name, namespace = _service(t)
     values = (
-        "source", source["name"], source["namespace"], source["principal"], source["app"], source["version"],
+        "destination" if inbound else "source",
+        source["name"], source["namespace"], theirs if inbound else ours, source["app"], source["version"],
         source["cluster"], source["canonical_service"], source["canonical_revision"], target["name"],
-        target["namespace"], target["principal"], target["app"], target["version"], service, name, namespace,
+        target["namespace"], ours if inbound else theirs, target["app"], target["version"], service, name, namespace,
         target["cluster"] if t.endpoint is not None else "unknown", target["canonical_service"], target["canonical_revision"],
         "grpc" if t.grpc else "http", str(t.status), str(t.grpc_status) if t.grpc_status >= 0 else "",
-        flags_text(t.flags).decode(), "unknown",
+        flags_text(t.flags).decode(), "unknown" if not inbound else "none" if peer is None else "mutual_tls",
     )
     slot = t.engine.slot
     return bytes((slot & 255, slot >> 8)) + b"".join([value.encode() + b"\x1f" for value in values])
+
+
+cdef inline Peer _peer(Transit t):
+    """The other side of the mesh: who asked for it, or who served it."""
+    return peer_of(t.tls if t.listener.inbound else t.upstream_tls)
+
+
+cdef tuple _principals(Transit t, Peer peer):
+    """What certificates proved of the other side and of this one. What the configuration says of them proves nothing."""
+    cdef bytes own = b""
+    if peer is not None:
+        own = (<ServerContext>t.tls.context).identity if t.listener.inbound else (<ClientContext>t.upstream_tls.context).identity
+    return (peer.principal.decode() if peer is not None and peer.label else "") or "unknown", own.decode() or "unknown"
+
+
+cdef _source_of(Snapshot snapshot, Peer peer):
+    """The workload of a client, by its identity: of several that share it, what all of them have in common."""
+    cdef dict found
+    if snapshot.by_principal is None:
+        snapshot.by_principal = {}
+        for workload in snapshot.workloads[1:]:
+            known = snapshot.by_principal.get(workload["principal"])
+            snapshot.by_principal[workload["principal"]] = workload if known is None else {
+                key: value if known[key] == value else "unknown" for key, value in workload.items()}
+    unknown = snapshot.workloads[0]
+    if peer is None or not peer.principal:
+        return unknown
+    principal = peer.principal.decode()
+    known = snapshot.by_principal.get(principal)
+    if known is not None:
+        return known
+    parts = principal.split("/")
+    return {**unknown, "namespace": parts[4]} if len(parts) > 5 and parts[3] == "ns" else unknown
 
 
 cdef tuple _service(Transit t):
@@ -132,9 +176,28 @@ cdef Series _series(Transit t):
     return <Series>t.engine.series
 
 
+cdef inline uint64_t _key(Transit t) noexcept:
+    """Status 10 bits, gRPC status 13, a call or not 1, flags 20, the peer's number 15; what the listener is, for those that met no host."""
+    cdef Peer peer = _peer(t) if t.tls is not None or t.upstream_tls is not None else None
+    cdef uint64_t key = <uint64_t>1 << 63 | <uint64_t>t.listener.unknown << 61 | <uint64_t>t.listener.inbound << 60
+    if peer is not None:
+        if peer.label < 0:
+            peer.label = _number_of(t, peer.principal)
+        key |= <uint64_t>1 << 59 | <uint64_t>peer.label << 44
+    return key | <uint64_t>t.flags << 24 | <uint64_t>t.grpc << 23 | <uint64_t>(t.grpc_status + 1 & 8191) << 10 | t.status
+
+
+cdef int _number_of(Transit t, bytes principal):
+    """0 for those without a name, and for the rest when there are too many: they are not told apart."""
+    cdef dict known = t.engine.principals
+    if not principal or principal not in known and len(known) >= PRINCIPALS_MAX:
+        return 0
+    return known.setdefault(principal, len(known) + 1)
+
+
 cdef void account(Transit t, uint64_t now):
     cdef Series series = _series(t)
-    cdef uint64_t key = <uint64_t>(2 + t.grpc) << 62 | <uint64_t>t.flags << 32 | <uint64_t>(t.grpc_status + 1) << 16 | t.status
+    cdef uint64_t key = _key(t)
     cdef Cell* cell = _place(series.cells, series.room, key)
     cdef uint64_t* words = cell.words if cell.key == key else series._make(t, key)
     fm_bump(&words[0], 1)

@@ -1,4 +1,5 @@
 """See attempt.pxd."""
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastmesh.core.base.arena cimport sum_rows
 from fastmesh.core.base.atomics cimport fm_bump
@@ -67,6 +68,7 @@ cdef class Attempting(Replying):
     cdef void on_upstream(self, ClientStream upstream):
         """A connection is ours: write the request, and as much of its body as there is."""
         self.upstream = upstream
+        self.upstream_tls = upstream.tls
         self.pool = None
         upstream.read_size = self.client.piece
         if self.head.upgrade and not upstream.takes_upgrade():
@@ -105,6 +107,17 @@ cdef class Attempting(Replying):
         else:
             return                        # the rest of the body comes in this very turn
         upstream.flush()
+
+    cdef bytes server_name(self):
+        """The host that goes upstream, without its port."""
+        cdef bytes authority = self.destination.authority if self.destination.authority is not None else self.rule.authority
+        if authority is None:
+            authority = PyBytes_FromStringAndSize(span_ptr(&self.head, self.head.host), self.head.host.len) or self.cluster.host_text
+        elif authority.startswith(b"["):
+            authority = authority.partition(b"]")[0] + b"]"
+        else:
+            authority = authority.partition(b":")[0]
+        return authority.strip(b"[]").lower()
 
     cdef void upgrade_out(self, HeadOut* out):
         pass                              # see tunnel

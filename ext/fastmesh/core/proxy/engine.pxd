@@ -19,6 +19,7 @@ cdef class Engine(Reactor):
     cdef AccessLog log        # None = off
     cdef dict pools           # cluster name + endpoint (+ "h2") -> Pool
     cdef list spare           # exchanges to use again
+    cdef dict principals      # peer principal -> its number in proxy.account
     cdef object series        # proxy.account's table for requests that met no host
     cdef HeadOut out          # scratch for the head that is being written
     cdef readonly Py_ssize_t active           # exchanges under way

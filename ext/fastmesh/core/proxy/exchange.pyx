@@ -18,7 +18,9 @@ from fastmesh.core.base.counters cimport (
 from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
 from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
-from fastmesh.core.net.failure cimport FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL, FAIL_TIMEOUT
+from fastmesh.core.net.failure cimport (
+    FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL, FAIL_TIMEOUT, FAIL_TLS,
+)
 from fastmesh.core.net.readiness cimport LOW_WATER
 from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.attempt cimport (
@@ -89,6 +91,8 @@ cdef class Exchange(Tunnelling):
 
     cdef void on_request(self, ServerStream client):
         self.client = client
+        self.tls = client.tls
+        self.secure = client.tls is not None
         self.started = now_ns()
         self.keep_head()
         self.snapshot = self.engine.snapshot
@@ -155,6 +159,8 @@ cdef class Exchange(Tunnelling):
 
     cdef int find_rule(self):
         cdef int own_port = self.client.own_port
+        if self.tls is not None and self.listener.chains is not None and self.listener.chains.tls_chains > 1 and self.misdirected():
+            return self.reply(421, 0, "misdirected_request", "", 0)
         self.look_up(self.head.port, self.head.port != 0 and self.head.port != own_port)
         if self.listener.https_redirect is not None and self.moves_to_https():
             return self._https_redirect()
@@ -236,6 +242,10 @@ cdef class Exchange(Tunnelling):
     # --- events of the endpoint ---------------------------------------------------------------------------------------
 
     cdef void on_upstream_failed(self, int failure):
+        if self.upstream is not None and self.upstream.tls is not None:
+            self.transport_failure = self.upstream.tls.error
+        elif failure == FAIL_TLS and self.pool is not None:
+            self.transport_failure = self.pool.tls_error
         self.upstream = None
         self.pool = None
         if not self.response_begun:

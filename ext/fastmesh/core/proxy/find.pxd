@@ -11,6 +11,7 @@ cdef enum Verdict:            # what a step answers
 cdef class Finding(Transit):
     cdef int normalize(self)
     cdef void look_up(self, uint32_t port, bint strict)
+    cdef bint misdirected(self)       # the host should have come through another filter chain of the listener
     cdef bint moves_to_https(self)
     cdef Limit refusing_limit(self, bint take)
     cdef void rewrite_path(self)

@@ -1,13 +1,18 @@
 """See find.pxd."""
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.clock cimport now_ns
+from fastmesh.core.net.tls_peer cimport Peer, peer_of
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.route.limit cimport Limit
 from fastmesh.core.route.match cimport Clause, MATCH_PREFIX, first_match
 from fastmesh.core.route.rule cimport Redirect, Rewrite, STEP_ANSWER, STEP_LIMIT, VirtualHost
 from fastmesh.core.wire.message cimport Field, HDR_X_FORWARDED_PROTO, Head, span_ptr
 from fastmesh.core.wire.path cimport normalize_path, path_needs_work
+
+
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char* a, const char* b, size_t size)
 
 
 cdef class Finding(Transit):
@@ -53,6 +58,17 @@ cdef class Finding(Transit):
         else:
             self.steps |= self.rule.steps
 
+    cdef bint misdirected(self):
+        """The name that TLS was begun for chose the certificate and what the client had to prove: another host may want more."""
+        cdef const Head* head = &self.head
+        cdef bytes sni = self.tls.sni
+        cdef size_t size = head.host.len
+        cdef bytes host
+        if size == <size_t>PyBytes_GET_SIZE(sni) and strncasecmp(span_ptr(head, head.host), PyBytes_AS_STRING(sni), size) == 0:
+            return False                  # the likely case
+        host = PyBytes_FromStringAndSize(span_ptr(head, head.host), size).lower()
+        return size > 0 and self.listener.chains.better(self.client.chain, host) is not None
+
     cdef bint moves_to_https(self):
         cdef const Head* head = &self.head
         cdef const Field* field
@@ -77,6 +93,8 @@ cdef class Finding(Transit):
         cdef Limit limit
         cdef uint64_t now = now_ns()
         cdef bytes client = self.client.peer if self.client is not None else b""
+        cdef Peer peer = peer_of(self.tls)
+        cdef bytes principal = peer.principal if peer is not None else b""
         cdef list level
         for level in (self.snapshot.mesh_limits, self.vhost.limits if self.vhost is not None else None,
                       self.rule.limits if self.rule is not None else None):
@@ -86,9 +104,9 @@ cdef class Finding(Transit):
                 if limit.words == NULL:
                     limit.attach(self.engine.arena, self.engine.slot)
                 if take:
-                    if not limit.admit(&self.request, client, now):
+                    if not limit.admit(&self.request, client, principal, now):
                         return limit
-                elif limit.applies(&self.request) and limit.peek(&self.request, client, now) == 0:
+                elif limit.applies(&self.request) and limit.peek(&self.request, client, principal, now) == 0:
                     return limit
         return None
 

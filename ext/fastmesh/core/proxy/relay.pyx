@@ -2,12 +2,14 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
+from fastmesh.core.proxy.client_cert cimport add_client_cert
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.route.header_ops cimport HeaderOps
 from fastmesh.core.wire.h1_write cimport HeadOut, OutField, out_clear, out_field, write_number
 from fastmesh.core.wire.message cimport (
     FIELD_HOP, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, FRAMING_STREAM, HDR_CONTENT_LENGTH, HDR_DATE, HDR_OTHER,
-    HDR_SERVER, HDR_X_ENVOY, HDR_X_FORWARDED_FOR, HDR_X_FORWARDED_PROTO, HDR_X_REQUEST_ID, METHOD_PATCH, METHOD_POST, METHOD_PUT, Field, Head,
+    HDR_SERVER, HDR_X_ENVOY, HDR_X_FORWARDED_CLIENT_CERT, HDR_X_FORWARDED_FOR, HDR_X_FORWARDED_PROTO, HDR_X_REQUEST_ID, METHOD_PATCH,
+    METHOD_POST, METHOD_PUT, Field, Head,
     span_ptr,
 )
 
@@ -99,6 +101,8 @@ cdef void request_out(Transit t, HeadOut* out, RelayText* text):
             _copy(out, head, field)       # the likely case
         elif field.id == HDR_X_REQUEST_ID:
             continue
+        elif field.id == HDR_X_FORWARDED_CLIENT_CERT:
+            continue                      # see client_cert
         elif field.id == HDR_X_ENVOY and gateway:
             continue                      # instructions to a proxy from outside the mesh
         elif field.id == HDR_X_FORWARDED_FOR and gateway:
@@ -110,6 +114,8 @@ cdef void request_out(Transit t, HeadOut* out, RelayText* text):
             _copy(out, head, field)
     if gateway:
         _forwarded_for(t, out, forwarded_for, text)
+    if t.tls is not None:
+        add_client_cert(t, out)
     if not proto_said:
         out_field(out, "x-forwarded-proto", 17, "https" if t.request.https else "http", 5 if t.request.https else 4, 0)
     out_field(out, "x-request-id", 12, t.request_id_at, t.request_id_size, 0)

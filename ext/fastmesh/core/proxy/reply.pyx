@@ -158,6 +158,9 @@ cdef class Replying(Finding):
         self.client = None
         self.upstream = None
         self.pool = None
+        self.tls = self.upstream_tls = None
+        self.transport_failure = NULL
+        self.client_cert = None
         self.snapshot = None
         self.vhost = None
         self.rule = None

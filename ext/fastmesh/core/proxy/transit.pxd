@@ -4,6 +4,7 @@ from fastmesh.core.base.outbuf cimport OutBuf
 from fastmesh.core.base.wheel cimport Timer
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.stream cimport ClientStream, ServerStream, StreamUser
+from fastmesh.core.net.tls cimport Tls
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.route.cluster cimport TRIED_MAX, Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
@@ -49,6 +50,9 @@ cdef class Transit(StreamUser):
     cdef ServerStream client
     cdef ClientStream upstream        # of the attempt under way
     cdef Pool pool                    # where a connection is waited for
+    cdef Tls tls                      # of the client's connection; None: plaintext
+    cdef Tls upstream_tls             # of the last attempt's
+    cdef const char* transport_failure        # why TLS with an endpoint failed; static text, NULL = it did not
     # what the steps decided
     cdef VirtualHost vhost
     cdef Rule rule
@@ -60,6 +64,7 @@ cdef class Transit(StreamUser):
     cdef bytes path                   # normalised or rewritten path: owns what request.path points to
     cdef bytes original_path          # path and query as the client sent them, when rewritten
     cdef bytes rewritten              # the path as sent upstream, query included when the rewrite brought one
+    cdef bytes client_cert            # x-forwarded-client-cert as sent upstream
     cdef char[36] made_id             # an x-request-id of our own
     cdef const char* request_id_at    # the one in force: the client's or ours
     cdef uint16_t request_id_size

@@ -118,6 +118,7 @@ cdef class Worker(Engine):
         self.contexts = TlsContexts()
         self.pools = {}
         self.spare = []
+        self.principals = {}
         self.gates = {}
         self.closing = []
         self.series = Series.__new__(Series)

@@ -68,7 +68,11 @@ cdef class ChainTable:
 
     cdef Chain better(self, Chain taken, bytes host):
         cdef Chain found = self.find(host, taken.mesh_alpn)
-        return found if found is not None and found is not taken and found.ends_tls else None
+        if found is None or found is taken or not found.ends_tls:
+            return None
+        # A connection may have come through the chain of an earlier configuration: the one that chooses alike is the same
+        same = found.names == taken.names and found.suffixes == taken.suffixes and found.any_name == taken.any_name
+        return None if same else found
 
 
 cdef Chain _first(list chains, bint mesh_alpn):

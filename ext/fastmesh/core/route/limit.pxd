@@ -27,10 +27,11 @@ cdef class Limit:
     cdef uint64_t* words      # the bucket, or the table of keyed buckets
     cdef uint64_t* row        # this worker's LimitWord row
     cdef void attach(self, Arena arena, int slot)
-    cdef Bucket* _bucket(self, const Request* request, bytes client, uint64_t now)
-    # True: the request may pass (a token was taken, or the limit does not apply). `now` in ns.
-    cdef bint admit(self, const Request* request, bytes client, uint64_t now)
+    cdef Bucket* _bucket(self, const Request* request, bytes client, bytes principal, uint64_t now)
+    # True: the request may pass (a token was taken, or the limit does not apply). `client`: its address; `principal`: what its
+    # certificate proved, or b"". `now` in ns.
+    cdef bint admit(self, const Request* request, bytes client, bytes principal, uint64_t now)
     cdef bint applies(self, const Request* request)
-    cdef uint64_t peek(self, const Request* request, bytes client, uint64_t now)
+    cdef uint64_t peek(self, const Request* request, bytes client, bytes principal, uint64_t now)
 
 cdef Limit make_limit(dict plan)

@@ -31,19 +31,19 @@ cdef class Limit:
     cdef bint applies(self, const Request* request):
         return not self.clauses or first_match(self.clauses, request) is not None
 
-    cdef bint admit(self, const Request* request, bytes client, uint64_t now):
+    cdef bint admit(self, const Request* request, bytes client, bytes principal, uint64_t now):
         if not self.applies(request):
             return True
-        if bucket_take(self._bucket(request, client, now), &self.rule, now):
+        if bucket_take(self._bucket(request, client, principal, now), &self.rule, now):
             fm_bump(&self.row[LM_PASSED], 1)
             return True
         fm_bump(&self.row[LM_LIMITED], 1)
         return False
 
-    cdef uint64_t peek(self, const Request* request, bytes client, uint64_t now):
-        return bucket_peek(self._bucket(request, client, now), &self.rule, now)
+    cdef uint64_t peek(self, const Request* request, bytes client, bytes principal, uint64_t now):
+        return bucket_peek(self._bucket(request, client, principal, now), &self.rule, now)
 
-    cdef Bucket* _bucket(self, const Request* request, bytes client, uint64_t now):
+    cdef Bucket* _bucket(self, const Request* request, bytes client, bytes principal, uint64_t now):
         cdef uint64_t hash = <uint64_t>0x9E3779B97F4A7C15
         cdef char[4096] joined
         cdef Py_ssize_t size
@@ -68,6 +68,8 @@ cdef class Limit:
                 value, size = span_ptr(request.head, request.head.method_name), request.head.method_name.len
             elif kind == KEY_CLIENT_ADDRESS:
                 value, size = PyBytes_AS_STRING(client), PyBytes_GET_SIZE(client)
+            elif kind == KEY_SOURCE_PRINCIPAL:
+                value, size = PyBytes_AS_STRING(principal), PyBytes_GET_SIZE(principal) or -1
             hash += 1 if size >= 0 else 0          # an empty value is not an absent one
             if size > 0:
                 hash = fm_hash(value, size, hash)

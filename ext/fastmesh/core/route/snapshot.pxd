@@ -29,6 +29,7 @@ cdef class Snapshot:
     cdef readonly str version
     cdef readonly dict mesh
     cdef list workloads       # dicts
+    cdef dict by_principal    # principal -> workload, made by proxy.account
     cdef readonly dict clusters       # name -> Cluster
     cdef readonly dict listeners      # name -> Listener
     cdef dict credentials     # name -> what `make_tls` made of it, until the contexts are made
