@@ -44,10 +44,14 @@ def context(pki: Authority, party: Party | None = None, alpn: tuple[str, ...] = 
 
 
 class H2Client:
-    def __init__(self, port: int, tls: ssl.SSLContext | None = None, host: str = "app.example", **sizes: int) -> None:
+    """On a connection of its own to a port, or on one that is given."""
+
+    def __init__(
+        self, to: int | socket.socket, tls: ssl.SSLContext | None = None, host: str = "app.example", **sizes: int
+    ) -> None:
         self.host = host
         self.scheme = "http" if tls is None else "https"
-        self.socket = socket.create_connection(("127.0.0.1", port), DEADLINE)
+        self.socket = socket.create_connection(("127.0.0.1", to), DEADLINE) if isinstance(to, int) else to
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname=host)
@@ -56,6 +60,7 @@ class H2Client:
         self.streams: dict[int, Stream] = {}
         self.goaway: int | None = None
         self.pongs = 0
+        self.acknowledging = True  # bodies are taken: windows open again
         self.h2.initiate_connection()
         if sizes:
             self.h2.update_settings({h2.settings.SettingCodes(code): value for code, value in _codes(sizes)})
@@ -138,7 +143,8 @@ class H2Client:
             stream.status = int(stream.fields[":status"])
         elif isinstance(event, h2.events.DataReceived):
             stream.body += event.data or b""
-            self.h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
+            if self.acknowledging:
+                self.h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
         elif isinstance(event, h2.events.TrailersReceived):
             stream.trailers = {str(name): str(value) for name, value in event.headers or ()}
         elif isinstance(event, h2.events.StreamEnded):

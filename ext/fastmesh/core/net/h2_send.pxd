@@ -30,7 +30,7 @@ cdef class H2Sender(Timed):
     cdef StreamTable streams
     cdef H2Stream* ring       # streams with bytes and a window
     cdef OutBuf out
-    cdef uint64_t sent        # bytes of `out` that have left, ever
+    cdef uint64_t sent        # bytes of `out` that have left, ever; TLS may have encrypted some more
     cdef uint64_t last_data   # 1 + the place of the DATA frame at the very end of `out`; 0 = another frame is there
     cdef int64_t send_window  # of the connection
     cdef PeerSettings peer
@@ -69,3 +69,4 @@ cdef class H2Sender(Timed):
     cdef int _push(self) noexcept
     cdef void _choke(self)
     cdef inline char* _at(self, uint64_t place) noexcept
+    cdef inline bint _is_here(self, uint64_t frame) noexcept

@@ -106,13 +106,21 @@ cdef class H2Sender(Timed):
     cdef inline char* _at(self, uint64_t place) noexcept:
         return self.out.data + self.out.start + (place - self.sent)
 
+    cdef inline bint _is_here(self, uint64_t frame) noexcept:
+        """Whether that frame's head may still be changed: not when it has left, nor when TLS has encrypted it already and waits for
+        the kernel, which counts as not sent."""
+        cdef uint64_t gone = self.sent
+        if self.socket is not None and self.socket.tls is not None:
+            gone += self.socket.tls.owed
+        return frame > gone
+
     cdef void _write_data(self, H2Stream* stream, const char* data, size_t size) noexcept:
         """All of `size` lies within the windows. A frame of this stream that is still at the end of `out` grows first."""
         cdef size_t done = 0, piece
         cdef char* at
         stream.send_window -= size
         self.send_window -= size
-        if stream.frame == self.last_data and self.last_data > self.sent:
+        if stream.frame == self.last_data and self._is_here(self.last_data):
             done = self._extend(data, size)
         while done < size:
             piece = size - done if size - done < FRAME_MOST else FRAME_MOST
@@ -150,7 +158,7 @@ cdef class H2Sender(Timed):
             self._write_trailers(stream, trailers)
             if self.ended:
                 return
-        elif stream.frame > self.sent:    # its last frame is still here
+        elif self._is_here(stream.frame):
             at = self._at(stream.frame - 1)
             at[4] = at[4] | FLAG_END_STREAM
         else:
