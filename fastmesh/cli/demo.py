@@ -24,7 +24,7 @@ T = TypeVar("T")
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The gateway's; 0: any free one."
 )
 def demo(check: bool, port: int) -> int:
-    """Run a shop of three services behind the mesh, send it traffic and show what happens, until Ctrl-C."""
+    """Run a shop of four services behind the mesh, send it traffic and show what happens, until Ctrl-C."""
     if not check:
         _until_told(live(port))
         return EXIT_OK

@@ -16,12 +16,13 @@ from fastmesh.demo.table import Screen, aligned
 from fastmesh.demo.traffic import GATEWAY, Traffic
 
 TITLES = ("service", "version", "requests", "success %", "p50 ms", "p99 ms", "ejected", "limited")
+WEBSOCKET = "-H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Key: ZmFzdG1lc2gtZmFzdG1lc2g='"
 IN_PLACE, IN_LINES = 0.5, 5.0  # seconds between two tables
 
 
 async def live(port: int) -> None:
     screen = Screen(sys.stdout)
-    print("opening the shop: three services, five replicas, two proxies", file=sys.stderr)
+    print("opening the shop: four services, six replicas, two proxies", file=sys.stderr)
     async with open_shop(port, watch=True) as shop:
         print("\n".join(what_to_try(shop)) + "\n", flush=True)
         traffic = Traffic(shop, random.Random())
@@ -100,6 +101,7 @@ def what_to_try(shop: Shop) -> list[str]:
         ("v1 four times of five, v2 once", f"curl {url}/catalog"),
         ("fails each fifth time, a retry hides it", f"curl {url}/payment"),
         ("calls product and payment", f"curl -H 'x-request-id: mine' {url}/order"),
+        ("a WebSocket: what becomes of an order", f"curl -N --http1.1 {WEBSOCKET} {url}/order/status"),
         ("ten pass in a second, then 429", f"curl -i -H 'x-user: me' '{url}/product?[1-15]'"),
         ("which rule decides, and why", f"{ask} GET http://shop/catalog"),
         ("the rules; saved is taken over", f"$EDITOR {folder}/gateway.yaml"),

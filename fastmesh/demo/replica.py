@@ -13,8 +13,9 @@ import sys
 
 import uvloop
 
+from fastmesh.demo import calls
 from fastmesh.demo.serve import serve
-from fastmesh.demo.services import make
+from fastmesh.demo.services import make, stock
 
 READY = "replica ready"
 
@@ -25,7 +26,14 @@ async def run(service: str, name: str, version: str, descriptor: str, mesh: str 
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_reader(0, stop.set)  # nobody writes to it: readable means closed
     sock = socket.socket(fileno=int(descriptor))
-    await serve(make(service, name, version, mesh), sock, stop, lambda: print(READY, file=sys.stderr, flush=True))
+
+    def ready() -> None:
+        print(READY, file=sys.stderr, flush=True)
+
+    if service == "stock":
+        await calls.serve(stock(name), name, sock, stop, ready)
+    else:
+        await serve(make(service, name, version, mesh), sock, stop, ready)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,12 @@ from typing import Any
 
 import orjson
 
+from fastmesh.demo import calls
 from fastmesh.demo.admin import Admins, Numbers
 from fastmesh.demo.client import Answer, Client
+from fastmesh.demo.services import STATES
 from fastmesh.demo.shop import PAYMENT_FAILS_EVERY, Shop
+from fastmesh.demo.websocket import listen
 
 Figures = dict[str, Any]
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -183,6 +186,33 @@ async def chain(visit: Visit, figures: Figures) -> None:
     expect("product-v2-a" in figures["given"]["hops"], "the canary was forgotten inside the mesh")
 
 
+async def grpc(visit: Visit, figures: Figures) -> None:
+    """stock is asked with gRPC over HTTP/2; the gateway's own answers are in gRPC's form, too."""
+    address = visit.shop.gateway.address
+    said = await asyncio.gather(*(calls.call(address, "shop", "/shop.Stock/Count", b"tea") for _ in range(20)))
+    figures |= {"calls": len(said), "answers": dict(Counter(each.data.decode() for each in said))}
+    expect(all((each.http, each.status) == (200, 0) for each in said), "not all calls ended with OK")
+    expect(set(figures["answers"]) == {"stock-v1-a: 12 of tea"}, "stock did not count 12 of tea")
+    unknown = await calls.call(address, "shop", "/shop.Stock/Steal", b"tea")
+    nowhere = await calls.call(address, "shop", "/no.Service/Call", b"")
+    figures |= {"unknown_method": unknown.status, "no_route": nowhere.status}
+    expect(unknown[:2] == nowhere[:2] == (200, calls.UNIMPLEMENTED), "UNIMPLEMENTED was to come back for both")
+
+
+async def websocket(visit: Visit, figures: Figures) -> None:
+    """order tells what becomes of an order; each of these WebSockets is one request with 101."""
+    before = await visit.numbers()
+    told = await asyncio.gather(*(listen(visit.shop.gateway.address, "/order/status") for _ in range(20)))
+    after = await visit.numbers()
+    total = "http.downstream_cx_upgrades_total"
+    figures |= {"opened": len(told), "counted_by_proxy": after.stats[total] - before.stats[total]}
+    figures["messages"] = sum(len(messages) for _, messages in told)
+    expect(all(status == 101 for status, _ in told), "not every upgrade was agreed to")
+    wanted = [f"order-v1-a: {state}" for state in STATES]
+    expect(all(messages == wanted for _, messages in told), "messages were lost or came in another order")
+    expect(figures["counted_by_proxy"] == len(told), "the proxy's own count is another")
+
+
 async def telemetry(visit: Visit, figures: Figures) -> None:
     """What the proxy counts is what the replicas saw, and Istio's metric has it by version."""
     seen, before = await _served(visit), await visit.numbers()
@@ -217,5 +247,5 @@ async def explain(visit: Visit, figures: Figures) -> None:
 
 
 SCENARIOS: tuple[Callable[[Visit, Figures], Awaitable[None]], ...] = (
-    round_robin, split, canary, retry, ejection, rate_limit, chain, telemetry, explain,
+    round_robin, split, canary, retry, ejection, rate_limit, chain, grpc, websocket, telemetry, explain,
 )  # fmt: skip

@@ -1,4 +1,6 @@
-"""A small ASGI server for the demo's services: HTTP/1.1 by h11, one coroutine a connection. No TLS, no lifespan."""
+"""A small ASGI server for the demo's services: HTTP/1.1 by h11, one coroutine a connection; WebSockets that only tell.
+No TLS, no lifespan.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import h11
+
+from fastmesh.demo import websocket
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -64,6 +68,9 @@ class Connection:
                 event = await self._next()
                 if not isinstance(event, h11.Request):
                     return
+                if dict(event.headers).get(b"upgrade", b"").lower() == b"websocket":
+                    await self._tell(event)
+                    return
                 await self._answer(event)
                 await self._skip_request_body()
             except h11.RemoteProtocolError as error:
@@ -83,6 +90,26 @@ class Connection:
         except Exception:
             traceback.print_exc(file=sys.stderr)
             await self._refuse(500)
+
+    async def _tell(self, request: h11.Request) -> None:
+        """A WebSocket: what the app sends until it closes, then the client's goodbye is awaited."""
+        scope = {**self._scope(request), "type": "websocket"}
+        key = dict(request.headers).get(b"sec-websocket-key", b"")
+
+        async def send(message: Message) -> None:
+            if message["type"] == "websocket.accept":
+                accept = ("sec-websocket-accept", websocket.accept(key))
+                fields = [("upgrade", "websocket"), ("connection", "Upgrade"), accept, *message.get("headers", [])]
+                await self._write(h11.InformationalResponse(status_code=101, headers=fields))
+                return
+            told = message["type"] == "websocket.send"
+            text = message["text"].encode() if told else (1000).to_bytes(2, "big")
+            self._writer.write(websocket.frame(websocket.TEXT if told else websocket.CLOSE, text))
+            await self._writer.drain()
+
+        await self._app(scope, self.receive, send)
+        while await self._reader.read(READ_SIZE):
+            pass
 
     def _scope(self, request: h11.Request) -> Message:
         path, _, query = request.target.partition(b"?")

@@ -7,6 +7,7 @@ It is asked on the replica's own port: the mesh does not know of it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 import orjson
@@ -19,6 +20,8 @@ PASSED_ON = (
     "x-request-id", "traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid",
     "x-b3-sampled", "x-b3-flags", "x-canary",
 )  # fmt: skip
+STATES = ("received", "paid", "on its way")
+COUNTS = {b"tea": 12, b"bread": 3, b"honey": 1}
 PRODUCTS = {"v1": ["tea", "bread"], "v2": ["tea", "bread", "honey"]}
 
 
@@ -35,6 +38,9 @@ class Service:
         self.every = 0  # each so many requests one is answered 503, unless 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self.tell(send)
+            return
         if scope["path"].startswith("/-/"):
             await self._reply(send, 200, self._behave(scope))
             return
@@ -51,6 +57,9 @@ class Service:
 
     async def content(self, passed_on: dict[str, str]) -> dict[str, object]:
         raise NotImplementedError
+
+    async def tell(self, send: Send) -> None:
+        await send({"type": "websocket.close"})  # nothing to tell
 
     def _behave(self, scope: Message) -> dict[str, object]:
         if scope["method"] == "PUT":
@@ -94,6 +103,18 @@ class Order(Service):
         )
         calls = [{"status": answer.status, **(answer.json() if answer.status == 200 else {})} for answer in answers]
         return {"ordered": all(answer.status == 200 for answer in answers), "calls": calls}
+
+    async def tell(self, send: Send) -> None:
+        self.served += 1
+        await send({"type": "websocket.accept", "headers": [(b"x-served-by", self.name.encode())]})
+        for state in STATES:
+            await send({"type": "websocket.send", "text": f"{self.name}: {state}"})
+        await send({"type": "websocket.close"})
+
+
+def stock(name: str) -> dict[str, Callable[[bytes], bytes]]:
+    """The methods of stock, a gRPC service: how many there are of a product, as text."""
+    return {"/shop.Stock/Count": lambda product: b"%s: %d of %s" % (name.encode(), COUNTS.get(product, 0), product)}
 
 
 def make(service: str, name: str, version: str, mesh: str) -> Service:

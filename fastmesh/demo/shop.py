@@ -26,6 +26,7 @@ REPLICAS = (
     ("product", "product-v2-a", "v2"),
     ("order", "order-v1-a", "v1"),
     ("payment", "payment-v1-a", "v1"),
+    ("stock", "stock-v1-a", "v1"),
 )
 PAYMENT_FAILS_EVERY = 5  # requests
 

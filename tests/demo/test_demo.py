@@ -24,7 +24,10 @@ from fastmesh.demo.processes import DemoError
 from fastmesh.demo.table import aligned
 
 ROOT = Path(__file__).resolve().parents[2]
-SCENARIOS = ["round_robin", "split", "canary", "retry", "ejection", "rate_limit", "chain", "telemetry", "explain"]
+SCENARIOS = [
+    "round_robin", "split", "canary", "retry", "ejection", "rate_limit", "chain", "grpc", "websocket", "telemetry",
+    "explain",
+]  # fmt: skip
 MARK = "SHOP_TEST_MARK"  # in the environment of whatever a test starts, and so of whatever that starts
 PATIENCE = 90.0
 
@@ -142,7 +145,7 @@ def test_the_rules_are_strictly_valid(tmp_path: Path) -> None:
     shop._write_rules(tmp_path, {name: 3000 + n for n, (_, name, _) in enumerate(shop.REPLICAS)})
     result = read([str(tmp_path)], strict=True)
     assert [str(problem) for problem in result.problems] == []
-    assert len(result.resources) == 18
+    assert len(result.resources) == 21
 
 
 def test_columns_are_left_aligned_two_spaces_apart() -> None:
