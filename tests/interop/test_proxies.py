@@ -13,7 +13,7 @@ CALLED = ("h1", "h2")
 NO_TRAILERS = {"nginx"}  # it drops those of HTTP/1.1 both ways
 
 
-@pytest.mark.parametrize("leg", SERVED)
+@pytest.mark.parametrize("leg", LEGS)
 class TestAsServer:
     """The peer is fastmesh's client."""
 
@@ -32,7 +32,7 @@ class TestAsServer:
         carry_trailers(place.ports[f"{peer}-out-{leg}"])
 
 
-@pytest.mark.parametrize("leg", CALLED)
+@pytest.mark.parametrize("leg", LEGS)
 class TestAsClient:
     """The peer is fastmesh's upstream."""
 

@@ -22,7 +22,7 @@ def servers(place: Place) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["plain-plain", "tls-plain", "mtls-plain"])
+@pytest.fixture(params=["plain-plain", "plain-tls", "tls-plain", "mtls-tls"])
 def open_one(request: pytest.FixtureRequest, place: Place, gate: Proxy) -> Dial:
     """How the client speaks to fastmesh, and fastmesh to the server."""
     front, _, back = request.param.partition("-")
