@@ -1,4 +1,4 @@
-"""Long bodies both ways over HTTP/2 and TLS by curl, with a receiver that is slower than its sender: hashes are equal
+"""Long bodies both ways over HTTP/2 and TLS, with a receiver that is slower than its sender: hashes are equal
 and the proxy's memory stays where it was.
 """
 
@@ -102,6 +102,15 @@ def blocks(size: int) -> Iterator[bytes]:
 
 
 def up(here: Front, door: str, version: str, size: int) -> None:
+    """In HTTP/2 not by curl: 7.88 stops for ever, with 48 KiB of window left, when its input comes through a pipe."""
+    if version == "h2":
+        with here.h2(door) as sender:
+            stream = sender.begin("/", "PUT", end=False)
+            for block in blocks(size):
+                sender.send(stream, block, end=False)
+            sender.send(stream, b"")
+            assert sender.finish(stream).status == 200
+        return
     command = curl(here, door, version, "-X", "PUT", "-T", "-", "-H", "Expect:")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as client:
         assert client.stdin is not None
