@@ -133,6 +133,7 @@ class H2Client:
     def _note(self, event: Any) -> None:
         if isinstance(event, h2.events.ConnectionTerminated):
             self.goaway = int(event.error_code or 0)
+            self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN  # it takes no frame after a GOAWAY
         elif isinstance(event, h2.events.PingAckReceived):
             self.pongs += 1
         stream = self.streams.get(getattr(event, "stream_id", None) or 0)
