@@ -29,7 +29,8 @@ cdef class ClientH2(Upstream):
 
 cdef class ClientFrames(H2Connection):
     cdef ClientH2 connection  # None when it has ended
-    cdef list spare           # streams to use again
+    cdef ClientH2Stream spare # streams to use again, each the next one's `next_spare`
+    cdef int spares
     cdef bint leaving         # no new streams; closed when those that it has have ended
     cdef bint unheard         # the peer takes nothing more: what it said before is still read
     cdef uint64_t heard       # times that something came
@@ -53,6 +54,7 @@ cdef class ClientH2Stream(ClientStream):
     cdef ClientFrames frames
     cdef H2Stream h2
     cdef StreamUser user      # None: the response is complete, or nobody wants it any more
+    cdef ClientH2Stream next_spare
     cdef uint64_t left        # of a response body with a length
     cdef uint64_t heard       # ClientFrames.heard when the request went out
     cdef bint measured        # the response has a length

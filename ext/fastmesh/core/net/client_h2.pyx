@@ -1,6 +1,5 @@
 """See client_h2.pxd."""
-from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
-from cpython.ref cimport Py_REFCNT
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
@@ -32,7 +31,7 @@ cdef enum:
     TIMER_IDLE = 1            # of ClientH2
     TIMER_PING = 2            # of ClientFrames
     INTERIMS_MAX = 16         # as for HTTP/1
-    SPARES = 32
+    SPARES = 256              # what one turn can end, so that the next one makes no objects
     MANY = 10000              # an endpoint may reset what we ask, and measure our line with pings (gRPC does): only floods end it
 
 
@@ -47,7 +46,6 @@ cdef class ClientH2(Upstream):
     cdef void on_established(self):
         cdef ClientFrames frames = ClientFrames.__new__(ClientFrames)
         frames.connection = self
-        frames.spare = []
         frames.rests_since = self.born
         self.frames = frames
         if out_append(&frames.out, PREFACE, PREFACE_SIZE) < 0:
@@ -117,7 +115,7 @@ cdef class ClientH2(Upstream):
             frames.forget_all()
             frames.socket = None
             frames.connection = None
-            frames.spare = []
+            frames.spare, frames.spares = None, 0
 
 
 cdef class ClientFrames(H2Connection):
@@ -140,10 +138,11 @@ cdef class ClientFrames(H2Connection):
 
     cdef ClientStream assign(self, StreamUser user):
         cdef ClientH2Stream stream
-        cdef Py_ssize_t count = PyList_GET_SIZE(self.spare)
         # One that somebody on the stack still refers to is left alone
-        if count > 0 and Py_REFCNT(<object>PyList_GET_ITEM(self.spare, count - 1)) == 1:
-            stream = <ClientH2Stream>self.spare.pop()
+        if self.spares > 0 and (<PyObject*>self.spare).ob_refcnt == 1:
+            stream = self.spare
+            self.spare, stream.next_spare = stream.next_spare, None
+            self.spares -= 1
         else:
             stream = ClientH2Stream.__new__(ClientH2Stream)
             stream.reactor = self.reactor
@@ -298,8 +297,9 @@ cdef class ClientFrames(H2Connection):
         if self.streams.count == 0:
             self.rests_since = now_ms()
             self.trim()
-        if PyList_GET_SIZE(self.spare) < SPARES:
-            self.spare.append(stream)
+        if self.spares < SPARES:
+            stream.next_spare, self.spare = self.spare, stream
+            self.spares += 1
         self.connection.owner.on_free(self.connection)
 
     cdef void _lose(self, ClientH2Stream stream, int failure):

@@ -34,6 +34,7 @@ cdef struct StreamTable:      # open addressing; ids of one side follow each oth
     H2Stream** slots
     uint32_t mask
     uint32_t count
+    uint32_t astray           # streams that do not stand in their own place; 0 = whoever leaves moves nobody
     H2Stream* few[8]          # no malloc for a connection with a few streams
 
 cdef void table_start(StreamTable* table) noexcept nogil

@@ -10,11 +10,13 @@ cdef void table_start(StreamTable* table) noexcept nogil:
     table.mask = 7
 
 
-cdef inline void _place(H2Stream** slots, uint32_t mask, H2Stream* stream) noexcept nogil:
-    cdef uint32_t at = (stream.id >> 1) & mask
+cdef inline bint _place(H2Stream** slots, uint32_t mask, H2Stream* stream) noexcept nogil:
+    """True: its own place was taken."""
+    cdef uint32_t home = (stream.id >> 1) & mask, at = home
     while slots[at] != NULL:
         at = (at + 1) & mask
     slots[at] = stream
+    return at != home
 
 
 cdef int table_put(StreamTable* table, H2Stream* stream) noexcept nogil:
@@ -24,14 +26,15 @@ cdef int table_put(StreamTable* table, H2Stream* stream) noexcept nogil:
         grown = <H2Stream**>calloc(room * 2, sizeof(void*))
         if grown == NULL:
             return -1
+        table.astray = 0
         for i in range(room):
             if table.slots[i] != NULL:
-                _place(grown, room * 2 - 1, table.slots[i])
+                table.astray += _place(grown, room * 2 - 1, table.slots[i])
         if table.slots != table.few:
             free(table.slots)
         table.slots = grown
         table.mask = room * 2 - 1
-    _place(table.slots, table.mask, stream)
+    table.astray += _place(table.slots, table.mask, stream)
     table.count += 1
     return 0
 
@@ -45,6 +48,9 @@ cdef void table_remove(StreamTable* table, uint32_t id) noexcept nogil:
         at = (at + 1) & mask
     slots[at] = NULL
     table.count -= 1
+    table.astray -= at != (id >> 1) & mask
+    if table.astray == 0:
+        return                            # the likely case: ids follow each other
     hole = at
     while True:                           # what stands behind moves up, unless that would put it before its own place
         at = (at + 1) & mask
@@ -53,6 +59,7 @@ cdef void table_remove(StreamTable* table, uint32_t id) noexcept nogil:
         home = (slots[at].id >> 1) & mask
         if ((at - home) & mask) >= ((at - hole) & mask):
             slots[hole], slots[at] = slots[at], NULL
+            table.astray -= hole == home
             hole = at
 
 

@@ -23,7 +23,8 @@ cdef class ServerH2(Downstream):
 
 cdef class ServerFrames(H2Connection):
     cdef ServerH2 connection
-    cdef list spare           # streams to use again
+    cdef ServerH2Stream spare # streams to use again, each the next one's `next_spare`
+    cdef int spares
     cdef uint8_t preface      # bytes of it that have come
     cdef uint8_t leaving      # Leaving
     cdef uint64_t born        # ms
@@ -37,6 +38,7 @@ cdef class ServerFrames(H2Connection):
     # streams
     cdef void _open(self, uint32_t id, const char* block, size_t size, bint end)
     cdef ServerH2Stream _new_stream(self)
+    cdef void _drop_spares(self)
     cdef void _begin(self, ServerH2Stream stream, StreamUser user, bint end)
     cdef void _refuse(self, ServerH2Stream stream, int status, const char* why)
     cdef bint _skip(self, const char* block, size_t size)
@@ -54,6 +56,7 @@ cdef class ServerH2Stream(ServerStream):
     cdef ServerFrames frames
     cdef H2Stream h2
     cdef StreamUser user      # None: the response is complete, or nobody wants it any more
+    cdef ServerH2Stream next_spare
     cdef uint64_t left        # of a request body with a length
     cdef uint64_t received    # body bytes so far
     cdef bint measured        # the request has a length

@@ -3,8 +3,7 @@
 When is the client's time up? While it sends nothing of a body that we wait for, while it does not take what we send, and between the
 first and the last byte of a head. One timer per connection looks at all of them when the earliest can be due.
 """
-from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
-from cpython.ref cimport Py_REFCNT
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, strcmp
 from fastmesh.core.base.atomics cimport fm_bump
@@ -51,7 +50,6 @@ cdef class ServerH2(Downstream):
     cdef void start(self, const char* data, size_t size):
         cdef ServerFrames frames = self.frames
         frames.connection = self
-        frames.spare = []
         frames.born = frames.rests_since = now_ms()
         fm_bump(&self.reactor.row[WK_H2_CX_TOTAL], 1)
         fm_bump(&self.reactor.row[WK_H2_CX_ACTIVE], 1)
@@ -125,7 +123,7 @@ cdef class ServerH2(Downstream):
         self.close_descriptor()
         frames.tell_all(False)
         frames.forget_all()
-        frames.spare = []
+        frames._drop_spares()
         frames.socket = None
         frames.connection = None
         fm_bump(&self.reactor.row[WK_H2_CX_ACTIVE], <uint64_t>-1)
@@ -211,10 +209,12 @@ cdef class ServerFrames(H2Connection):
 
     cdef ServerH2Stream _new_stream(self):
         cdef ServerH2Stream stream
-        cdef Py_ssize_t count = PyList_GET_SIZE(self.spare)
         # One that somebody on the stack still refers to is left alone
-        if count > 0 and Py_REFCNT(<object>PyList_GET_ITEM(self.spare, count - 1)) == 1:
-            return <ServerH2Stream>self.spare.pop()
+        if self.spares > 0 and (<PyObject*>self.spare).ob_refcnt == 1:
+            stream = self.spare
+            self.spare, stream.next_spare = stream.next_spare, None
+            self.spares -= 1
+            return stream
         stream = ServerH2Stream.__new__(ServerH2Stream)
         stream.take_after(self.connection)
         stream.frames = self
@@ -222,6 +222,9 @@ cdef class ServerFrames(H2Connection):
         stream.high_water = STREAM_HIGH
         stream.piece = STREAM_PIECE
         return stream
+
+    cdef void _drop_spares(self):
+        self.spare, self.spares = None, 0
 
     cdef void _begin(self, ServerH2Stream stream, StreamUser user, bint end):
         cdef const Head* head = &user.head
@@ -327,8 +330,9 @@ cdef class ServerFrames(H2Connection):
         if self.streams.count == 0:
             self.rests_since = now_ms()
             self._within(REST, self.rests_since)
-        if PyList_GET_SIZE(self.spare) < SPARES:
-            self.spare.append(<ServerH2Stream>h2.owner)
+        if self.spares < SPARES:
+            (<ServerH2Stream>h2.owner).next_spare, self.spare = self.spare, <ServerH2Stream>h2.owner
+            self.spares += 1
 
     cdef void on_end_sent(self, H2Stream* h2):
         if h2.state & STREAM_REMOTE_ENDED:
@@ -477,7 +481,7 @@ cdef class ServerFrames(H2Connection):
         cdef uint64_t idle = self.reactor.timeouts.idle
         if now < self.rests_since + REST:
             return self.rests_since + REST
-        self.spare = []
+        self._drop_spares()
         self.trim()
         if idle == 0:
             return 0

@@ -18,7 +18,8 @@ cdef class Engine(Reactor):
     cdef Snapshot snapshot    # what new requests run on
     cdef AccessLog log        # None = off
     cdef dict pools           # cluster name + endpoint (+ "h2") -> Pool
-    cdef list spare           # exchanges to use again
+    cdef StreamUser spare     # exchanges to use again, each the next one's `next_spare`
+    cdef int spares
     cdef dict principals      # peer principal -> its number in proxy.account
     cdef object series        # proxy.account's table for requests that met no host
     cdef HeadOut out          # scratch for the head that is being written

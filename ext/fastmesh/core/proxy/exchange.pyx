@@ -5,8 +5,7 @@ two streams (take_response, relay_response) and, always and exactly once, accoun
 `steps` has a bit for each optional one.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
-from cpython.ref cimport Py_REFCNT
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 from fastmesh.core.base.arena cimport sum_rows
@@ -51,11 +50,11 @@ cdef enum:
 
 cdef Exchange take_exchange(Engine engine, Listener listener):
     cdef Exchange exchange
-    cdef list spare = engine.spare
-    cdef Py_ssize_t count = PyList_GET_SIZE(spare)
     # One that somebody on the stack still refers to (it ended a moment ago, further down) is left alone
-    if count > 0 and Py_REFCNT(<object>PyList_GET_ITEM(spare, count - 1)) == 1:
-        exchange = <Exchange>spare.pop()
+    if engine.spares > 0 and (<PyObject*>engine.spare).ob_refcnt == 1:
+        exchange = <Exchange>engine.spare
+        engine.spare, exchange.next_spare = exchange.next_spare, None
+        engine.spares -= 1
     else:
         exchange = Exchange.__new__(Exchange)
     exchange.engine = engine

@@ -60,7 +60,6 @@ def explain(items, str listener, str method, str scheme, str authority, str targ
     cdef bytes raw = _request_bytes(method, authority, target, headers)
     snapshot.step(0)
     engine.snapshot = snapshot
-    engine.spare = []
     engine.arena = Arena.create(64 << 20, 1)
     limits.line, limits.head, limits.fields, limits.body, limits.chunk_extension = 16384, 61440, 100, 0, 4096
     exchange = take_exchange(engine, snapshot.listeners[listener])

@@ -14,5 +14,6 @@ cdef class Finding(Transit):
     cdef bint misdirected(self)       # the host should have come through another filter chain of the listener
     cdef bint moves_to_https(self)
     cdef Limit refusing_limit(self, bint take)
+    cdef Limit _refusing(self, list limits, bint take)
     cdef void rewrite_path(self)
     cdef bytes location(self)

@@ -90,24 +90,29 @@ cdef class Finding(Transit):
 
     cdef Limit refusing_limit(self, bint take):
         """The first limit that has no token for this request; `take` = False only looks."""
+        cdef Limit refusing = None
+        if self.snapshot.mesh_limits is not None:
+            refusing = self._refusing(self.snapshot.mesh_limits, take)
+        if refusing is None and self.vhost is not None and self.vhost.limits is not None:
+            refusing = self._refusing(self.vhost.limits, take)
+        if refusing is None and self.rule is not None and self.rule.limits is not None:
+            refusing = self._refusing(self.rule.limits, take)
+        return refusing
+
+    cdef Limit _refusing(self, list limits, bint take):
         cdef Limit limit
         cdef uint64_t now = now_ns()
         cdef bytes client = self.client.peer if self.client is not None else b""
         cdef Peer peer = peer_of(self.tls)
         cdef bytes principal = peer.principal if peer is not None else b""
-        cdef list level
-        for level in (self.snapshot.mesh_limits, self.vhost.limits if self.vhost is not None else None,
-                      self.rule.limits if self.rule is not None else None):
-            if level is None:
-                continue
-            for limit in level:
-                if limit.words == NULL:
-                    limit.attach(self.engine.arena, self.engine.slot)
-                if take:
-                    if not limit.admit(&self.request, client, principal, now):
-                        return limit
-                elif limit.applies(&self.request) and limit.peek(&self.request, client, principal, now) == 0:
+        for limit in limits:
+            if limit.words == NULL:
+                limit.attach(self.engine.arena, self.engine.slot)
+            if take:
+                if not limit.admit(&self.request, client, principal, now):
                     return limit
+            elif limit.applies(&self.request) and limit.peek(&self.request, client, principal, now) == 0:
+                return limit
         return None
 
     cdef void rewrite_path(self):

@@ -117,8 +117,9 @@ cdef void request_out(Transit t, HeadOut* out, RelayText* text):
     if t.tls is not None:
         add_client_cert(t, out)
     if not proto_said:
-        out_field(out, "x-forwarded-proto", 17, "https" if t.request.https else "http", 5 if t.request.https else 4, 0)
-    out_field(out, "x-request-id", 12, t.request_id_at, t.request_id_size, 0)
+        out_field(out, "x-forwarded-proto", 17, "https" if t.request.https else "http", 5 if t.request.https else 4,
+                  HDR_X_FORWARDED_PROTO)
+    out_field(out, "x-request-id", 12, t.request_id_at, t.request_id_size, HDR_X_REQUEST_ID)
     if not gateway:
         _drop_envoy(out, "x-envoy-attempt-count", 21)
     out_field(out, "x-envoy-attempt-count", 21, text.attempt, write_number(text.attempt, t.attempts), 0)
@@ -154,7 +155,7 @@ cdef void _forwarded_for(Transit t, HeadOut* out, const Field* given, RelayText*
         text.forwarded_for[before] = c','
         before += 1
     memcpy(text.forwarded_for + before, PyBytes_AS_STRING(peer), size)
-    out_field(out, "x-forwarded-for", 15, text.forwarded_for, <uint32_t>(before + size), 0)
+    out_field(out, "x-forwarded-for", 15, text.forwarded_for, <uint32_t>(before + size), HDR_X_FORWARDED_FOR)
 
 
 cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* text):
@@ -181,10 +182,11 @@ cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* tex
         out_field(out, "x-envoy-upstream-service-time", 29, text.number,
                   write_number(text.number, (t.answered_at - t.sent_at) // 1000000), 0)
     if not server_said:
-        out_field(out, "server", 6, PyBytes_AS_STRING(t.snapshot.server_name), PyBytes_GET_SIZE(t.snapshot.server_name), 0)
+        out_field(out, "server", 6, PyBytes_AS_STRING(t.snapshot.server_name), PyBytes_GET_SIZE(t.snapshot.server_name),
+                  HDR_SERVER)
     if not date_said and head.status >= 200:                      # RFC 9110 6.6.1
         date = t.engine.http_date()
-        out_field(out, "date", 4, PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date), 0)
+        out_field(out, "date", 4, PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date), HDR_DATE)
     if t.destination is not None and t.destination.response_ops is not None:
         apply_ops(t.destination.response_ops, out)
     out.framing = FRAMING_CHUNKED if head.framing == FRAMING_CLOSE or head.framing == FRAMING_STREAM else head.framing

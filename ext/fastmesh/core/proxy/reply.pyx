@@ -1,6 +1,5 @@
 """See reply.pxd."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.list cimport PyList_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strlen
@@ -135,9 +134,10 @@ cdef class Replying(Finding):
         """Let go of everything; the object may serve another request once nobody in this call refers to it."""
         if self.client is not None and not self.client.request_done:
             self.engine.closed.append(self)   # body bytes may still arrive here: this one is not used again
-        elif PyList_GET_SIZE(self.engine.spare) < SPARES:
+        elif self.engine.spares < SPARES:
             self.reset()
-            self.engine.spare.append(self)
+            self.next_spare, self.engine.spare = self.engine.spare, self
+            self.engine.spares += 1
         else:
             self.engine.closed.append(self)
 

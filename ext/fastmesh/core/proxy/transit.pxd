@@ -44,6 +44,7 @@ ctypedef TriedOne[16] Tried
 
 cdef class Transit(StreamUser):
     cdef Engine engine
+    cdef StreamUser next_spare        # of those that wait to be used again
     cdef Listener listener
     cdef Snapshot snapshot
     # the two sides

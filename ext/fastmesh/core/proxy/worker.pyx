@@ -117,7 +117,6 @@ cdef class Worker(Engine):
         self.row = arena.words(ENTRY_WORKER, "workers", 7, WORKER_ROW * arena.slots) + index * WORKER_ROW
         self.contexts = TlsContexts()
         self.pools = {}
-        self.spare = []
         self.principals = {}
         self.gates = {}
         self.closing = []

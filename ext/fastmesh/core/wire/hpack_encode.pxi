@@ -90,6 +90,34 @@ cdef inline uint32_t find_static(const uint8_t* name, size_t size, uint32_t hash
 _place_static()
 
 
+# What a name that most messages have means here, found by its HeaderId. Secrets are not among them: they go the long way.
+cdef struct Known:
+    const uint8_t* name
+    uint32_t size             # 0 = not known
+    uint32_t hash
+    uint32_t index            # in the static table, or 0
+
+cdef Known[64] KNOWN          # by message.HeaderId
+_KNOWN_NAMES = (
+    b"user-agent", b"content-type", b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host",
+    b"x-forwarded-port", b"x-forwarded-client-cert", b"traceparent", b"tracestate", b"grpc-status", b"grpc-timeout", b"server",
+    b"date", b"location", b"origin", b"retry-after",
+)
+
+
+cdef void _make_known() noexcept:
+    cdef bytes name
+    cdef Known* known
+    for name in _KNOWN_NAMES:
+        known = &KNOWN[header_id(<const uint8_t*> <const char*> name, len(name))]
+        known.name, known.size = <const uint8_t*> <const char*> name, len(name)
+        known.hash = hash_name(known.name, known.size)
+        known.index = find_static(known.name, known.size, known.hash)
+
+
+_make_known()
+
+
 cdef void encoder_start(HpackEncoder* encoder, uint32_t own_max) noexcept nogil:
     memset(encoder, 0, sizeof(HpackEncoder))
     encoder.own_max = own_max if own_max < HPACK_TABLE_MOST else HPACK_TABLE_MOST
@@ -164,8 +192,8 @@ cdef inline uint32_t find_field(const HpackEncoder* encoder, uint32_t hash, cons
         return 0
     entry = &table.entries[(table.inserted - back) & table.entries_mask]
     if entry.hash == hash and entry.name_size == name_size and entry.value_size == value_size \
-            and memcmp(table.text + entry.at, name, name_size) == 0 \
-            and memcmp(table.text + entry.at + name_size, value, value_size) == 0:
+            and same(<const uint8_t*> table.text + entry.at, name, name_size) \
+            and same(<const uint8_t*> table.text + entry.at + name_size, value, value_size):
         return back
     return 0
 
@@ -178,7 +206,7 @@ cdef inline uint32_t find_name(const HpackEncoder* encoder, uint32_t hash, const
     if back == 0 or back > table.count:
         return 0
     entry = &table.entries[(table.inserted - back) & table.entries_mask]
-    if entry.name_hash == hash and entry.name_size == size and memcmp(table.text + entry.at, name, size) == 0:
+    if entry.name_hash == hash and entry.name_size == size and same(<const uint8_t*> table.text + entry.at, name, size):
         return STATIC_COUNT + back
     return 0
 
@@ -231,10 +259,13 @@ cdef uint8_t* put_kept(HpackEncoder* encoder, uint8_t* at, const uint8_t* name, 
 
 # A field of a message, its name in any case. Those that belong to a connection or are written elsewhere leave nothing.
 cdef inline uint8_t* put_named(HpackEncoder* encoder, uint8_t* at, const uint8_t* name, uint32_t name_size,
-                               const uint8_t* value, uint32_t value_size) noexcept nogil:
+                               const uint8_t* value, uint32_t value_size, uint8_t id) noexcept nogil:
+    cdef const Known* known = &KNOWN[id & 63]
     cdef uint8_t[64] lowered
     cdef uint32_t hash, index
     cdef int policy = POLICY_REPEATS
+    if known.size == name_size and token_is(name, <const char*> known.name, name_size):
+        return put_field(encoder, at, known.name, name_size, known.hash, known.index, value, value_size, POLICY_REPEATS)
     if name_size > NAME_MAX:
         at[0] = 0
         at = put_integer(at + 1, 0, 7, name_size)
@@ -297,7 +328,8 @@ cdef uint8_t* put_fields(HpackEncoder* encoder, uint8_t* at, const HeadOut* out)
         field = &out.fields[i]
         if field.name_size == 0:
             continue
-        at = put_named(encoder, at, <const uint8_t*> field.name, field.name_size, <const uint8_t*> field.value, field.value_size)
+        at = put_named(encoder, at, <const uint8_t*> field.name, field.name_size, <const uint8_t*> field.value, field.value_size,
+                       field.id)
         if at == NULL:
             return NULL
     if out.framing == FRAMING_LENGTH:
@@ -409,7 +441,7 @@ cdef int encode_trailers(HpackEncoder* encoder, OutBuf* to, const Head* trailers
         if field.flags & FIELD_HOP:
             continue
         at = put_named(encoder, at, <const uint8_t*> span_ptr(trailers, field.name), field.name.len,
-                       <const uint8_t*> span_ptr(trailers, field.value), field.value.len)
+                       <const uint8_t*> span_ptr(trailers, field.value), field.value.len, field.id)
         if at == NULL:
             return -1
     to.end += at - start

@@ -153,6 +153,20 @@ cdef Entry* insert(Table* table, const uint8_t* name, uint32_t name_size, const 
     return entry
 
 
+# Equal bytes. Short texts, which most are, without a call: words that overlap.
+cdef inline bint same(const uint8_t* one, const uint8_t* other, size_t size) noexcept nogil:
+    if size > 32:
+        return memcmp(one, other, size) == 0
+    if size > 16:
+        return (load64(one) == load64(other) and load64(one + 8) == load64(other + 8)
+                and load64(one + size - 16) == load64(other + size - 16) and load64(one + size - 8) == load64(other + size - 8))
+    if size >= 8:
+        return load64(one) == load64(other) and load64(one + size - 8) == load64(other + size - 8)
+    if size >= 4:
+        return load32(one) == load32(other) and load32(one + size - 4) == load32(other + size - 4)
+    return size == 0 or (one[0] == other[0] and one[size >> 1] == other[size >> 1] and one[size - 1] == other[size - 1])
+
+
 # Short texts, which most are, without a call: two moves that overlap.
 cdef inline void copy(uint8_t* to, const uint8_t* source, size_t size) noexcept nogil:
     cdef uint64_t a, b, c, d
