@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -22,13 +22,24 @@ class Endpoint:
     out: bool = False  # ejected now
 
 
+class Received(NamedTuple):
+    service: str
+    protocol: str
+    status: str
+    caller: str
+    policy: str
+
+
 @dataclass(slots=True)
 class Numbers:
     """What one or more proxies counted since they started."""
 
     endpoints: dict[str, Endpoint] = field(default_factory=dict)  # by address
     stats: dict[str, int] = field(default_factory=dict)  # by Envoy's dotted name
-    requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # service, version, status; Istio's metric
+    # Of Istio's metric, by service, version and status: what clients were answered,
+    requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    # and by service, protocol, status, caller and security policy: what the sidecars in front of replicas saw.
+    received: Counter[Received] = field(default_factory=Counter)
 
     def total(self, prefix: str, suffix: str) -> int:
         return sum(value for name, value in self.stats.items() if name.startswith(prefix) and name.endswith(suffix))
@@ -42,8 +53,12 @@ class Numbers:
         for family in text_string_to_metric_families("\n".join(lines) + "\n"):
             for sample in family.samples:
                 known = sample.labels
-                key = (known["destination_service_name"], known["destination_version"], known["response_code"])
-                self.requests[key] += int(sample.value)
+                service, status = known["destination_service_name"], known["response_code"]
+                if known["reporter"] == "source":
+                    self.requests[service, known["destination_version"], status] += int(sample.value)
+                else:
+                    whom = known["source_principal"], known["connection_security_policy"]
+                    self.received[Received(service, known["request_protocol"], status, *whom)] += int(sample.value)
 
     def add_clusters(self, clusters: list[dict[str, Any]]) -> None:
         for cluster in clusters:

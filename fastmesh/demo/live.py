@@ -22,7 +22,7 @@ IN_PLACE, IN_LINES = 0.5, 5.0  # seconds between two tables
 
 async def live(port: int) -> None:
     screen = Screen(sys.stdout)
-    print("opening the shop: four services, six replicas, two proxies", file=sys.stderr)
+    print("opening the shop: four services, six replicas, a sidecar before each, a gateway", file=sys.stderr)
     async with open_shop(port, watch=True) as shop:
         print("\n".join(what_to_try(shop)) + "\n", flush=True)
         traffic = Traffic(shop, random.Random())
@@ -36,7 +36,7 @@ async def live(port: int) -> None:
 
 
 async def _show(screen: Screen, shop: Shop, traffic: Traffic, sending: asyncio.Task[None]) -> None:
-    admins = Admins(shop.gateway.admin, shop.mesh.admin)
+    admins = Admins(shop.gateway.admin, *(each.sidecar.admin for each in shop.of("order")))  # those who call
     front = Admins(shop.gateway.admin)
     started = time.monotonic()
     try:
@@ -103,6 +103,8 @@ def what_to_try(shop: Shop) -> list[str]:
         ("calls product and payment", f"curl -H 'x-request-id: mine' {url}/order"),
         ("a WebSocket: what becomes of an order", f"curl -N --http1.1 {WEBSOCKET} {url}/order/status"),
         ("ten pass in a second, then 429", f"curl -i -H 'x-user: me' '{url}/product?[1-15]'"),
+        ("in plaintext nobody gets in", f"curl http://{shop.of('product')[0].address}/product"),
+        ("whose certificate lets one in", f"{command} cert show {shop.certs}/gateway"),
         ("which rule decides, and why", f"{ask} GET http://shop/catalog"),
         ("the rules; saved is taken over", f"$EDITOR {folder}/gateway.yaml"),
         ("the gateway's admin", f"curl http://{shop.gateway.admin}/clusters"),

@@ -54,6 +54,12 @@ class Child:
             raise DemoError(f"{self.name} did not start{self._said()}")
         return match
 
+    async def done(self) -> None:
+        """When it has ended by itself; DemoError with its own words when that was a failure."""
+        await self.gone.wait()
+        if self._process.wait():
+            raise DemoError(f"{self.name} failed{self._said()}")
+
     async def end(self) -> None:
         """Ask it to leave, then insist."""
         self._process.terminate()
@@ -114,6 +120,13 @@ class Children:
         child = Child(name, process)
         self._all.append(child)
         return child
+
+    async def run(self, name: str, arguments: Sequence[str]) -> None:
+        """Start what ends by itself, and wait for that."""
+        child = self.start(name, arguments)
+        await child.done()
+        await child.end()
+        self._all.remove(child)
 
     @property
     def lost(self) -> list[Child]:

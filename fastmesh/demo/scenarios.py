@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import sys
 import time
 from collections import Counter
@@ -15,11 +16,11 @@ from typing import Any
 
 import orjson
 
-from fastmesh.demo import calls
-from fastmesh.demo.admin import Admins, Numbers
+from fastmesh.demo import calls, certificates
+from fastmesh.demo.admin import Admins, Numbers, Received
 from fastmesh.demo.client import Answer, Client
 from fastmesh.demo.services import STATES
-from fastmesh.demo.shop import PAYMENT_FAILS_EVERY, Shop
+from fastmesh.demo.shop import PAYMENT_FAILS_EVERY, Proxy, Shop
 from fastmesh.demo.websocket import listen
 
 Figures = dict[str, Any]
@@ -55,8 +56,9 @@ class Visit:
         lots = await asyncio.gather(*(self.one_by_one(share, path, **headers) for _ in range(lanes)))
         return [answer for lot in lots for answer in lot]
 
-    async def numbers(self) -> Numbers:
-        admins = Admins(self.shop.gateway.admin)
+    async def numbers(self, *proxies: Proxy) -> Numbers:
+        """The gateway's, or those of other proxies."""
+        admins = Admins(*(each.admin for each in proxies or (self.shop.gateway,)))
         try:
             return await admins.numbers()
         finally:
@@ -169,7 +171,7 @@ async def rate_limit(visit: Visit, figures: Figures) -> None:
 
 
 async def chain(visit: Visit, figures: Figures) -> None:
-    """order calls product and payment through the mesh; all know the request by one id and one trace."""
+    """order calls product and payment through its sidecar; all know the request by one id and one trace."""
     given = await visit.get("/order", x_request_id="demo-chain-1", traceparent=TRACEPARENT, x_canary="true")
     made = await visit.get("/order", traceparent=TRACEPARENT)
     only_200([given, made])
@@ -213,6 +215,66 @@ async def websocket(visit: Visit, figures: Figures) -> None:
     expect(figures["counted_by_proxy"] == len(told), "the proxy's own count is another")
 
 
+async def strict(visit: Visit, figures: Figures) -> None:
+    """A sidecar answers nobody in plaintext, and nobody over TLS who shows no certificate of the mesh."""
+    folder = visit.shop.certs / "gateway"
+    contexts = {name: ssl.create_default_context(cafile=folder / "root-cert.pem") for name in ("nameless", "gateway")}
+    for context in contexts.values():
+        context.check_hostname = False  # the name of a workload is its SPIFFE id
+    contexts["gateway"].load_cert_chain(folder / "cert-chain.pem", folder / "key.pem")
+    replicas = visit.shop.replicas.values()
+    plain = [await _said(each.address, None) for each in replicas]
+    nameless = [await _said(each.address, contexts["nameless"]) for each in replicas]
+    figures |= {"sidecars": len(plain), "answers_in_plaintext": sum(map(bool, plain))}
+    figures["answers_without_certificate"] = sum(map(bool, nameless))
+    known = [await _said(each.address, contexts["gateway"]) for each in visit.shop.of("product")]
+    figures["answers_with_certificate"] = sum(each.startswith(b"HTTP/1.1 200") for each in known)
+    expect(not any(plain), "a sidecar answered in plaintext")
+    expect(not any(nameless), "a sidecar answered a client without a certificate")
+    expect(figures["answers_with_certificate"] == len(known), "a sidecar did not answer the gateway's certificate")
+
+
+async def _said(address: str, tls: ssl.SSLContext | None) -> bytes:
+    """What comes back for an HTTP request until the end of the connection."""
+    host, _, port = address.rpartition(":")
+    try:
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=tls)
+        try:
+            writer.write(b"GET /product HTTP/1.1\r\nhost: product\r\nconnection: close\r\n\r\n")
+            return await reader.read()
+        finally:
+            writer.close()
+    except (ConnectionError, ssl.SSLError):
+        return b""
+
+
+async def identity(visit: Visit, figures: Figures) -> None:
+    """Applications hear who calls them, and sidecars count it: HTTP, gRPC and WebSockets, all of it mutual TLS."""
+    product, order = await visit.get("/product"), await visit.get("/order")
+    said = await calls.call(visit.shop.gateway.address, "shop", "/shop.Stock/Count", b"tea")
+    opened, _ = await listen(visit.shop.gateway.address, "/order/status")
+    only_200([product, order])
+    expect((said.status, opened) == (0, 101), "the gRPC call or the WebSocket failed")
+    heard = {"product": product.json()["caller"], "order": order.json()["caller"]}
+    heard |= {f"{call['replica']} of order": call["caller"] for call in order.json()["calls"]}
+    figures["callers_heard"] = heard
+    front, behind = certificates.identity("gateway"), certificates.identity("order")
+    expect(sorted(heard.values()) == [front, front, behind, behind], "a service did not hear who called")
+    sidecars = [each.sidecar for each in visit.shop.replicas.values()]
+    received = (await visit.numbers(*sidecars)).received
+    figures["policies"] = dict(Counter(each.policy for each in received.elements()))
+    expect(set(figures["policies"]) == {"mutual_tls"}, "a sidecar let in something else than mutual TLS")
+    for service, protocol, status, caller in (
+        ("product", "http", "200", front),
+        ("product", "http", "200", behind),
+        ("payment", "http", "200", behind),
+        ("stock", "grpc", "200", front),
+        ("order", "http", "101", front),
+    ):
+        wanted = Received(service, protocol, status, caller, "mutual_tls")
+        expect(received[wanted] > 0, f"no sidecar counted {wanted}")
+
+
 async def telemetry(visit: Visit, figures: Figures) -> None:
     """What the proxy counts is what the replicas saw, and Istio's metric has it by version."""
     seen, before = await _served(visit), await visit.numbers()
@@ -247,5 +309,6 @@ async def explain(visit: Visit, figures: Figures) -> None:
 
 
 SCENARIOS: tuple[Callable[[Visit, Figures], Awaitable[None]], ...] = (
-    round_robin, split, canary, retry, ejection, rate_limit, chain, grpc, websocket, telemetry, explain,
+    round_robin, split, canary, retry, ejection, rate_limit, chain, grpc, websocket, strict, identity,
+    telemetry, explain,
 )  # fmt: skip

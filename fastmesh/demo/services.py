@@ -1,7 +1,7 @@
 """The shop's services, an ASGI app each. Every answer says who gave it and what it was asked with.
 
 `PUT /-/behaviour?status=500` makes a replica answer 500 until `status=0`; `every=5` answers 503 to each fifth request.
-It is asked on the replica's own port: the mesh does not know of it.
+It is asked on the replica's own port, behind its sidecar: the mesh does not know of it.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Service:
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         passed_on = {name: headers[name] for name in PASSED_ON if name in headers}
         answer = {"replica": self.name, "version": self.version, "path": scope["path"], "headers": passed_on}
+        answer["caller"] = caller(headers.get("x-forwarded-client-cert", ""))
         await self._reply(send, 200, answer | await self.content(passed_on))
 
     async def content(self, passed_on: dict[str, str]) -> dict[str, object]:
@@ -90,7 +91,7 @@ class Payment(Service):
 
 
 class Order(Service):
-    """Calls product and payment by their names, through the mesh listener that stands beside it."""
+    """Calls product and payment by their names, through the sidecar that stands beside it."""
 
     def __init__(self, name: str, service: str, version: str, mesh: str) -> None:
         super().__init__(name, service, version)
@@ -110,6 +111,12 @@ class Order(Service):
         for state in STATES:
             await send({"type": "websocket.send", "text": f"{self.name}: {state}"})
         await send({"type": "websocket.close"})
+
+
+def caller(forwarded: str) -> str:
+    """The identity of who called, as the sidecar says it: the last element is about the nearest client."""
+    parts = forwarded.rpartition(",")[2].split(";")
+    return next((part.removeprefix("URI=") for part in parts if part.startswith("URI=")), "")
 
 
 def stock(name: str) -> dict[str, Callable[[bytes], bytes]]:

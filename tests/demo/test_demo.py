@@ -19,14 +19,14 @@ from pathlib import Path
 import pytest
 
 from fastmesh.config.store import read
-from fastmesh.demo import shop
-from fastmesh.demo.processes import DemoError
+from fastmesh.demo import certificates, shop
+from fastmesh.demo.processes import Children, DemoError
 from fastmesh.demo.table import aligned
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = [
-    "round_robin", "split", "canary", "retry", "ejection", "rate_limit", "chain", "grpc", "websocket", "telemetry",
-    "explain",
+    "round_robin", "split", "canary", "retry", "ejection", "rate_limit", "chain", "grpc", "websocket", "strict",
+    "identity", "telemetry", "explain",
 ]  # fmt: skip
 MARK = "SHOP_TEST_MARK"  # in the environment of whatever a test starts, and so of whatever that starts
 PATIENCE = 90.0
@@ -141,11 +141,20 @@ def test_a_start_that_fails_half_way_ends_what_was_started(monkeypatch: pytest.M
     assert marked(mark) == []
 
 
+def test_a_certificate_that_cannot_be_made_is_told_in_the_words_of_the_command(tmp_path: Path) -> None:
+    async def made() -> None:
+        async with Children() as children:
+            await certificates.issue(children, tmp_path, ["two.names"])
+
+    with pytest.raises(DemoError, match=r"the certificate of two\.names failed(?s:.*)is not NAME\.NAMESPACE"):
+        asyncio.run(made())
+
+
 def test_the_rules_are_strictly_valid(tmp_path: Path) -> None:
     shop._write_rules(tmp_path, {name: 3000 + n for n, (_, name, _) in enumerate(shop.REPLICAS)})
     result = read([str(tmp_path)], strict=True)
     assert [str(problem) for problem in result.problems] == []
-    assert len(result.resources) == 21
+    assert len(result.resources) == 22
 
 
 def test_columns_are_left_aligned_two_spaces_apart() -> None:
