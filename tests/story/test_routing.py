@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.running import free_port, read_all
+from tests.running import answer, free_port, mesh, read_all, read_message
 from tests.traffic import (
     Answer,
     Client,
@@ -344,3 +345,15 @@ def test_a_gateway_sends_to_https(tmp_path: Path, app: Replica) -> None:
         assert ask(plain, "/a", host="shop.example").status == 200
         assert app.last.headers["x-forwarded-for"] == "127.0.0.1"
         assert ask(plain, "/a", host="other.example").status == 404
+
+
+def test_the_service_time_of_a_proxy_behind_us_is_replaced(tmp_path: Path) -> None:
+    def talk(connection: socket.socket) -> None:
+        read_message(connection)
+        answer(connection, extra=b"X-Envoy-Upstream-Service-Time: 7000\r\nx-envoy-other: 1\r\n")
+
+    with mesh(tmp_path, talk) as (proxy, _):
+        head = proxy.send(b"GET / HTTP/1.1\r\nhost: app\r\nconnection: close\r\n\r\n").lower()
+    assert head.count(b"x-envoy-upstream-service-time:") == 1
+    assert b"7000" not in head
+    assert b"x-envoy-other: 1\r\n" in head

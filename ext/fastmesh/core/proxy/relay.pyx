@@ -175,6 +175,9 @@ cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* tex
             length, length_size = head.base + field.value.off, field.value.len
         if field.flags & FIELD_HOP:
             continue
+        if field.id == HDR_X_ENVOY and field.name.len == 29 \
+                and strncasecmp(head.base + field.name.off, "x-envoy-upstream-service-time", 29) == 0:
+            continue                      # of a proxy behind us: ours counts from here
         server_said = server_said or field.id == HDR_SERVER
         date_said = date_said or field.id == HDR_DATE
         _copy(out, head, field)
