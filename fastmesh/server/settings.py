@@ -70,7 +70,11 @@ class Timeouts(Setting, kw_only=True, frozen=True):
     ] = 4_000
     tunnel: Annotated[
         int,
-        Flag("--tunnel-idle-timeout", "A WebSocket on which nothing moves is closed after this.", "duration"),
+        Flag(
+            "--tunnel-idle-timeout",
+            "A WebSocket or TCP connection on which nothing moves is closed after this.",
+            "duration",
+        ),
     ] = 3_600_000
     tickets: Annotated[
         int,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import fastmesh
-from fastmesh.core.proxy.account import BOUNDS, LABELS
-from fastmesh.server.words import ENTRY_SERIES
+from fastmesh.core.proxy.account import BOUNDS, LABELS, TCP_LABELS
+from fastmesh.server.words import ENTRY_SERIES, ENTRY_TCP_SERIES
 from fastmesh.telemetry.exposition import Family, Histogram, label_text
 from fastmesh.telemetry.readable import Entry
 
@@ -27,8 +27,17 @@ HISTOGRAMS = (
 )
 
 
+CONNECTIONS = (  # the words of a cell of connections
+    ("istio_tcp_connections_opened", "TCP connections opened."),
+    ("istio_tcp_connections_closed", "TCP connections closed."),
+    ("istio_tcp_sent_bytes", "Bytes sent to clients over TCP connections."),
+    ("istio_tcp_received_bytes", "Bytes received from clients over TCP connections."),
+)
+
+
 def families(entries: Iterable[Entry]) -> list[Family]:
-    """The request metrics and `istio_build`, which dashboards join on."""
+    """The metrics of requests and of TCP connections, and `istio_build`, which dashboards join on."""
+    entries = list(entries)
     build = Family("istio_build", "gauge", "The version of the proxy.")
     build.add(1, label_text(("component", "tag"), ("proxy", fastmesh.__version__)))
     requests = Family("istio_requests", "counter", "Requests, counted when they are complete.")
@@ -37,7 +46,7 @@ def families(entries: Iterable[Entry]) -> list[Family]:
         Family("istio_response_messages", "counter", "gRPC messages that servers sent."),
     ]
     histograms = [Family(name, "histogram", help) for name, help, _ in HISTOGRAMS]
-    for values, words in _summed(entries):
+    for values, words in _summed(entries, ENTRY_SERIES, WORDS):
         labels = label_text(LABELS, values)
         requests.add(words[0], labels)
         for i, (family, (_, _, unit)) in enumerate(zip(histograms, HISTOGRAMS, strict=True)):
@@ -48,16 +57,21 @@ def families(entries: Iterable[Entry]) -> list[Family]:
         if values[PROTOCOL] == "grpc":
             for family, count in zip(messages, words[-2:], strict=True):
                 family.add(count, labels)
-    return [build, requests, *histograms, *messages]
+    connections = [Family(name, "counter", help) for name, help in CONNECTIONS]
+    for values, words in _summed(entries, ENTRY_TCP_SERIES, len(CONNECTIONS)):
+        labels = label_text(TCP_LABELS, values)
+        for family, count in zip(connections, words, strict=True):
+            family.add(count, labels)
+    return [build, requests, *histograms, *messages, *connections]
 
 
-def _summed(entries: Iterable[Entry]) -> list[tuple[list[str], list[int]]]:
+def _summed(entries: Iterable[Entry], wanted: int, size: int) -> list[tuple[list[str], list[int]]]:
     """Label values with words, over all workers, in a lasting order."""
     found: dict[bytes, list[int]] = {}
     for kind, key, words in entries:
-        if kind != ENTRY_SERIES or not words[0]:
+        if kind != wanted or not words[0]:
             continue
         before = found.get(key[2:])
-        fresh = words[:WORDS]
+        fresh = words[:size]
         found[key[2:]] = list(fresh) if before is None else [a + b for a, b in zip(before, fresh, strict=True)]
     return [(key.decode("utf-8", "replace").split("\x1f")[:-1], found[key]) for key in sorted(found)]

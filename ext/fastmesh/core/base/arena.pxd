@@ -16,6 +16,7 @@ cdef enum EntryKind:
     ENTRY_WORKER = 6         # rows of WorkerRow
     ENTRY_RING = 7           # shared round-robin position of a cluster
     ENTRY_LIMIT = 8          # rows of LimitRow
+    ENTRY_TCP_SERIES = 9     # as ENTRY_SERIES, of connections
 
 cdef struct Entry:
     uint64_t hash

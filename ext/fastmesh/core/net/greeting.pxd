@@ -17,7 +17,6 @@ cdef class Greeting(Downstream):
     cdef bint done            # handed over, or closed
     cdef bint lingering       # refused: an alert is on its way, what still comes is thrown away
     cdef size_t dropped       # bytes of that
-    cdef bytes sni            # of a chain that passes TLS on
 
     cdef void _look(self, const char* data, size_t size)
     cdef void _choose(self, Hello* hello, const char* data, size_t size)

@@ -84,12 +84,12 @@ cdef class Greeting(Downstream):
 
     cdef void _choose(self, Hello* hello, const char* data, size_t size):
         cdef bytes name = PyBytes_FromStringAndSize(hello.name, hello.name_size)
+        self.sni = name
         self.chain = self.chains.find(name, offers_mesh(hello))
         if self.chain is None:
             fm_bump(&self.reactor.row[WK_NO_CHAIN], 1)
             self._close()
         elif not self.chain.ends_tls:
-            self.sni = name
             self._found(CODEC_TCP if self.chain.tcp else CODEC_H1, data, size)
         else:
             self.tls = (<ServerContext>self.chain.context).open(name)
@@ -165,6 +165,10 @@ cdef class Greeting(Downstream):
         self.close_if_idle()
 
     cdef void on_timer(self, int kind) noexcept:
-        if not self.lingering:
+        if self.lingering:
+            self._close()
+        elif self.tls is None and out_size(&self.held) == 0 and self.chains.plain is not None and self.chains.plain.tcp:
+            self._plaintext(NULL, 0)      # a client that waits for the endpoint to speak first
+        else:
             fm_bump(&self.reactor.row[WK_HANDSHAKE_TIMEOUT], 1)
-        self._close()
+            self._close()

@@ -602,7 +602,6 @@ cdef class ServerH1(ServerStream):
 
     cdef void _probe_client(self):
         """A closed socket answers the probe with a reset, which arrives as a hang-up; a half-closed one does not."""
-        cdef ssize_t sent
         cdef uint64_t waited, limit = self.reactor.timeouts.body
         if self.user is None or self.state != SERVER_WAIT:
             return
@@ -614,8 +613,8 @@ cdef class ServerH1(ServerStream):
             elif limit:
                 self._gone()
             return
-        sent = self.transmit("HTTP/1.1 100 Continue\r\n\r\n", 25)
-        if sent < 0 and errno != EAGAIN:
+        # Through `out`: what the kernel does not take whole must not be lost, nor what TLS has encrypted of it
+        if out_size(&self.out) == 0 and (out_append(&self.out, "HTTP/1.1 100 Continue\r\n\r\n", 25) < 0 or self.send_out(&self.out) < 0):
             self._gone()
             return
         if self.probes < 8:

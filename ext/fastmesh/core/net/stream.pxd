@@ -57,6 +57,7 @@ cdef class Downstream(Descriptor):
     """What is known of a connection from a client. A stream of an HTTP/2 connection has a copy of it, and no descriptor."""
     cdef ServerUserFactory factory
     cdef Chain chain          # the filter chain that the connection took; None: plaintext HTTP, the listener has no chains
+    cdef bytes sni            # server name that TLS was begun for; b"" = none, None = plaintext
     cdef bytes peer           # address text, without port
     cdef bytes peer_text      # address:port
     cdef bytes local_text     # address:port

@@ -45,6 +45,7 @@ cdef class Downstream(Descriptor):
         self.factory = other.factory
         self.tls = other.tls
         self.chain = other.chain
+        self.sni = other.sni
         self.peer = other.peer
         self.peer_text = other.peer_text
         self.local_text = other.local_text

@@ -36,6 +36,7 @@ cdef class LogFile(AccessLog):
     cdef void _article(self, Writer* w, Transit t, uint64_t lasted, const char* begun, uint64_t wall)
     cdef void _plain(self, Writer* w, Transit t, uint64_t now, uint64_t wall)
     cdef void _ecs(self, Writer* w, Transit t, uint64_t now, uint64_t wall)
+    cdef void _ecs_request(self, Writer* w, Transit t, uint64_t lasted)
 
 cdef class LogFlush(Timed):
     cdef LogFile log

@@ -23,5 +23,13 @@ cdef class Series:            # the cells of one endpoint (or of a cluster or ho
     cdef uint32_t used
     cdef uint64_t* _make(self, Transit t, uint64_t key)
 
+cdef enum:                    # words of a cell of connections, an ENTRY_TCP_SERIES
+    TCP_OPENED = 0
+    TCP_CLOSED
+    TCP_SENT                  # bytes to the client
+    TCP_RECEIVED
+    TCP_WORDS = 8
+
 cdef void account(Transit t, uint64_t now)       # now: ns
+cdef uint64_t* account_connection(Transit t)     # its cell; flags as they are now
 cdef bytes flags_text(uint32_t flags)            # "UF,URX", or "-"

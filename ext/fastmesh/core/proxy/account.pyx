@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from fastmesh.core.base.arena cimport ENTRY_SERIES
+from fastmesh.core.base.arena cimport ENTRY_SERIES, ENTRY_TCP_SERIES
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.counters cimport (
     CL_RQ_2XX, CL_RQ_3XX, CL_RQ_4XX, CL_RQ_5XX, CL_RQ_TOTAL, CL_RX_BYTES, CL_TX_BYTES, WK_NO_ROUTE, WK_RATE_LIMITED,
@@ -25,6 +25,7 @@ LABELS = (
     "destination_canonical_service", "destination_canonical_revision", "request_protocol", "response_code",
     "grpc_response_status", "response_flags", "connection_security_policy",
 )
+TCP_LABELS = tuple(name for name in LABELS if name not in ("response_code", "grpc_response_status"))
 FLAG_NAMES = ("UH", "UF", "UO", "NR", "URX", "NC", "UT", "UC", "LR", "DC", "DI", "FI", "RL", "DPE", "UPE", "SI", "UR")
 
 cdef uint64_t[19] _bounds_us
@@ -55,7 +56,8 @@ cdef class Series:
     cdef uint64_t* _make(self, Transit t, uint64_t key):
         """The cell of a set of labels that this endpoint has not seen yet."""
         cdef bytes text = _labels(t)
-        cdef uint64_t* words = t.engine.arena.words(ENTRY_SERIES, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), SERIES_WORDS)
+        cdef uint64_t* words = t.engine.arena.words(ENTRY_TCP_SERIES if t.tcp else ENTRY_SERIES, PyBytes_AS_STRING(text),
+                                                    PyBytes_GET_SIZE(text), TCP_WORDS if t.tcp else SERIES_WORDS)
         cdef Cell* grown
         cdef uint32_t i
         if self.used * 2 >= self.room and self.room < CELLS_MAX:
@@ -97,7 +99,8 @@ cdef bytes _labels(Transit t):
         source["cluster"], source["canonical_service"], source["canonical_revision"], target["name"],
         target["namespace"], ours if inbound else theirs, target["app"], target["version"], service, name, namespace,
         target["cluster"] if t.endpoint is not None else "unknown", target["canonical_service"], target["canonical_revision"],
-        "grpc" if t.grpc else "http", str(t.status), str(t.grpc_status) if t.grpc_status >= 0 else "",
+        *(("tcp",) if t.tcp else
+          ("grpc" if t.grpc else "http", str(t.status), str(t.grpc_status) if t.grpc_status >= 0 else "")),
         flags_text(t.flags).decode(), "unknown" if not inbound else "none" if peer is None else "mutual_tls",
     )
     slot = t.engine.slot
@@ -184,6 +187,8 @@ cdef inline uint64_t _key(Transit t) noexcept:
         if peer.label < 0:
             peer.label = _number_of(t, peer.principal)
         key |= <uint64_t>1 << 59 | <uint64_t>peer.label << 44
+    if t.tcp:
+        return key | <uint64_t>t.flags << 24 | <uint64_t>8191 << 10
     return key | <uint64_t>t.flags << 24 | <uint64_t>t.grpc << 23 | <uint64_t>(t.grpc_status + 1 & 8191) << 10 | t.status
 
 
@@ -208,6 +213,13 @@ cdef void account(Transit t, uint64_t now):
         fm_bump(&words[1 + 3 * HISTOGRAM], t.request_frames.messages)
         fm_bump(&words[2 + 3 * HISTOGRAM], t.response_frames.messages)
     _count(t)
+
+
+cdef uint64_t* account_connection(Transit t):
+    cdef Series series = _series(t)
+    cdef uint64_t key = _key(t)
+    cdef Cell* cell = _place(series.cells, series.room, key)
+    return cell.words if cell.key == key else series._make(t, key)
 
 
 cdef void _count(Transit t) noexcept:

@@ -70,6 +70,7 @@ cdef void refuse_exchange(Exchange exchange, ServerStream client, int status, co
     exchange.head.base = exchange.inline_text
     exchange.head.minor = client.minor if client.minor == 2 else 1
     exchange.client = client
+    exchange.meet(client)
     exchange.snapshot = exchange.engine.snapshot
     exchange.engine.active += 1
     fm_bump(&exchange.engine.row[WK_RQ_ACTIVE], 1)
@@ -90,7 +91,7 @@ cdef class Exchange(Tunnelling):
 
     cdef void on_request(self, ServerStream client):
         self.client = client
-        self.tls = client.tls
+        self.meet(client)
         self.secure = client.tls is not None
         self.started = now_ns()
         self.keep_head()

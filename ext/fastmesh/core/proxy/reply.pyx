@@ -159,6 +159,7 @@ cdef class Replying(Finding):
         self.upstream = None
         self.pool = None
         self.tls = self.upstream_tls = None
+        self.requested_name = None
         self.transport_failure = NULL
         self.client_cert = None
         self.snapshot = None

@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastmesh.core.base.outbuf cimport OutBuf
 from fastmesh.core.base.wheel cimport Timer
 from fastmesh.core.net.pool cimport Pool
-from fastmesh.core.net.stream cimport ClientStream, ServerStream, StreamUser
+from fastmesh.core.net.stream cimport ClientStream, Downstream, ServerStream, StreamUser
 from fastmesh.core.net.tls cimport Tls
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.route.cluster cimport TRIED_MAX, Cluster
@@ -51,7 +51,12 @@ cdef class Transit(StreamUser):
     cdef ServerStream client
     cdef ClientStream upstream        # of the attempt under way
     cdef Pool pool                    # where a connection is waited for
-    cdef Tls tls                      # of the client's connection; None: plaintext
+    cdef Tls tls                      # of the client's connection; None: plaintext, or passed on
+    cdef bytes requested_name         # that it was begun for; None: plaintext
+    cdef bytes peer                   # address of the client
+    cdef bytes peer_text              # address:port
+    cdef bytes local_text
+    cdef void meet(self, Downstream client)   # what is known of the connection
     cdef Tls upstream_tls             # of the last attempt's
     cdef const char* transport_failure        # why TLS with an endpoint failed; static text, NULL = it did not
     # what the steps decided
@@ -72,6 +77,7 @@ cdef class Transit(StreamUser):
     # the story
     cdef uint32_t steps               # rule.Step bits
     cdef uint32_t flags               # Flag bits
+    cdef bint tcp                     # a connection, not a request: see passage
     cdef uint16_t status              # as sent to the client; 0 = none yet
     cdef bint grpc                    # a gRPC call
     cdef bint streamed                # the end of its answer is not known before: trailers can follow

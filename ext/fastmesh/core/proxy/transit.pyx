@@ -2,6 +2,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free
 from fastmesh.core.base.outbuf cimport out_free
+from fastmesh.core.net.stream cimport Downstream
 from fastmesh.core.wire.message cimport Head
 
 
@@ -18,6 +19,10 @@ cdef KeptTrailers keep_trailers(const Head* trailers):
 
 
 cdef class Transit(StreamUser):
+    cdef void meet(self, Downstream client):
+        self.tls, self.requested_name = client.tls, client.sni
+        self.peer, self.peer_text, self.local_text = client.peer, client.peer_text, client.local_text
+
     def __dealloc__(self):
         if self.text_room:
             free(self.text)

@@ -16,12 +16,13 @@ from fastmesh.core.net.pool_h2 cimport PoolH2
 from fastmesh.core.net.readiness cimport start_reactor
 from fastmesh.core.net.server_h1 cimport ServerH1
 from fastmesh.core.net.server_h2 cimport make_server_h2
-from fastmesh.core.net.stream cimport CODEC_H2, Downstream, ServerStream, ServerUserFactory, StreamUser
+from fastmesh.core.net.stream cimport CODEC_H1, CODEC_H2, Downstream, ServerStream, ServerUserFactory, StreamUser
 from fastmesh.core.net.tls_contexts cimport TlsContexts
 from fastmesh.core.net.tls_tickets cimport set_ticket_keys
 from fastmesh.core.proxy.access_log cimport LogFile, open_log
 from fastmesh.core.proxy.account cimport Series
 from fastmesh.core.proxy.exchange cimport refuse_exchange, take_exchange
+from fastmesh.core.proxy.passage cimport make_passage
 from fastmesh.core.route.chain cimport ChainTable
 from fastmesh.core.route.cluster cimport Cluster, HTTP_2, HTTP_AS_CLIENT
 from fastmesh.core.route.endpoint cimport Endpoint
@@ -42,12 +43,14 @@ cdef class Gate(ServerUserFactory):
     cdef void accepted(self, int fd, bytes peer, bytes peer_text, bytes local_text):
         cdef ChainTable chains = self.listener.chains
         cdef Downstream connection
-        if chains is None or not chains.listens and not chains.plain.tcp:
-            connection = ServerH1.__new__(ServerH1)
-            if chains is not None:
-                connection.chain = chains.plain
-        else:
+        if chains is not None and chains.listens:
             connection = make_greeting(chains)
+        elif chains is not None and chains.plain.tcp:
+            connection = make_passage(self.engine, self.listener)     # who speaks first is not known: it may be the endpoint
+        else:
+            connection = ServerH1.__new__(ServerH1)
+        if chains is not None and not chains.listens:
+            connection.chain = chains.plain
         connection.reactor = self.engine
         connection.factory = self
         connection.fd = fd
@@ -59,7 +62,13 @@ cdef class Gate(ServerUserFactory):
         connection.start(NULL, 0)
 
     cdef void codec_found(self, Downstream connection, int codec, const char* data, size_t size):
-        cdef Downstream after = make_server_h2() if codec == CODEC_H2 else ServerH1.__new__(ServerH1)
+        cdef Downstream after
+        if codec == CODEC_H1:
+            after = ServerH1.__new__(ServerH1)
+        elif codec == CODEC_H2:
+            after = make_server_h2()
+        else:
+            after = make_passage(self.engine, self.listener)
         after.take_after(connection)
         connection.hand_over(after)
         self.open.discard(connection)

@@ -50,7 +50,9 @@ cdef class ChainTable:
         if chain.transport != TRANSPORT_TLS and not chain.ends_tls and self.plain is None:
             self.plain = chain
         self.tls_chains += chain.ends_tls
-        self.listens = self.listens or len(self.chains) > 1 or chain.transport != TRANSPORT_ANY or chain.ends_tls
+        self.listens = chain.transport != TRANSPORT_ANY or chain.ends_tls or len(self.chains) > 1
+        if len(self.chains) == 2 and _all_alike(self.chains[0], self.chains[1]):
+            self.listens = False          # whatever comes first: the endpoint may be the one that speaks first
 
     cdef Chain find(self, bytes name, bint mesh_alpn):
         cdef Chain found
@@ -73,6 +75,20 @@ cdef class ChainTable:
         # A connection may have come through the chain of an earlier configuration: the one that chooses alike is the same
         same = found.names == taken.names and found.suffixes == taken.suffixes and found.any_name == taken.any_name
         return None if same else found
+
+
+cdef bint _all_alike(Chain one, Chain other):
+    """TLS is passed on as plaintext is, to the same place."""
+    if not one.tcp or not other.tcp or one.ends_tls or other.ends_tls or one.mesh_alpn or other.mesh_alpn:
+        return False
+    if {one.transport, other.transport} != {TRANSPORT_TLS, TRANSPORT_PLAINTEXT} or not one.any_name or not other.any_name:
+        return False
+    return _places(one) == _places(other)
+
+
+cdef list _places(Chain chain):
+    cdef Destination destination
+    return [(destination.cluster_name, destination.weight) for destination in chain.destinations]
 
 
 cdef Chain _first(list chains, bint mesh_alpn):

@@ -1,0 +1,173 @@
+"""See passage.pxd."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+from fastmesh.core.base.arena cimport sum_rows
+from fastmesh.core.base.atomics cimport fm_bump
+from fastmesh.core.base.clock cimport now_ms, now_ns
+from fastmesh.core.base.counters cimport (
+    CLUSTER_ROW, CL_CX_ACTIVE, CL_CX_CONNECT_FAIL, CL_CX_CONNECT_TIMEOUT, CL_CX_OVERFLOW, CL_CX_TOTAL, CL_NONE_HEALTHY,
+    CL_RX_BYTES, CL_TX_BYTES, EP_CX_ACTIVE, EP_CX_CONNECT_FAIL, EP_CX_TOTAL, EP_RQ_ACTIVE, WK_OPEN_FDS, WK_RX_BYTES, WK_TX_BYTES,
+)
+from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
+from fastmesh.core.net.failure cimport FAIL_CONNECT_TIMEOUT, FAIL_TLS
+from fastmesh.core.net.tls cimport Tls
+from fastmesh.core.net.tls_client cimport ClientContext
+from fastmesh.core.net.tunnel cimport (
+    TUNNEL_CLIENT_RESET, TUNNEL_CUT, TUNNEL_ENDPOINT_RESET, TUNNEL_IDLE, TunnelClient, connect_tunnel, open_tunnel,
+)
+from fastmesh.core.net.upstream cimport Upstream
+from fastmesh.core.proxy.account cimport TCP_CLOSED, TCP_OPENED, TCP_RECEIVED, TCP_SENT, account_connection
+from fastmesh.core.proxy.transit cimport FLAG_DC, FLAG_NC, FLAG_SI, FLAG_UC, FLAG_UF, FLAG_UH, FLAG_UO, Transit
+from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.snapshot cimport Listener
+
+
+cdef TunnelClient make_passage(Engine engine, Listener listener):
+    cdef TunnelClient client = TunnelClient.__new__(TunnelClient)
+    cdef Passage passage = Passage.__new__(Passage)
+    cdef Transit facts = Transit.__new__(Transit)
+    facts.engine, facts.listener, facts.snapshot = engine, listener, engine.snapshot
+    facts.tcp = True
+    facts.grpc_status = -1
+    passage.engine, passage.facts, passage.client = engine, facts, client
+    client.owner = passage
+    return client
+
+
+cdef class Passage(TunnelOwner):
+    cdef void on_begun(self, const char* data, size_t size):
+        cdef Transit t = self.facts
+        cdef TunnelClient client = self.client
+        t.started = now_ns()
+        t.meet(client)
+        self.first = PyBytes_FromStringAndSize(data, size)
+        self._connect()
+
+    cdef void _connect(self):
+        """A destination by weight, a place under its cluster's limit, an endpoint, a connection."""
+        cdef Transit t = self.facts
+        cdef Cluster cluster
+        cdef ClientContext context
+        cdef Tls tls = None
+        if not self.client.chain.destinations:
+            self._fail(FLAG_NC)
+            return
+        t.destination = self.client.chain.choose(&self.engine.rng)
+        t.cluster = cluster = t.destination.cluster
+        if cluster is None:
+            self._fail(FLAG_NC)
+            return
+        if cluster.rows == NULL:
+            cluster.attach(self.engine.arena, self.engine.slot)
+        t.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.watched else 0, NULL, 0)
+        if t.endpoint is None or cluster.watched and not cluster.usable(t.endpoint, now_ms()) and not cluster.panicking(now_ms()):
+            fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
+            t.endpoint = None
+            self._fail(FLAG_UH)
+            return
+        fm_bump(&cluster.row[CL_CX_ACTIVE], 1)
+        fm_bump(&t.endpoint.row[EP_CX_ACTIVE], 1)
+        fm_bump(&t.endpoint.row[EP_RQ_ACTIVE], 1)          # what the balancer looks at
+        self.counted = True
+        if cluster.max_connections and sum_rows(cluster.rows + CL_CX_ACTIVE, CLUSTER_ROW, cluster.slots) > cluster.max_connections:
+            fm_bump(&cluster.row[CL_CX_OVERFLOW], 1)
+            self._fail(FLAG_UO)
+            return
+        if cluster.tls is not None and (not cluster.tls_auto or t.endpoint.mesh_tls):
+            context = <ClientContext>cluster.tls
+            tls = context.open(t.endpoint.text, context.name or t.requested_name, False)
+        fm_bump(&cluster.row[CL_CX_TOTAL], 1)
+        fm_bump(&t.endpoint.row[EP_CX_TOTAL], 1)
+        fm_bump(&self.engine.row[WK_OPEN_FDS], 1)
+        self.coming = connect_tunnel(self.engine, self, t.endpoint, cluster, tls)
+        if self.coming is None:
+            self.on_closed(None, FAIL_TLS)
+
+    # --- the endpoint -------------------------------------------------------------------------------------------------
+
+    cdef void on_connected(self, Upstream connection):
+        cdef Transit t = self.facts
+        cdef bytes first = self.first
+        self.first = None
+        t.upstream_tls = connection.tls
+        self.coming = None
+        if t.cluster.watched:
+            t.cluster.report(t.endpoint, OUTCOME_STATUS, 200, now_ms())
+        self.words = account_connection(t)
+        fm_bump(&self.words[TCP_OPENED], 1)
+        open_tunnel(self, self.client, connection, PyBytes_AS_STRING(first), PyBytes_GET_SIZE(first))
+
+    cdef void on_closed(self, Upstream connection, int failure):
+        cdef Transit t = self.facts
+        self.coming = None
+        fm_bump(&t.cluster.row[CL_CX_CONNECT_FAIL], 1)
+        fm_bump(&t.endpoint.row[EP_CX_CONNECT_FAIL], 1)
+        if failure == FAIL_CONNECT_TIMEOUT:
+            fm_bump(&t.cluster.row[CL_CX_CONNECT_TIMEOUT], 1)
+        if failure == FAIL_TLS and connection is not None:
+            t.transport_failure = connection.tls.error
+        if t.cluster.watched:
+            t.cluster.report(t.endpoint, OUTCOME_LOCAL, 503, now_ms())
+        fm_bump(&self.engine.row[WK_OPEN_FDS], <uint64_t>-1)
+        self._fail(FLAG_UF)
+
+    # --- the tunnel ---------------------------------------------------------------------------------------------------
+
+    cdef void on_moved(self, bint to_client, size_t size):
+        cdef Transit t = self.facts
+        if to_client:
+            t.bytes_sent += size
+            fm_bump(&self.words[TCP_SENT], size)
+            fm_bump(&self.engine.row[WK_TX_BYTES], size)
+            fm_bump(&t.cluster.row[CL_RX_BYTES], size)
+        else:
+            t.bytes_received += size
+            fm_bump(&self.words[TCP_RECEIVED], size)
+            fm_bump(&self.engine.row[WK_RX_BYTES], size)
+            fm_bump(&t.cluster.row[CL_TX_BYTES], size)
+
+    cdef void on_ended(self, int how):
+        cdef Transit t = self.facts
+        if how == TUNNEL_CLIENT_RESET:
+            t.flags |= FLAG_DC
+        elif how == TUNNEL_ENDPOINT_RESET:
+            t.flags |= FLAG_UC
+        elif how == TUNNEL_IDLE:
+            t.flags |= FLAG_SI
+        fm_bump(&self.words[TCP_CLOSED], 1)
+        fm_bump(&self.engine.row[WK_OPEN_FDS], <uint64_t>-1)
+        self._finish()
+
+    cdef void on_client_gone(self):
+        """Before there was a tunnel."""
+        if self.coming is not None:
+            self.coming.close(False)
+            self.coming = None
+            fm_bump(&self.engine.row[WK_OPEN_FDS], <uint64_t>-1)
+        self._fail(FLAG_DC)
+
+    cdef void _fail(self, unsigned int flag):
+        """No tunnel: the client is closed, and sees no byte of an answer."""
+        cdef Transit t = self.facts
+        if self.over:
+            return
+        t.flags |= flag
+        self.words = account_connection(t)
+        fm_bump(&self.words[TCP_OPENED], 1)
+        fm_bump(&self.words[TCP_CLOSED], 1)
+        self.client.close(True)
+        self._finish()
+
+    cdef void _finish(self):
+        cdef Transit t = self.facts
+        if self.over:
+            return
+        self.over = True
+        if self.counted:
+            fm_bump(&t.cluster.row[CL_CX_ACTIVE], <uint64_t>-1)
+            fm_bump(&t.endpoint.row[EP_CX_ACTIVE], <uint64_t>-1)
+            fm_bump(&t.endpoint.row[EP_RQ_ACTIVE], <uint64_t>-1)
+        t.ended = now_ns()
+        if self.engine.log is not None:
+            self.engine.log.write(t)
+        self.client = None
