@@ -217,7 +217,7 @@ cdef void _tls(Writer* w, Tls tls):
     _text(w, tls.version())
     _text(w, '","tls.cipher":"')
     _text(w, tls.cipher())
-    _text(w, '","tls.resumed":true,"tls.client.server_name":' if tls.resumed() else '","tls.resumed":false,"tls.client.requested_name":')
+    _text(w, '","tls.resumed":true,"tls.client.server_name":' if tls.resumed() else '","tls.resumed":false,"tls.client.server_name":')
     _quoted_bytes(w, tls.sni)
     if peer is not None:
         _text(w, ',"tls.client.subject":')
