@@ -36,6 +36,13 @@ kind: WorkloadEntry
 metadata: {{name: cart, namespace: shop}}
 spec: {{address: 127.0.0.1, labels: {{app: cart}}, serviceAccount: cart}}
 ---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: origin, namespace: shop}}
+spec:
+  host: origin.example
+  trafficPolicy: {{connectionPool: {{http: {{maxRequestsPerConnection: 10}}}}}}
+---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {{name: default, namespace: istio-system}}

@@ -99,3 +99,35 @@ def test_tickets_open_in_every_worker_and_after_an_upgrade(mesh: MakeMesh, tmp_p
     pair.orders.wait_for("^fastmesh ready", 2)
     eventually(lambda: len(pair.orders.info()["workers"]) == 2)
     assert resumed()
+
+
+def both_are_renewed_under_load(pair: Sidecars, times: int, rate: int, fresh: int) -> None:
+    """Each sidecar is client and server of the other in turn; connections between them live for ten requests."""
+    load = pair.cart.load(rate, fresh)
+    for number in range(1, times + 1):
+        began = time.monotonic()
+        for workload in (pair.client, pair.server):
+            workload.renew()
+        for one in (pair.cart, pair.orders):
+            one.wait_for("mesh renewed", number)
+        time.sleep(max(0.0, began + 1 - time.monotonic()))
+    report = load.end()
+    for one in (pair.cart, pair.orders):
+        assert metric(one, "fastmesh_certificate_renewals_total") == times
+        assert metric(one, "fastmesh_certificate_reload_failures_total") == 0
+    handshakes = metric(pair.orders, "fastmesh_downstream_tls_handshakes_total")
+    print(report, f"{handshakes:.0f} handshakes")
+    assert report["failed"] == {}
+    assert report["answered"] >= 0.8 * (rate + fresh) * report["seconds"]
+    assert handshakes >= report["answered"] / 20
+    assert metric(pair.orders, "fastmesh_downstream_tls_failures_total") == 0
+
+
+def test_both_sidecars_are_renewed_and_lose_nothing(mesh: MakeMesh, tmp_path: Path) -> None:
+    both_are_renewed_under_load(Sidecars(mesh, tmp_path), 5, 150, 20)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_both_sidecars_are_renewed_a_hundred_times(mesh: MakeMesh, tmp_path: Path) -> None:
+    both_are_renewed_under_load(Sidecars(mesh, tmp_path, workers=2), 100, 200, 20)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.server.proxies import eventually, request
+import pytest
+
+from tests.server.proxies import ROOT, eventually, request
 from tests.story.lifecycle import MeshProxy
 from tests.story.sidecars import HOST, Sidecars
 
@@ -15,7 +21,7 @@ MakeMesh = Callable[..., MeshProxy]
 
 
 def test_a_request_goes_through_both(mesh: MakeMesh, tmp_path: Path) -> None:
-    pair = Sidecars(mesh, tmp_path, mode="PERMISSIVE")
+    pair = Sidecars(mesh, tmp_path)
     assert request(pair.cart.address, Host=HOST) == (200, "origin\n")
     names = {each["name"]: each["local_address"] for each in listeners(pair.orders)}
     assert names[f"inbound_{pair.inbound}"] == f"127.0.0.1:{pair.inbound}"
@@ -30,13 +36,33 @@ def test_a_sidecar_may_have_one_side(mesh: MakeMesh, tmp_path: Path) -> None:
     assert request(pair.cart.address, Host=HOST) == (200, "origin\n")
 
 
+def test_the_three_commands_of_the_documents(mesh: MakeMesh, tmp_path: Path) -> None:
+    """docs/mtls.md: a CA, two certificates, and two proxies speak mutual TLS; nobody else is let in."""
+    text = (ROOT / "docs/mtls.md").read_text()
+    block = re.search(r"## Three commands.*?```sh\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    commands = block[1].splitlines()
+    assert len(commands) == 3
+    for command in commands:
+        words = [sys.executable, "-m", *command.split()]
+        subprocess.run(words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+    pair = Sidecars(mesh, tmp_path / "certs", made=True)
+    assert request(pair.cart.address, Host=HOST) == (200, "origin\n")
+    series = pair.orders.ask("/stats/prometheus")[1]
+    (line,) = [each for each in series.splitlines() if each.startswith("istio_requests_total{")]
+    assert 'connection_security_policy="mutual_tls"' in line
+    assert 'source_principal="spiffe://cluster.local/ns/shop/sa/cart"' in line
+    with pytest.raises(ConnectionError):
+        request(f"127.0.0.1:{pair.inbound}", Host=HOST)
+
+
 def listeners(one: MeshProxy) -> list[dict[str, str]]:
     found: list[dict[str, str]] = json.loads(one.ask("/listeners?format=json")[1])["listener_statuses"]
     return found
 
 
 def test_an_upgrade_of_a_sidecar_keeps_its_listeners(mesh: MakeMesh, tmp_path: Path) -> None:
-    pair = Sidecars(mesh, tmp_path, mode="PERMISSIVE")
+    pair = Sidecars(mesh, tmp_path)
     before = listeners(pair.orders)
     load = pair.cart.load(100, 20)
     for one in (pair.orders, pair.cart):
