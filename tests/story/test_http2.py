@@ -44,6 +44,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         yield proxy
 
 
+def cpu(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 class TestFirstBytes:
     @pytest.mark.parametrize("cuts", [range(1, 200), range(2, 200, 3), [10], [18], [24], [33]], ids=repr)
     def test_split_any_way(self, place: Proxy, cuts: range | list[int]) -> None:
@@ -184,6 +188,9 @@ class TestBodies:
             while last != (last := sum(sent)):  # until nobody can send on
                 time.sleep(0.2)
             assert max(sent) < 8 << 20
+            before = cpu(proxy.workers()[0])
+            time.sleep(0.5)
+            assert cpu(proxy.workers()[0]) - before < 0.05  # nobody looks again and again at who may not be read
             extra = client.open(request("/10"))
             client.send(window_update(extra, 100))
             assert client.wait(extra)[0].body == b"ok"

@@ -93,14 +93,16 @@ cdef class Descriptor(Timed):
     cdef Tls tls              # None: plaintext
     cdef readonly int fd      # -1 = closed, or a stream that shares the descriptor of its connection
     cdef bint known           # in the epoll set
-    cdef bint reading
+    cdef uint32_t armed       # what it waits for there: at least what is wanted
+    cdef bint reading         # what is wanted
     cdef bint writing
     cdef bint shaking         # the TLS handshake is under way: events go to it
     cdef bint ending          # in reactor.ending
     cdef bint unread          # in reactor.unread
     cdef uint64_t heard       # reactor.turn of its last event
     cdef bint shut            # our last byte was written
-    cdef void _watch(self)
+    cdef inline uint32_t wanted(self) noexcept
+    cdef void arm(self)
     cdef void mute(self)      # out of the epoll set, until it is watched again
     cdef void watch_read(self)
     cdef void unwatch_read(self)

@@ -47,10 +47,12 @@ cdef class Reactor:
                 descriptor.on_readable()
                 if descriptor.writing and what & EPOLLOUT:
                     descriptor.on_writable()
-            elif descriptor.writing:
+            elif descriptor.writing and what & (EPOLLOUT | EPOLLERR | EPOLLHUP):
                 descriptor.on_writable()
             elif descriptor.fd >= 0 and what & (EPOLLERR | EPOLLHUP):
                 descriptor.on_hangup()
+            if descriptor.known and what & descriptor.armed & ~descriptor.wanted():
+                descriptor.arm()          # nobody has come back to it since: the set must not tell it again
         self._finish_turn()
         if self.closed:
             self.closed = []
@@ -138,41 +140,44 @@ cdef ssize_t _send_two(int fd, const char* first, size_t first_size, const char*
 
 
 cdef class Descriptor(Timed):
-    cdef void _watch(self):
+    cdef inline uint32_t wanted(self) noexcept:
+        return (EPOLLIN if self.reading else 0) | (EPOLLOUT if self.writing else 0)
+
+    cdef void arm(self):
         cdef epoll_event event
         event.data.ptr = <void*>self
-        event.events = (EPOLLIN if self.reading else 0) | (EPOLLOUT if self.writing else 0)
+        event.events = self.armed = self.wanted()
         epoll_ctl(self.reactor.epoll, EPOLL_CTL_MOD if self.known else EPOLL_CTL_ADD, self.fd, &event)
         if not self.known:
             self.known = True
             Py_INCREF(self)               # the epoll set points to it
 
+    # What is not wanted any more stays armed until it is told: a pause that ends within its turn costs no system call.
     cdef void watch_read(self):
         if not self.reading and self.fd >= 0:
             self.reading = True
-            self._watch()
+            if not self.armed & EPOLLIN:
+                self.arm()
             if self.tls is not None and not self.shaking and self.tls.has_more():
                 self.reactor.again(self)
 
     cdef void unwatch_read(self):
-        if self.reading:
-            self.reading = False
-            self._watch()
+        self.reading = False
 
     cdef void watch_write(self):
         if not self.writing and self.fd >= 0:
             self.writing = True
-            self._watch()
+            if not self.armed & EPOLLOUT:
+                self.arm()
 
     cdef void unwatch_write(self):
-        if self.writing:
-            self.writing = False
-            self._watch()
+        self.writing = False
 
     cdef void mute(self):
         cdef epoll_event event
         if self.known:
             self.known = self.reading = self.writing = False
+            self.armed = 0
             epoll_ctl(self.reactor.epoll, EPOLL_CTL_DEL, self.fd, &event)
             self.reactor.closed.append(self)
             Py_DECREF(self)
