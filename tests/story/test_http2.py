@@ -33,7 +33,7 @@ from tests.http2 import (
     window_update,
 )
 from tests.running import Proxy, Upstream, keep_answering, mesh, read_head
-from tests.traffic import Gate, Replica, eventually, reload, replicas, replicas_of, stats, virtual_service
+from tests.traffic import Gate, Replica, Story, eventually, reload, replicas, replicas_of, stats, virtual_service
 
 LAST = 2**31 - 1
 
@@ -276,6 +276,29 @@ class TestLimits:
             assert stats(proxy, "cx_idle_timeout")["http.downstream_cx_idle_timeout"] == 1
 
 
+class TestLog:
+    """A line for each request, with its protocol; a line with the reason for what was ended."""
+
+    def test_lines(self, tmp_path: Path) -> None:
+        with Replica("app") as app, Story(tmp_path, replicas_of("app", app.port)) as story:
+            with Http2(story.port) as client:
+                assert client.ask("/fine", x_request_id="0f0f0f0f-0000-4000-8000-000000000001").status == 200
+                bad = client.wait(client.open(request("/bad", "GET", "app", ("connection", "close"))))[0]
+                assert bad.reset == "PROTOCOL_ERROR"
+                client.send(frame(DATA, 0, 99, b"a"))
+                client.drain()
+                assert client.goaway is not None
+                assert client.goaway.reason == "data_on_idle_stream"
+            eventually(lambda: len(story.lines()) == 3)
+            told = [(line["protocol"], line["response_flags"], line["response_code_details"]) for line in story.lines()]
+            assert told == [
+                ("HTTP/2", "-", "via_upstream"),
+                ("HTTP/2", "DPE", "connection_field"),
+                ("HTTP/2", "DPE", "data_on_idle_stream"),
+            ]
+            assert all(line["downstream_remote_address"].startswith("127.0.0.1:") for line in story.lines())
+
+
 class TestTime:
     def test_a_head_that_does_not_end(self, tmp_path: Path) -> None:
         with mesh(tmp_path, keep_answering, "--header-timeout", "300ms") as (proxy, _), Http2(proxy.port) as client:
@@ -363,7 +386,8 @@ class TestEnds:
             idle.drain()
             assert idle.goaway is not None
             assert (idle.goaway.last_stream, idle.goaway.code) == (1, "NO_ERROR")
-            unheard = client.open(request("/unheard"))
+            unheard = client.open(request("/unheard", "POST"), end=False)
+            client.data(unheard, b"its body", end=True)
             gate.opened.set()
             assert client.wait(held)[0].status == 200
             client.drain()
@@ -436,6 +460,32 @@ def test_many_streams_and_connections(place: Proxy) -> None:
             for client, streams in zip(clients, asked, strict=True):
                 assert {reply.status for reply in client.wait(*streams)} == {200}
         assert stats(place, "streams_active")["http2.streams_active"] == 0
+
+
+def test_a_client_that_asks_on_without_reading(tmp_path: Path) -> None:
+    """Heads cannot wait for windows: when too much waits for the client, its next requests wait."""
+    head = b"HTTP/1.1 200 OK\r\nx-large: %s\r\ncontent-length: 2\r\n\r\nok" % (b"x" * 15_000)
+    answered = list[int]()
+
+    def handle(connection: socket.socket) -> None:
+        while read_head(connection)[0]:
+            connection.sendall(head)
+            answered.append(1)
+
+    with mesh(tmp_path, handle) as (proxy, _), Http2(proxy.port) as client:
+        client.until(SETTINGS)
+        worker = proxy.workers()[0]
+        before = rss(worker)
+        streams = list[int]()
+        with contextlib.suppress(AssertionError):  # the endpoint is not asked any more
+            while True:
+                eventually(lambda: len(answered) > len(streams) - 60, 1)
+                streams.append(client.open(request("/")))
+        assert 100 < len(streams) < 2000
+        assert rss(worker) - before < 6 << 10
+        replies = client.wait(*streams)
+        assert {(reply.status, reply.body) for reply in replies} == {(200, b"ok")}
+        assert len(answered) == len(streams)
 
 
 def test_resets_by_the_endpoint_are_passed_on(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ cdef class H2Connection(H2Sender):
     cdef HpackDecoder decoder
     cdef int64_t receive_window       # of the connection
     cdef uint32_t last_id     # the newest stream that the peer has opened (server), or that we have (client)
+    cdef uint32_t said_last   # in our last GOAWAY
     cdef H2Stream* touched    # streams that got something in this turn
     cdef OutBuf block         # a header block whose CONTINUATION has not come
     cdef uint32_t block_id    # its stream; 0 = none

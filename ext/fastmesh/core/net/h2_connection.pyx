@@ -18,7 +18,7 @@ from fastmesh.core.wire.h2_frame cimport (
     FLAG_ACK, FLAG_END_HEADERS, FLAG_END_STREAM, FLAG_PADDED, FRAME_CONTINUATION, FRAME_DATA, FRAME_GOAWAY, FRAME_HEAD, FRAME_HEADERS, FRAME_PING,
     FRAME_PRIORITY, FRAME_PUSH_PROMISE, FRAME_RST_STREAM, FRAME_SETTINGS, FRAME_SIZE_LEAST, FRAME_WINDOW_UPDATE,
     H2_ENHANCE_YOUR_CALM, H2_FLOW_CONTROL_ERROR, H2_FRAME_SIZE_ERROR, H2_INTERNAL_ERROR, H2_NO_ERROR, H2_PROTOCOL_ERROR,
-    H2_STREAM_CLOSED, SETTING_ENABLE_CONNECT_PROTOCOL, SETTING_ENABLE_PUSH, SETTING_INITIAL_WINDOW_SIZE,
+    H2_STREAM_CLOSED, STREAM_MAX, SETTING_ENABLE_CONNECT_PROTOCOL, SETTING_ENABLE_PUSH, SETTING_INITIAL_WINDOW_SIZE,
     SETTING_MAX_CONCURRENT_STREAMS, SETTING_MAX_HEADER_LIST_SIZE, SETTING_NO_RFC7540_PRIORITIES, WINDOW_INITIAL, WINDOW_MAX,
     SettingValue, check_frame, read_31, read_32, read_frame_head, read_settings, strip_padding, write_goaway, write_ping,
     write_settings, write_settings_ack, write_window_update,
@@ -38,6 +38,7 @@ cdef char* header_text() noexcept:
 cdef class H2Connection(H2Sender):
     def __cinit__(self):
         decoder_start(&self.decoder, HPACK_TABLE)
+        self.said_last = STREAM_MAX
 
     def __dealloc__(self):
         out_free(&self.held)
@@ -270,6 +271,9 @@ cdef class H2Connection(H2Sender):
 
     cdef void go_away(self, uint32_t last_id, uint32_t code, const char* why):
         self.last_data = 0
+        if last_id > self.said_last:      # 9113 6.8: never more than before
+            last_id = self.said_last
+        self.said_last = last_id
         if not self.ended and write_goaway(&self.out, last_id, code, why, <uint32_t>strlen(why)) < 0:
             self.on_lost()
         self.want_flush()

@@ -244,6 +244,7 @@ cdef class H2Sender(Timed):
             if self.choked:
                 self.choked = False
                 self.socket.watch_read()
+                self.reactor.again(self.socket)       # frames may have been read and not taken
         elif moved or self.stuck_at == 0:
             self.stuck_at = now_ms()
         return verdict

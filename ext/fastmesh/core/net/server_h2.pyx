@@ -161,7 +161,9 @@ cdef class ServerFrames(H2Connection):
             else:
                 self._skip(block, size)
         elif self.leaving >= LEAVING_LAST:
-            self._skip(block, size)       # the client knows that we have not seen it
+            self.last_id = id             # the client will know that we have not seen it; what follows is skipped, too
+            self._remember(id, ENDED_BY_US)
+            self._skip(block, size)
         else:
             self.last_id = id
             if self.streams.count < self.limits.streams:
