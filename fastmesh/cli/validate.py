@@ -16,7 +16,7 @@ _FIELDS = ("file", "line", "kind", "namespace", "name", "field", "message")
 
 @click.command()
 @click.option("-f", "--file", "files", multiple=True, metavar="PATH", help="A file, a directory, or - for stdin.")
-@click.option("--strict", is_flag=True, envvar="FASTMESH_STRICT", help="Refuse deviations from Istio's form.")
+@click.option("--strict", is_flag=True, envvar="FASTMESH_STRICT", help="Warnings are errors.")
 @click.option(
     "--allow-unenforced", is_flag=True, envvar="FASTMESH_ALLOW_UNENFORCED",
     help="Accept security objects that are not enforced yet.",

@@ -17,7 +17,6 @@ class Clusters:
     def __init__(self, registry: Registry, rules: DestinationRules, tls: UpstreamTLS, *, gateway: bool) -> None:
         self.registry = registry
         self.plans: list[ClusterPlan] = []
-        self.plaintext: dict[str, MergedRule] = {}  # clusters whose rule asks for TLS, by name
         self._rules = rules
         self._tls = tls
         self._gateway = gateway
@@ -60,9 +59,6 @@ class Clusters:
         target = self._target(service, number, subset)
         if target is None:
             return False
-        tls = target.policy.tls
-        if target.rule is not None and tls is not None and tls.mode != "DISABLE":
-            self.plaintext[name] = target.rule
         endpoints = self._select(target)
         self.plans.append(_plan(name, target, endpoints, self._tls.plan(target, endpoints)))
         return True

@@ -110,7 +110,7 @@ class _Compiler:
         )
         version = hashlib.blake2b(encode(plan), digest_size=8).hexdigest()
         plan = msgspec.structs.replace(plan, mesh=msgspec.structs.replace(plan.mesh, version=version))
-        found = [*findings(self.config, self.clusters, self.role), *self.credentials.problems, *self.tls.problems]
+        found = [*findings(self.config, self.role), *self.credentials.problems, *self.tls.problems]
         return plan, self.problems + found
 
     def _scope(self, gateways: frozenset[str]) -> Scope:

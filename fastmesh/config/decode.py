@@ -21,15 +21,14 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 
 
-def decode(document: Source, problems: list[Problem], *, strict: bool, allow_unenforced: bool) -> AnyResource | None:
+def decode(document: Source, problems: list[Problem], *, allow_unenforced: bool) -> AnyResource | None:
     """The object, or None when it is refused or not ours; `problems` gets what is to be said about it."""
     reader = _Reader(document, problems)
     root = document.root
     if not isinstance(root, dict):
         reader.add((), "is not an object, write apiVersion, kind, metadata and spec")
         return None
-    severity: Severity = "error" if strict else "warning"
-    proper, honoured = honour(root, lambda path, message: reader.add(path, message, severity, "deviation"))
+    proper, honoured = honour(root, lambda path, message: reader.add(path, message, "warning", "deviation"))
     kind = reader.kind(proper, allow_unenforced)
     if kind is None:
         return None

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from fastmesh.config.clusters import Clusters
 from fastmesh.config.grpc_routes import request_routes
 from fastmesh.config.role import Role
 from fastmesh.config.route_rules import SKIPPED
 from fastmesh.config.store import ConfigSet
-from fastmesh.config.unserved import PLANE
 from fastmesh.errors import Problem
 
 
-def findings(config: ConfigSet, clusters: Clusters, role: Role) -> list[Problem]:
-    return _plaintext(clusters) + _filters(config) + (_elsewhere(config) if role.kind == "mesh" else [])
+def findings(config: ConfigSet, role: Role) -> list[Problem]:
+    return _filters(config) + (_elsewhere(config) if role.kind == "mesh" else [])
 
 
 def _elsewhere(config: ConfigSet) -> list[Problem]:
     """What protects applications, told by a proxy that stands before none."""
     message = "is enforced by sidecars (--role sidecar); this proxy only follows it as a client"
     return [policy.problem((), message, "note", "unenforced") for policy in config.peer_authentications]
-
-
-def _plaintext(clusters: Clusters) -> list[Problem]:
-    """Traffic that a rule wants encrypted and that goes out in plaintext."""
-    found: dict[str, Problem] = {}
-    if "calls-tls" in PLANE:
-        return []
-    for name, rule in clusters.plaintext.items():
-        message = f"tls is not served yet: requests to {name} leave this proxy in plaintext"
-        written = rule.policy_from
-        problem = written.problem(("spec", "trafficPolicy"), message, "warning", "unserved")
-        found.setdefault(f"{written.namespace}/{written.name}/{name}", problem)
-    return list(found.values())
 
 
 def _filters(config: ConfigSet) -> list[Problem]:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from fastmesh.config.place import Path
 from fastmesh.config.resource import AnyResource
 from fastmesh.errors import Problem
+
+
+def strictly(problems: list[Problem]) -> list[Problem]:
+    """Every warning as an error, but for security objects: whoever gave --allow-unenforced has answered for those."""
+    return [
+        msgspec.structs.replace(problem, severity="error")
+        if problem.severity == "warning" and problem.code != "unenforced"
+        else problem
+        for problem in problems
+    ]
 
 
 class At:

@@ -11,6 +11,7 @@ from fastmesh.config.check import check_object
 from fastmesh.config.decode import decode
 from fastmesh.config.load import Loaded, load
 from fastmesh.config.references import check_references
+from fastmesh.config.report import strictly
 from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.config.unserved import note_unserved
 from fastmesh.errors import ConfigError, Problem
@@ -132,7 +133,7 @@ class ReadResult:
 def read(paths: Iterable[str], *, strict: bool = False, allow_unenforced: bool = False) -> ReadResult:
     """Load, decode and check everything under `paths`. Reports all problems at once and raises for none.
 
-    `strict` turns deviations from Istio's form into errors; `allow_unenforced` accepts security objects that nothing
+    `strict` turns every warning into an error; `allow_unenforced` accepts security objects that nothing
     enforces yet, with a warning.
     """
     collecting = gc.isenabled()
@@ -148,7 +149,7 @@ def read_documents(loaded: Loaded, *, strict: bool = False, allow_unenforced: bo
     """The same for documents that were loaded already, such as those of `load.load_text`."""
     resources, problems = ConfigSet(), loaded.problems
     for document in loaded.documents:
-        resource = decode(document, problems, strict=strict, allow_unenforced=allow_unenforced)
+        resource = decode(document, problems, allow_unenforced=allow_unenforced)
         if resource is None:
             continue
         check_object(resource, problems)
@@ -161,4 +162,4 @@ def read_documents(loaded: Loaded, *, strict: bool = False, allow_unenforced: bo
     check_references(resources, problems)
     order = {file: index for index, file in enumerate(loaded.files)}
     problems.sort(key=lambda problem: (order.get(problem.file, -1), problem.line))
-    return ReadResult(resources, problems, loaded.files)
+    return ReadResult(resources, strictly(problems) if strict else problems, loaded.files)

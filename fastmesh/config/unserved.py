@@ -20,26 +20,15 @@ from fastmesh.config.report import At
 from fastmesh.config.resource import AnyResource
 from fastmesh.errors import Problem
 from fastmesh.model.destination_rule import PortTrafficPolicy, TrafficPolicy
-from fastmesh.model.gateway import TERMINATES, Gateway, ServerTLS
+from fastmesh.model.gateway import Gateway, ServerTLS
 from fastmesh.model.gateway_api import Gateway as APIGateway
-from fastmesh.model.gateway_api_tls import BackendTLSPolicy
 from fastmesh.model.kubernetes import Service
 from fastmesh.model.service_entry import ServiceEntry
 from fastmesh.model.virtual_service import Headers, VirtualService
 
-# What the data plane of this version can, beside HTTP/1.1 and TLS of clients. A word is added by the commit that brings
-# it, and what is said below for the lack of it is said no more: "http2", on both sides; "calls-tls", to endpoints;
-# "bytes", connections that are passed on unread.
-PLANE: frozenset[str] = frozenset({"http2"})
-
-_HTTP2 = (
-    "connectionPool.http.useClientProtocol", "connectionPool.http.maxConcurrentStreams",
-    "connectionPool.http.http2KeepAlive",
-)  # fmt: skip
 _POLICY = (
     "loadBalancer.consistentHash", "loadBalancer.zoneAwareLbSetting", "loadBalancer.warmup",
     "loadBalancer.warmupDurationSecs", "loadBalancer.backendUtilization", "tunnel", "proxyProtocol", "retryBudget",
-    *(() if "http2" in PLANE else _HTTP2),
 )  # fmt: skip
 _POLICIES = (
     "trafficPolicy", "trafficPolicy.portLevelSettings[]",
@@ -49,20 +38,16 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "VirtualService": (
         "http[].mirror", "http[].mirrors", "http[].mirrorPercentage", "http[].mirrorPercent", "http[].corsPolicy",
         "http[].delegate", "http[].match[].statPrefix", "tls[].match[].destinationSubnets",
-        *(() if "bytes" in PLANE else ("tls",)),
     ),
     "DestinationRule": tuple(f"{where}.{field}" for where in _POLICIES for field in _POLICY),
-    "ServiceEntry": ("endpoints[].network", *(() if "calls-tls" in PLANE else ("subjectAltNames",))),
+    "ServiceEntry": ("endpoints[].network",),
     "WorkloadEntry": ("network",),
     "Gateway": ("servers[].defaultEndpoint", "servers[].tls.ecdhCurves"),
     "Service": ("internalTrafficPolicy", "trafficDistribution"),
-    "RateLimit": ("limits[].keys[].sourcePrincipal",),
 }  # fmt: skip
 _WHOLE = frozenset(("Sidecar", "WorkloadGroup"))
-_SPOKEN = frozenset((
-    "HTTP", protocols.SNIFF,
-    *(protocols.HTTP2 if "http2" in PLANE else ()), *(protocols.TLS if "bytes" in PLANE else ()),
-))  # fmt: skip
+# Bytes without TLS have no server name: without interception the mesh listener cannot tell where they want to go.
+_SPOKEN = protocols.HTTP | protocols.TLS | {protocols.SNIFF}
 
 
 def note_unserved(resource: AnyResource, problems: list[Problem]) -> None:
@@ -152,12 +137,6 @@ def _policy(policy: TrafficPolicy | PortTrafficPolicy, at: At) -> None:
         locality = balancer.locality_lb_setting
         if locality is not None and locality.enabled is not False:
             at["loadBalancer"]["localityLbSetting"].unserved("localityLbSetting")
-    pool = policy.connection_pool
-    upgrades = pool is not None and pool.http is not None and pool.http.h2_upgrade_policy == "UPGRADE"
-    if upgrades and "http2" not in PLANE:
-        at["connectionPool"]["http"]["h2UpgradePolicy"].unserved("h2UpgradePolicy")
-    if policy.tls is not None and policy.tls.mode != "DISABLE" and "calls-tls" not in PLANE:
-        at["tls"].unserved(f"tls with mode {policy.tls.mode}")
 
 
 def _gateway(spec: Gateway, at: At) -> None:
@@ -165,25 +144,16 @@ def _gateway(spec: Gateway, at: At) -> None:
         place, protocol = at["servers"][index], protocols.declared(server.port.protocol)
         if protocol not in protocols.HTTP | protocols.TLS:
             place["port"]["protocol"].unserved(f"a server with protocol {server.port.protocol}")
-        elif protocol in protocols.TLS:
-            if "bytes" not in PLANE and (protocol == "TLS" or server.tls is None or server.tls.mode not in TERMINATES):
-                place["tls"].unserved("a server that passes connections on")
-        elif server.tls is not None and server.tls != ServerTLS(https_redirect=True):
+        elif protocol in protocols.HTTP and server.tls not in (None, ServerTLS(https_redirect=True)):
             place["tls"].unserved("tls other than httpsRedirect")
         if server.bind.startswith(syntax.UNIX):
             place["bind"].unserved("a server on a socket")
 
 
 def _api_gateway(spec: APIGateway, at: At) -> None:
-    served = SERVED if "bytes" in PLANE else SERVED - {"TLS"}
     for index, listener in enumerate(spec.listeners):
-        if listener.protocol not in served:
+        if listener.protocol not in SERVED:
             at["listeners"][index]["protocol"].unserved(f"a listener with protocol {listener.protocol}")
-
-
-def _backend_tls(spec: BackendTLSPolicy, at: At) -> None:
-    if "calls-tls" not in PLANE:
-        at["validation"].unserved("TLS to backends")
 
 
 def _service_entry(spec: ServiceEntry, at: At) -> None:
@@ -203,7 +173,6 @@ def _service(spec: Service, at: At) -> None:
 
 _BY_VALUE: dict[str, Callable[[Any, At], None]] = {
     "APIGateway": _api_gateway,
-    "BackendTLSPolicy": _backend_tls,
     "DestinationRule": _destination_rule,
     "Gateway": _gateway,
     "Service": _service,

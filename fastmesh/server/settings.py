@@ -209,7 +209,7 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
         str, Flag("--labels", "The labels of the workload that the proxy stands for.", metavar="K=V,...")
     ] = ""
     watch: Annotated[bool, Flag("--watch/--no-watch", "Reload when the files change.")] = True
-    strict: Annotated[bool, Flag("--strict", "Warnings about the files are errors.")] = False
+    strict: Annotated[bool, Flag("--strict", "Warnings about the configuration are errors.")] = False
     allow_unenforced: Annotated[
         bool, Flag("--allow-unenforced", "Start although security objects are given that are not enforced yet.")
     ] = False

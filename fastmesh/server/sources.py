@@ -16,6 +16,7 @@ from fastmesh.config.compile import Role, compile_plan, dns_names
 from fastmesh.config.credentials import Piece as Written
 from fastmesh.config.credentials import Wanted, collect
 from fastmesh.config.plan import CredentialPlan, Plan, WorkloadPlan, encode
+from fastmesh.config.report import strictly
 from fastmesh.config.store import ConfigSet, read
 from fastmesh.config.workloads import UNKNOWN, facts
 from fastmesh.errors import EXIT_CONFIG, Problem
@@ -53,7 +54,7 @@ class FileSources:
             raise SourcesError([str(problem) for problem in found.errors])
         own = self._own_identity(last)
         plan, more = compile_plan(found.resources, self._role_of(own), resolve=answers)
-        problems = [*found.problems, *more]
+        problems = [*found.problems, *(strictly(more) if settings.strict else more)]
         errors = [str(problem) for problem in problems if problem.severity == "error"]
         if errors:
             raise SourcesError(errors)

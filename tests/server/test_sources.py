@@ -9,6 +9,7 @@ import pytest
 from fastmesh.config.plan import Plan
 from fastmesh.security import pem
 from fastmesh.server.configure import Compiled
+from fastmesh.server.failure import SourcesError
 from fastmesh.server.settings import ProxySettings
 from fastmesh.server.sources import FileSources
 from tests.security.making import leaf, root, write
@@ -115,3 +116,48 @@ def test_who_a_proxy_without_a_workload_stands_for(
     plan = sources(tmp_path, WORKLOAD, listen="127.0.0.1:1", certs=str(tmp_path / "certs")).compile({}, None).plan
     assert plan.mesh.workload.principal == "spiffe://cluster.local/ns/default/sa/shop"
     assert plan.mesh.workload.name == (environment or "unknown")
+
+
+UNSERVED = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a}
+spec:
+  hosts: [a.example]
+  http: [{route: [{destination: {host: a.example}}], corsPolicy: {allowOrigins: [{exact: b}]}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a}
+spec: {hosts: [a.example], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+"""
+UNNAMED = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  selector: {}
+  servers:
+  - {port: {number: 443, name: https, protocol: HTTPS}, hosts: ["*"], tls: {mode: SIMPLE, credentialName: none}}
+"""
+UNENFORCED = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: a}
+spec: {}
+"""
+
+
+def test_strict_refuses_whatever_is_warned_of(tmp_path: Path) -> None:
+    """What an object says alone, and what only a compiled plan shows; not what its own flag lets through."""
+    for made, told in (
+        (lambda **more: sources(tmp_path, UNSERVED, **more), "corsPolicy is valid but not served yet"),
+        (lambda **more: sources(tmp_path, UNNAMED, role="gateway", **more), "Secret"),
+        (lambda **more: sidecar(tmp_path, workload="other.shop", certs="", **more), "--workload other.shop"),
+    ):
+        assert any(told in line for line in made().compile({}, None).warnings), made().compile({}, None).warnings
+        with pytest.raises(SourcesError) as refused:
+            made(strict=True).compile({}, None)
+        assert (refused.value.code, any(told in line for line in refused.value.problems)) == (65, True)
+    compiled = sources(tmp_path, UNENFORCED, strict=True, allow_unenforced=True).compile({}, None)
+    assert "is not enforced yet" in compiled.warnings[0]

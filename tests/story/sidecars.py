@@ -73,7 +73,7 @@ class Workload:
 
 class Sidecars:
     """`cart.address` is where the client of the story connects; what it says goes through both. `made`: somebody has
-    put certificates into `folder`.
+    put certificates into `folder`. `more`: YAML behind that of the pair.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class Sidecars:
         workers: int = 1,
         outbound: bool = True,
         made: bool = False,
+        more: str = "",
     ) -> None:
         ca = root()
         self.client, self.server = (Workload(ca, folder, name, made) for name in ("cart", "orders"))
@@ -91,7 +92,7 @@ class Sidecars:
 
         def text(origin: int) -> str:
             self.origin = origin
-            return PAIR.format(inbound=self.inbound, mode=mode)
+            return PAIR.format(inbound=self.inbound, mode=mode) + more
 
         def start(workload: Workload, *flags: str) -> MeshProxy:
             return mesh(*workload.flags, *flags, "--workers", str(workers), text=text)

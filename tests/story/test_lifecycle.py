@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.proxies import eventually, request
-from tests.story.lifecycle import HOST, MeshProxy
+from tests.story.lifecycle import HOST, MESH, MeshProxy
 
 MakeMesh = Callable[..., MeshProxy]
 
@@ -97,6 +97,22 @@ def kill_workers_under_load(one: MeshProxy, times: int, rate: int, fresh: int) -
     for sent in report["failed_at"]:
         assert any(-5 < sent - killed < 0.1 for killed in killed_at)
     assert report.failed <= times * 40
+
+
+CORS = "    corsPolicy: {allowOrigins: [{exact: a}]}\n"
+
+
+def test_strict_starts_nothing_that_is_warned_of_and_reloads_nothing(mesh: MakeMesh, tmp_path: Path) -> None:
+    one = mesh("--strict", "--no-watch")
+    (folder := tmp_path / "refused").mkdir()
+    warned = MESH.format(port=one.origin, version=30) + CORS
+    refused = MeshProxy(folder, one.origin, "--strict", text=lambda port: warned)
+    assert refused.wait() == 65
+    assert "corsPolicy is valid but not served yet" in refused.said[-1]
+    one.say(text=warned)
+    one.signal(signal.SIGHUP)
+    one.wait_for("corsPolicy is valid but not served yet")
+    assert request(one.address, Host=HOST) == (200, "origin\n")
 
 
 def test_killed_workers_are_back_at_once(mesh: MakeMesh) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -15,7 +17,8 @@ import pytest
 
 from tests.server.proxies import ROOT, eventually, request
 from tests.story.lifecycle import MeshProxy
-from tests.story.sidecars import HOST, Sidecars
+from tests.story.load import mutual_tls
+from tests.story.sidecars import HOST, Sidecars, Workload
 
 MakeMesh = Callable[..., MeshProxy]
 
@@ -54,6 +57,42 @@ def test_the_three_commands_of_the_documents(mesh: MakeMesh, tmp_path: Path) -> 
     assert 'source_principal="spiffe://cluster.local/ns/shop/sa/cart"' in line
     with pytest.raises(ConnectionError):
         request(f"127.0.0.1:{pair.inbound}", Host=HOST)
+
+
+LIMIT = """\
+---
+apiVersion: fastmesh.io/v1alpha1
+kind: RateLimit
+metadata: {name: each, namespace: shop}
+spec:
+  targetRef: {kind: ServiceEntry, name: origin}
+  limits: [{requests: 2, per: day, keys: [{sourcePrincipal: true}]}]
+"""
+
+
+def test_a_limit_for_each_identity(mesh: MakeMesh, tmp_path: Path) -> None:
+    """Who has proved who they are has a bucket, whatever certificate proved it; all the others have one together."""
+    pair = Sidecars(mesh, tmp_path, mode="PERMISSIVE", more=LIMIT)
+    other = Workload(pair.server.ca, tmp_path, "other")
+    inbound = f"127.0.0.1:{pair.inbound}"
+
+    def ask(certs: Path | None) -> int:
+        if certs is None:
+            return request(inbound, Host=HOST)[0]
+        context = mutual_tls(str(certs))
+        context.set_alpn_protocols(["istio-http/1.1", "istio"])  # else it is not meant for a PERMISSIVE sidecar
+        connection = http.client.HTTPSConnection(inbound, timeout=10, context=context)
+        with contextlib.closing(connection):
+            connection.request("GET", "/", headers={"Host": HOST})
+            return connection.getresponse().status
+
+    cart = pair.client.certs
+    assert [ask(cart) for _ in range(3)] == [200, 200, 429]
+    assert [ask(None) for _ in range(3)] == [200, 200, 429]
+    assert [ask(other.certs) for _ in range(3)] == [200, 200, 429]
+    pair.client.renew()
+    assert ask(cart) == 429
+    assert [line for line in pair.orders.said if "not served" in line] == []
 
 
 def listeners(one: MeshProxy) -> list[dict[str, str]]:
