@@ -83,9 +83,13 @@ def slow_reader(goes_on: threading.Event, sums: list[bytes]) -> Callable[[socket
             if b"/slow" in head:
                 assert goes_on.wait(60)
             length = int(head.lower().partition(b"content-length:")[2].split()[0])
-            while len(rest) < length:
-                rest += connection.recv(65536)
-            sums.append(hashlib.sha256(rest).digest())
+            digest, left = hashlib.sha256(rest), length - len(rest)
+            while left:
+                piece = connection.recv(1 << 18)
+                assert piece
+                digest.update(piece)
+                left -= len(piece)
+            sums.append(digest.digest())
             connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
 
     return handle
@@ -161,7 +165,8 @@ class TestBodies:
             assert client.wait(quick)[0].status == 200
             goes_on.set()
             send_what_fits(10)
-            assert [client.replies[stream].status for stream in streams] == [200] * 5
+            ends = [(client.replies[stream].status, client.replies[stream].reset, given[stream]) for stream in streams]
+            assert ends == [(200, "", size)] * 5
             assert set(sums[-5:]) == {hashlib.sha256(body).digest()}
 
     def test_a_client_that_gives_no_window(self, tmp_path: Path) -> None:
