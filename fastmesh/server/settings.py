@@ -100,6 +100,10 @@ class Http2(Setting, kw_only=True, frozen=True):
         int, Flag("--h2-connection-window", "Bytes that may be under way to us on one connection.", "size")
     ] = 1 << 20
     continuations: Annotated[int, Flag("--h2-max-continuations", "CONTINUATION frames of one header block.")] = 8
+    unpacked: Annotated[
+        int,
+        Flag("--h2-max-unpacked", "What heads of running requests unpack to beyond ten times what came.", "size"),
+    ] = 512 << 10
     settings: Annotated[int, Flag("--h2-max-settings", "Entries of one SETTINGS frame.")] = 32
     control: Annotated[
         int, Flag("--h2-max-control-frames", "Acknowledgements, resets and windows that a peer does not take.")

@@ -99,6 +99,7 @@ WORKER_WORDS = {
     "WK_H2_RX_RESET": "http2.rx_reset",
     "WK_H2_TX_RESET": "http2.tx_reset",
     "WK_H2_REFUSED": "http2.stream_refused_errors",
+    "WK_H2_UNPACKED": "http2.unpacked_overflow",
     "WK_H2_MESSAGING_ERROR": "http2.rx_messaging_error",
     "WK_H2_PROTOCOL_ERROR": "http.downstream_cx_protocol_error",
     "WK_H2_HEADER_OVERFLOW": "http2.header_overflow",

@@ -75,6 +75,7 @@ WORKER = (
     _count("WK_H2_RX_RESET", "fastmesh_http2_resets", "Streams that were reset, by whom.", by="client"),
     _count("WK_H2_TX_RESET", "fastmesh_http2_resets", "Streams that were reset, by whom.", by="proxy"),
     _count("WK_H2_REFUSED", "fastmesh_http2_refused_streams", "Streams above the limit of their connection."),
+    _count("WK_H2_UNPACKED", "fastmesh_http2_unpacked_overflows", "Streams reset: heads that unpack to too much."),
     _count("WK_H2_MESSAGING_ERROR", "fastmesh_http2_stream_errors", "Streams that broke the protocol."),
     _count("WK_H2_PROTOCOL_ERROR", "fastmesh_http2_connections_ended", _ENDED, reason="protocol_error"),
     _count("WK_H2_HEADER_OVERFLOW", "fastmesh_http2_connections_ended", _ENDED, reason="header_overflow"),

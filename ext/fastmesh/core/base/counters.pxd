@@ -92,6 +92,7 @@ cdef enum:                # WorkerWord
     WK_H2_RX_RESET            # RST_STREAM of clients
     WK_H2_TX_RESET            # and ours, for whatever reason
     WK_H2_REFUSED             # streams above the limit
+    WK_H2_UNPACKED            # streams reset because heads unpack to far more than came
     WK_H2_MESSAGING_ERROR     # streams reset because of what the client sent
     WK_H2_PROTOCOL_ERROR      # connections ended because of what the client sent, attacks below apart
     WK_H2_HEADER_OVERFLOW     # connections ended because of a header block that was much too large

@@ -9,6 +9,7 @@ cdef struct H2Limits:
     uint32_t window           # of a stream: bytes that the peer may send before the user has taken some
     uint32_t connection_window
     uint32_t continuations    # CONTINUATION frames of one header block
+    uint64_t unpacked         # bytes that the heads of running requests unpack to, beyond UNPACK_FAIR times what came for them
     uint32_t settings         # entries of one SETTINGS frame
     uint32_t control          # frames that we owe (acknowledgements, resets, windows) and the peer does not take
     uint32_t empty            # frames without content and without an end, one after the other
@@ -33,6 +34,7 @@ cdef inline bint bucket_over(Bucket* bucket, uint32_t room, uint32_t per_second,
     return bucket.level > <uint64_t>room * 1000
 
 cdef enum:
+    UNPACK_FAIR = 10                  # a head that is this much larger than its header block costs nothing of `unpacked`
     PRIORITIES_PER_STREAM = 100       # Envoy's rule: 100 x (1 + streams)
     WINDOWS_FREE = 5                  # Envoy's rule: 5 + 2 x (streams + 10 x DATA frames that we sent)
     WINDOWS_PER_STREAM = 2

@@ -28,6 +28,7 @@ cdef class ServerFrames(H2Connection):
     cdef uint8_t preface      # bytes of it that have come
     cdef uint8_t leaving      # Leaving
     cdef uint64_t born        # ms
+    cdef uint64_t unpacked    # what the heads of its streams stand for, beyond what came: see H2Limits
     cdef uint64_t rests_since # ms: without a stream
     cdef uint64_t leaves_at   # ms: the last GOAWAY is due, or the linger is over
 
@@ -42,6 +43,7 @@ cdef class ServerFrames(H2Connection):
     cdef void _begin(self, ServerH2Stream stream, StreamUser user, bint end)
     cdef void _refuse(self, ServerH2Stream stream, int status, const char* why)
     cdef bint _skip(self, const char* block, size_t size)
+    cdef bint _holds(self, ServerH2Stream stream, size_t came, size_t size) noexcept    # False: it unpacks too far
     cdef bint _decoded(self, int verdict)             # False: the connection has failed
     cdef void _end_request(self, ServerH2Stream stream, const Head* trailers)
     cdef void _trailers(self, H2Stream* stream, const char* block, size_t size)
@@ -59,6 +61,7 @@ cdef class ServerH2Stream(ServerStream):
     cdef ServerH2Stream next_spare
     cdef uint64_t left        # of a request body with a length
     cdef uint64_t received    # body bytes so far
+    cdef uint32_t unpacked    # its part of the connection's
     cdef bint measured        # the request has a length
     cdef bint patient         # a gRPC call or a tunnel: it may stand still for as long as its ends want
     cdef bint tunnel          # each direction ends by itself

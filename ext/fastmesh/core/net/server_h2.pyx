@@ -5,17 +5,17 @@ first and the last byte of a head. One timer per connection looks at all of them
 """
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, strcmp
+from libc.string cimport memcmp
 from fastmesh.core.base.atomics cimport fm_bump
-from fastmesh.core.base.clock cimport now_ms
+from fastmesh.core.base.clock cimport now_ms, sooner
 from fastmesh.core.base.counters cimport (
-    WK_BODY_TIMEOUT, WK_CLIENT_ABORT, WK_H2_CHATTER, WK_H2_CONTINUATIONS, WK_H2_CONTROL, WK_H2_CX_ACTIVE, WK_H2_CX_TOTAL,
-    WK_H2_EMPTY_FRAMES, WK_H2_HEADER_OVERFLOW, WK_H2_MAX_AGE, WK_H2_MAX_REQUESTS, WK_H2_MESSAGING_ERROR, WK_H2_PRIORITIES,
-    WK_H2_PROTOCOL_ERROR, WK_H2_REFUSED, WK_H2_RESETS, WK_H2_RX_RESET, WK_H2_SETTINGS, WK_H2_STREAMS, WK_H2_WINDOWS,
-    WK_HEADER_TIMEOUT, WK_IDLE_TIMEOUT,
+    WK_BODY_TIMEOUT, WK_CLIENT_ABORT, WK_H2_CX_ACTIVE, WK_H2_CX_TOTAL, WK_H2_MAX_AGE, WK_H2_MAX_REQUESTS, WK_H2_MESSAGING_ERROR,
+    WK_H2_REFUSED, WK_H2_RX_RESET, WK_H2_STREAMS, WK_H2_UNPACKED, WK_HEADER_TIMEOUT, WK_IDLE_TIMEOUT,
 )
 from fastmesh.core.base.outbuf cimport out_size
+from fastmesh.core.net.h2_budget cimport UNPACK_FAIR
 from fastmesh.core.net.h2_connection cimport ENDED_BOTH, ENDED_BY_US, H2Connection, header_text
+from fastmesh.core.net.h2_reason cimport word_of
 from fastmesh.core.net.h2_send cimport STREAM_HIGH, STREAM_PIECE
 from fastmesh.core.net.h2_stream cimport (
     STREAM_LOCAL_ENDED, STREAM_PAUSED, STREAM_REMOTE_ENDED, H2Stream,
@@ -200,14 +200,29 @@ cdef class ServerFrames(H2Connection):
         if self.opened == self.limits.requests and self.leaving == LEAVING_NOT:
             fm_bump(&self.reactor.row[WK_H2_MAX_REQUESTS], 1)
             self.wind_down()
-        if verdict == HPACK_OK:
+        if verdict == HPACK_OK and self._holds(stream, size, head.size):
             self._begin(stream, user, end)
+        elif verdict == HPACK_OK:
+            self.connection.factory.refused(stream, 431, "heads_unpack_too_far")
+            self.stream_error(id, H2_ENHANCE_YOUR_CALM, "heads_unpack_too_far")
         else:
             self.connection.factory.refused(stream, head.error_status, head.error)
             if verdict == HPACK_MALFORMED:
                 self.stream_error(id, H2_PROTOCOL_ERROR, head.error)
             else:
                 self._refuse(stream, head.error_status, head.error)
+
+    cdef bint _holds(self, ServerH2Stream stream, size_t came, size_t size) noexcept:
+        """Bytes of the dynamic table are cheap to repeat; the heads that they stand for are kept as long as their requests run."""
+        cdef size_t beyond
+        if size > came * UNPACK_FAIR:
+            beyond = size - came * UNPACK_FAIR
+            stream.unpacked += <uint32_t>beyond
+            self.unpacked += beyond
+            if self.unpacked > self.limits.unpacked:
+                fm_bump(&self.reactor.row[WK_H2_UNPACKED], 1)
+                return False
+        return True
 
     cdef ServerH2Stream _new_stream(self):
         cdef ServerH2Stream stream
@@ -268,6 +283,8 @@ cdef class ServerFrames(H2Connection):
             self._refuse(stream, 431, trailers.error)
         elif stream.measured and stream.left:
             self.stream_error(h2.id, H2_PROTOCOL_ERROR, "content_length_mismatch")
+        elif not self._holds(stream, size, trailers.size):
+            self.stream_error(h2.id, H2_ENHANCE_YOUR_CALM, "heads_unpack_too_far")
         else:
             self._touch(h2)
             self._end_request(stream, &trailers if trailers.field_count else NULL)
@@ -328,12 +345,15 @@ cdef class ServerFrames(H2Connection):
     # --- ends of streams ----------------------------------------------------------------------------------------------
 
     cdef void on_dropped(self, H2Stream* h2):
+        cdef ServerH2Stream stream = <ServerH2Stream>h2.owner
         fm_bump(&self.reactor.row[WK_H2_STREAMS], <uint64_t>-1)
+        self.unpacked -= stream.unpacked
+        stream.unpacked = 0
         if self.streams.count == 0:
             self.rests_since = now_ms()
             self._within(REST, self.rests_since)
         if self.spares < SPARES:
-            (<ServerH2Stream>h2.owner).next_spare, self.spare = self.spare, <ServerH2Stream>h2.owner
+            stream.next_spare, self.spare = self.spare, stream
             self.spares += 1
 
     cdef void on_end_sent(self, H2Stream* h2):
@@ -354,7 +374,7 @@ cdef class ServerFrames(H2Connection):
     cdef void on_stream_error(self, H2Stream* h2, uint32_t code, const char* why):
         cdef ServerH2Stream stream
         cdef StreamUser user
-        if code != H2_REFUSED_STREAM:
+        if code != H2_REFUSED_STREAM and code != H2_ENHANCE_YOUR_CALM:
             fm_bump(&self.reactor.row[WK_H2_MESSAGING_ERROR], 1)
         if h2 != NULL:
             stream = <ServerH2Stream>h2.owner
@@ -396,7 +416,7 @@ cdef class ServerFrames(H2Connection):
 
     cdef void on_failed(self, uint32_t code, const char* why):
         cdef ServerH2Stream stream = self._new_stream()
-        fm_bump(&self.reactor.row[_word_of(why)], 1)
+        fm_bump(&self.reactor.row[word_of(why)], 1)
         self.connection.factory.refused(stream, 400, why)
         self.tell_all(False)
         self.connection.end()
@@ -456,28 +476,28 @@ cdef class ServerFrames(H2Connection):
                 else:
                     self.connection.close()
                 return 0
-            next = _sooner(next, due, timeouts.header)
+            next = sooner(next, due, timeouts.header)
         if self.stuck_at:
             due = self.stuck_at + timeouts.body
             if timeouts.body and now >= due:
                 fm_bump(&self.reactor.row[WK_BODY_TIMEOUT], 1)
                 self.connection.close()
                 return 0
-            next = _sooner(next, due, timeouts.body)
+            next = sooner(next, due, timeouts.body)
         if self.leaving == LEAVING_SAID:
             if now >= self.leaves_at:
                 self.leave()
             else:
-                next = _sooner(next, self.leaves_at, True)
+                next = sooner(next, self.leaves_at, True)
         elif self.limits.age and self.leaving == LEAVING_NOT:
             if now >= self.born + self.limits.age:
                 fm_bump(&self.reactor.row[WK_H2_MAX_AGE], 1)
                 self.wind_down()
                 return now
-            next = _sooner(next, self.born + self.limits.age, True)
+            next = sooner(next, self.born + self.limits.age, True)
         if self.streams.count:
-            return _sooner(next, self._look_at_streams(now), True)
-        return _sooner(next, self._look_at_rest(now), True)
+            return sooner(next, self._look_at_streams(now), True)
+        return sooner(next, self._look_at_rest(now), True)
 
     cdef uint64_t _look_at_rest(self, uint64_t now):
         cdef uint64_t idle = self.reactor.timeouts.idle
@@ -506,7 +526,7 @@ cdef class ServerFrames(H2Connection):
             if out_size(&h2.out) == 0 and (h2.state & (STREAM_REMOTE_ENDED | STREAM_PAUSED) or stream.patient):
                 continue
             if now < h2.since + limit:
-                next = _sooner(next, h2.since + limit, True)
+                next = sooner(next, h2.since + limit, True)
                 continue
             self._stream_timed_out(h2)
             at = 0                        # the table is another one now
@@ -525,34 +545,12 @@ cdef class ServerFrames(H2Connection):
             user.on_client_gone()
 
 
-cdef inline uint64_t _sooner(uint64_t one, uint64_t other, uint64_t counts) noexcept nogil:
-    """The earlier of two times, where 0 = never; the second only if it counts."""
-    if not counts or other == 0:
-        return one
-    return other if one == 0 or other < one else one
-
-
 cdef bint _is_grpc(const Head* head) noexcept nogil:
     cdef int i
     for i in range(head.field_count):
         if head.fields[i].id == HDR_CONTENT_TYPE:
             return head.fields[i].value.len >= 16 and memcmp(head.base + head.fields[i].value.off, "application/grpc", 16) == 0
     return False
-
-
-cdef int _word_of(const char* why) noexcept nogil:
-    """The counter of a reason for which a connection was ended."""
-    if strcmp(why, "too_many_resets") == 0: return WK_H2_RESETS
-    if strcmp(why, "too_many_pings") == 0: return WK_H2_CHATTER
-    if strcmp(why, "too_many_settings") == 0: return WK_H2_CHATTER
-    if strcmp(why, "too_many_settings_entries") == 0: return WK_H2_SETTINGS
-    if strcmp(why, "too_many_control_frames") == 0: return WK_H2_CONTROL
-    if strcmp(why, "too_many_window_updates") == 0: return WK_H2_WINDOWS
-    if strcmp(why, "too_many_priorities") == 0: return WK_H2_PRIORITIES
-    if strcmp(why, "too_many_empty_frames") == 0: return WK_H2_EMPTY_FRAMES
-    if strcmp(why, "too_many_continuations") == 0: return WK_H2_CONTINUATIONS
-    if strcmp(why, "header_block_too_large") == 0: return WK_H2_HEADER_OVERFLOW
-    return WK_H2_PROTOCOL_ERROR
 
 
 cdef class ServerH2Stream(ServerStream):

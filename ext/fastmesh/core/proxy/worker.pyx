@@ -138,6 +138,7 @@ cdef class Worker(Engine):
         self.h2.window = min(max(given.get("window", 65536), 16384), 1 << 30)
         self.h2.connection_window = min(max(given.get("connection_window", 1 << 20), 65535), 1 << 30)
         self.h2.continuations = given.get("continuations", 8)
+        self.h2.unpacked = given.get("unpacked", 512 << 10)
         self.h2.settings = given.get("settings", 32)
         self.h2.control = given.get("control", 1000)
         self.h2.empty = given.get("empty", 10)
