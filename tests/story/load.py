@@ -44,6 +44,9 @@ class Client(asyncio.Protocol):
     def send(self, intended: float) -> None:
         self.sent_at = intended
         self.load.in_flight += 1
+        if self.transport.is_closing():  # lost since it was connected
+            self.done("closed new")
+            return
         self.transport.write(self.load.request if self.keep else self.load.last_request)
 
     def data_received(self, data: bytes) -> None:
