@@ -67,6 +67,7 @@ class GatewayChains:
                 tls, place.gateway, (*place.path, "tls"), self._credentials, self._registry.client_domains, http=http
             ),
             kind="http" if http else "tcp",
+            shared=http,
             destinations=[] if http else self._by_tcp_rules(place, port),
         )
 

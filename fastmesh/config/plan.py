@@ -324,7 +324,8 @@ class ChainPlan(PlanPart, frozen=True):
     before `*.suffix`, the longest suffix first, no names fit last. No chain: the connection is closed.
 
     A request is for the chain whose names fit its Host best. When that is another one than the connection's, the answer
-    is 421: the other one may demand a certificate that this one does not.
+    is 421: the other one may demand a certificate that this one does not. Two `shared` chains with equal `tls` are one
+    to a client: it may use a connection for the hosts of both (RFC 9113 section 9.1.1).
     """
 
     name: str
@@ -333,6 +334,7 @@ class ChainPlan(PlanPart, frozen=True):
     server_names: list[str] = []  # SNI in lower case: "name" or "*.suffix"; empty: all, and none
     tls: ServerTLSPlan | None = None  # TLS ends here; None with transport "tls": it is passed on as it is (kind "tcp")
     kind: Literal["http", "tcp"] = "http"
+    shared: bool = False
     destinations: list[DestinationPlan] = []  # of kind "tcp": clusters by weight
 
 

@@ -159,7 +159,7 @@ cdef class Exchange(Tunnelling):
 
     cdef int find_rule(self):
         cdef int own_port = self.client.own_port
-        if self.tls is not None and self.listener.chains is not None and self.listener.chains.tls_chains > 1 and self.misdirected():
+        if self.listener.chains is not None and self.misdirected():
             return self.reply(421, 0, "misdirected_request", "", 0)
         self.look_up(self.head.port, self.head.port != 0 and self.head.port != own_port)
         if self.listener.https_redirect is not None and self.moves_to_https():

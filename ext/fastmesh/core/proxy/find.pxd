@@ -11,7 +11,7 @@ cdef enum Verdict:            # what a step answers
 cdef class Finding(Transit):
     cdef int normalize(self)
     cdef void look_up(self, uint32_t port, bint strict)
-    cdef bint misdirected(self)       # the host should have come through another filter chain of the listener
+    cdef bint misdirected(self)       # the request should have come through another filter chain: RFC 9110 section 15.5.20
     cdef bint moves_to_https(self)
     cdef Limit refusing_limit(self, bint take)
     cdef Limit _refusing(self, list limits, bint take)

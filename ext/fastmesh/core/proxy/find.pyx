@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.clock cimport now_ns
 from fastmesh.core.net.tls_peer cimport Peer, peer_of
 from fastmesh.core.proxy.transit cimport Transit
+from fastmesh.core.route.chain cimport Chain, ChainTable
 from fastmesh.core.route.limit cimport Limit
 from fastmesh.core.route.match cimport Clause, MATCH_PREFIX, first_match
 from fastmesh.core.route.rule cimport Redirect, Rewrite, STEP_ANSWER, STEP_LIMIT, VirtualHost
@@ -61,13 +62,23 @@ cdef class Finding(Transit):
     cdef bint misdirected(self):
         """The name that TLS was begun for chose the certificate and what the client had to prove: another host may want more."""
         cdef const Head* head = &self.head
-        cdef bytes sni = self.tls.sni
+        cdef ChainTable chains = self.listener.chains
+        cdef Chain taken = self.client.chain
         cdef size_t size = head.host.len
-        cdef bytes host
-        if size == <size_t>PyBytes_GET_SIZE(sni) and strncasecmp(span_ptr(head, head.host), PyBytes_AS_STRING(sni), size) == 0:
-            return False                  # the likely case
-        host = PyBytes_FromStringAndSize(span_ptr(head, head.host), size).lower()
-        return size > 0 and self.listener.chains.better(self.client.chain, host) is not None
+        cdef bytes sni
+        if self.tls is None:
+            self.client.last = chains.plain is None       # plaintext from before this listener had TLS
+            return self.client.last
+        sni = self.tls.sni
+        if taken is not None and taken.table == chains.number:
+            if not chains.by_name:
+                return False
+            if size == <size_t>PyBytes_GET_SIZE(sni) and strncasecmp(span_ptr(head, head.host), PyBytes_AS_STRING(sni), size) == 0:
+                return False              # the likely case
+        if not chains.stands(taken, sni):
+            self.client.last = True       # nothing that comes on this connection can be served any more
+            return True
+        return chains.astray(taken, sni, PyBytes_FromStringAndSize(span_ptr(head, head.host), size).lower())
 
     cdef bint moves_to_https(self):
         cdef const Head* head = &self.head

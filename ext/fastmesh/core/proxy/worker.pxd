@@ -13,6 +13,8 @@ cdef class Gate(ServerUserFactory):       # one listening socket with the routes
     cdef Acceptor acceptor
     cdef set open             # its connections
     cdef int own_port
+    cdef bint _outdated(self, Downstream connection)
+    cdef void part_with_outdated(self)      # after a reload
 
 cdef class Worker(Engine):
     cdef readonly dict settings

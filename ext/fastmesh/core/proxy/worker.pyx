@@ -10,13 +10,13 @@ from fastmesh.core.base.counters cimport (
 )
 from fastmesh.core.base.wheel cimport Wheel
 from fastmesh.core.net.acceptor cimport make_acceptor
-from fastmesh.core.net.greeting cimport make_greeting
+from fastmesh.core.net.greeting cimport Greeting, make_greeting
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.pool_h2 cimport PoolH2
 from fastmesh.core.net.readiness cimport start_reactor
 from fastmesh.core.net.server_h1 cimport ServerH1
 from fastmesh.core.net.server_h2 cimport make_server_h2
-from fastmesh.core.net.stream cimport CODEC_H1, CODEC_H2, Downstream, ServerStream, ServerUserFactory, StreamUser
+from fastmesh.core.net.stream cimport CODEC_H1, CODEC_H2, CODEC_TCP, Downstream, ServerStream, ServerUserFactory, StreamUser
 from fastmesh.core.net.tls_contexts cimport TlsContexts
 from fastmesh.core.net.tls_tickets cimport set_ticket_keys
 from fastmesh.core.proxy.access_log cimport LogFile, open_log
@@ -63,6 +63,10 @@ cdef class Gate(ServerUserFactory):
 
     cdef void codec_found(self, Downstream connection, int codec, const char* data, size_t size):
         cdef Downstream after
+        if codec != CODEC_TCP and self._outdated(connection):
+            connection.close_descriptor() # its handshake began before a reload, and asked less of the client
+            self.connection_closed(connection)
+            return
         if codec == CODEC_H1:
             after = ServerH1.__new__(ServerH1)
         elif codec == CODEC_H2:
@@ -74,6 +78,17 @@ cdef class Gate(ServerUserFactory):
         self.open.discard(connection)
         self.open.add(after)
         after.start(data, size)
+
+    cdef bint _outdated(self, Downstream connection):
+        """A new connection of its kind would not come in like this."""
+        cdef ChainTable chains = self.listener.chains
+        return chains is not None and not chains.stands(connection.chain, None if connection.tls is None else connection.tls.sni)
+
+    cdef void part_with_outdated(self):
+        cdef Downstream connection
+        for connection in list(self.open):
+            if not isinstance(connection, Greeting) and self._outdated(connection):
+                connection.wind_down()
 
     cdef void connection_opened(self, Downstream connection):
         self.open.add(connection)
@@ -178,6 +193,7 @@ cdef class Worker(Engine):
                 self.gates[name] = self._open(listener, listeners[name])
             else:
                 gate.listener = listener
+                gate.part_with_outdated()
                 if name in listeners:
                     _close(listeners[name])       # the one that is open stays
         self._sort_pools()

@@ -1,5 +1,5 @@
 """A filter chain of a listener: what becomes of the connections that begin in one way. See config/plan.ChainPlan."""
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastmesh.core.base.rng cimport Rng
 from fastmesh.core.route.rule cimport Destination
 
@@ -16,6 +16,10 @@ cdef class Chain:
     cdef bint ends_tls        # TLS ends here
     cdef bint mesh            # and asks for a mesh identity
     cdef readonly object context      # what `make_tls` of the snapshot made for it
+    cdef uint64_t table       # number of the ChainTable that it is in
+    cdef bytes terms          # digest of how TLS ends here; b"": it does not
+    cdef bytes demands        # digest of what a client has to prove with its certificate; b"": nothing
+    cdef bint shared          # its connections may be used for hosts of other such chains with equal terms
     cdef bint any_name        # every server name, and none
     cdef readonly list names  # exact server names, bytes
     cdef list suffixes        # b".example.com"
@@ -31,13 +35,17 @@ cdef class ChainTable:        # of a listener
     cdef dict suffixes        # b".example.com" -> [Chain]
     cdef list any_name        # those that fit last
     cdef bint listens         # the first bytes of a connection choose; False: every connection takes `plain` at once
-    cdef int tls_chains       # those that end TLS
+    cdef uint64_t number      # of this table: a connection whose chain has another one came under an earlier configuration
+    cdef bint by_name         # names tell its TLS chains apart: a request may come through the wrong one
+    cdef int tls_chains       # those that are for TLS
     cdef Chain plain          # for plaintext; None: it is closed
     cdef void add(self, Chain chain)
     # The chain for TLS with this server name (lower case, b"" = none), or None: the connection is closed. An exact name goes before a
     # suffix, the longest suffix first, no names last; among equal ones that which asks for mesh ALPN, then the first.
     cdef Chain find(self, bytes name, bint mesh_alpn)
-    # The chain that this host of a request should have come through, when it is another one than `taken`; else None
-    cdef Chain better(self, Chain taken, bytes host)
+    # A connection that came through `taken`, for server name `sni`, asks no less of its client than a new one would. None: plaintext
+    cdef bint stands(self, Chain taken, bytes sni)
+    # A request for `host` (lower case) on that connection, which stands, has to come through another one
+    cdef bint astray(self, Chain taken, bytes sni, bytes host)
 
 cdef ChainTable make_chain_table()

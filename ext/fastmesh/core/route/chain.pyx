@@ -1,7 +1,13 @@
 """See chain.pxd."""
+import hashlib
+
+import msgspec
+from libc.stdint cimport uint64_t
 from fastmesh.core.base.rng cimport Rng
 from fastmesh.core.route.rule cimport Destination, choose_destination, make_destination
 
+cdef uint64_t tables = 0
+cdef tuple DEMANDS = ("client", "mesh", "accept_unverified", "sans", "hashes", "spkis")    # not who signs: roots are renewed
 cdef dict TRANSPORTS = {"any": TRANSPORT_ANY, "plaintext": TRANSPORT_PLAINTEXT, "tls": TRANSPORT_TLS}
 
 
@@ -20,6 +26,12 @@ cdef Chain make_chain(dict plan, dict clusters, dict shared, object context):
     chain.context = context
     chain.ends_tls = plan["tls"] is not None
     chain.mesh = chain.ends_tls and plan["tls"]["mesh"]
+    chain.terms = chain.demands = b""
+    chain.shared = plan["shared"]
+    if chain.ends_tls:
+        chain.terms = _digest(plan["tls"])
+        if plan["tls"]["client"] != "none":
+            chain.demands = _digest([plan["tls"][name] for name in DEMANDS])
     names = [name.encode() for name in plan["server_names"]]
     chain.any_name = not names or b"*" in names
     chain.names = [name for name in names if not name.startswith(b"*")]
@@ -30,8 +42,15 @@ cdef Chain make_chain(dict plan, dict clusters, dict shared, object context):
     return chain
 
 
+cdef bytes _digest(object told):
+    return hashlib.sha256(msgspec.msgpack.encode(told)).digest()
+
+
 cdef ChainTable make_chain_table():
+    global tables
     cdef ChainTable table = ChainTable.__new__(ChainTable)
+    tables += 1
+    table.number = tables
     table.chains, table.any_name = [], []
     table.exact, table.suffixes = {}, {}
     return table
@@ -40,6 +59,7 @@ cdef ChainTable make_chain_table():
 cdef class ChainTable:
     cdef void add(self, Chain chain):
         self.chains.append(chain)
+        chain.table = self.number
         if chain.transport != TRANSPORT_PLAINTEXT:
             for name in chain.names:
                 self.exact.setdefault(name, []).append(chain)
@@ -49,7 +69,8 @@ cdef class ChainTable:
                 self.any_name.append(chain)
         if chain.transport != TRANSPORT_TLS and not chain.ends_tls and self.plain is None:
             self.plain = chain
-        self.tls_chains += chain.ends_tls
+        self.tls_chains += chain.ends_tls or chain.transport == TRANSPORT_TLS
+        self.by_name = self.tls_chains > 1 and bool(self.exact or self.suffixes)
         self.listens = chain.transport != TRANSPORT_ANY or chain.ends_tls or len(self.chains) > 1
         if len(self.chains) == 2 and _all_alike(self.chains[0], self.chains[1]):
             self.listens = False          # whatever comes first: the endpoint may be the one that speaks first
@@ -63,18 +84,26 @@ cdef class ChainTable:
                 found = _first(fitting, mesh_alpn)
                 if found is not None:
                     return found
-            at = name.find(b".", at + 1)
+            at = name.find(b".", at + 1 if at >= 0 else 1)      # a suffix stands for a label at least, as in the host table
             if at < 0:
                 return _first(self.any_name, mesh_alpn)
             fitting = self.suffixes.get(name[at:])
 
-    cdef Chain better(self, Chain taken, bytes host):
-        cdef Chain found = self.find(host, taken.mesh_alpn)
-        if found is None or found is taken or not found.ends_tls:
-            return None
-        # A connection may have come through the chain of an earlier configuration: the one that chooses alike is the same
-        same = found.names == taken.names and found.suffixes == taken.suffixes and found.any_name == taken.any_name
-        return None if same else found
+    cdef bint stands(self, Chain taken, bytes sni):
+        cdef Chain now
+        if sni is None or taken is None:
+            return self.plain is not None
+        if taken.table == self.number:
+            return True
+        now = self.find(sni, taken.mesh_alpn)
+        return now is not None and now.ends_tls and (not now.demands or now.demands == taken.demands)
+
+    cdef bint astray(self, Chain taken, bytes sni, bytes host):
+        cdef Chain own, found
+        own, found = self.find(sni, taken.mesh_alpn), self.find(host, taken.mesh_alpn)
+        if found is None or found is own:
+            return False
+        return not (own.shared and found.shared and own.terms == found.terms)
 
 
 cdef bint _all_alike(Chain one, Chain other):
