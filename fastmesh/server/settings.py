@@ -84,6 +84,15 @@ class Timeouts(Setting, kw_only=True, frozen=True):
             "duration",
         ),
     ] = 43_200_000
+    renewed: Annotated[
+        int,
+        Flag(
+            "--renewed-timeout",
+            "A connection to an endpoint made with a certificate that was renewed since takes requests for at most "
+            "this long, some for a third of it; 0 = none.",
+            "duration",
+        ),
+    ] = 30_000
     linger: Annotated[
         int, Flag("--linger-timeout", "What a client still sends after an early answer is read for this.", "duration")
     ] = 1_000

@@ -101,6 +101,11 @@ WORKER = (
     _count("WK_TLS_FAIL_PIN", "fastmesh_downstream_tls_failures", _TLS, reason="pin"),
     _count("WK_TLS_NOT_READY", "fastmesh_downstream_tls_failures", _TLS, reason="not_ready"),
     _count("WK_NO_CHAIN", "fastmesh_downstream_unmatched", "Connections closed: they fit no filter chain."),
+    _count(
+        "WK_TLS_OUTDATED",
+        "fastmesh_upstream_tls_outdated",
+        "Endpoint connections given up: the TLS policy had changed.",
+    ),
 )
 
 _RESPONSES = "Requests to the cluster that ended, by class of the status that the client saw."

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography import x509
 
 from fastmesh.config.plan import ClientTLSPlan, CredentialPlan, Plan
+from fastmesh.security.authority import Pair
 from tests.security.making import DAY
 from tests.tls.material import CA, OTHER_CA, credential, named, odd, revoking, svid
 from tests.tls.plane import Plane, cluster, lines, make_plan, routed
@@ -195,6 +199,74 @@ def test_a_changed_policy_never_gets_an_old_connection() -> None:
             assert told(ask(plane))["number"] == number
         plane.run(plan_to(endpoint, ClientTLSPlan(credential="roots", sni="no.example"), ROOTS))
         assert ask(plane).startswith(FAILED)
+
+
+ACCOUNT = "spiffe://cluster.local/ns/a/sa/"
+MESH = ClientTLSPlan(credential="mesh", mesh=True, trust_domains=["cluster.local"], sni="outbound_.80_._.a")
+
+
+def mine(name: str = "own", roots: Sequence[Pair] = (CA,), **fields: Any) -> CredentialPlan:
+    """Another certificate each time."""
+    return credential("mesh", svid(ACCOUNT + name), roots=roots, **fields)
+
+
+def test_a_renewed_certificate_costs_no_connection_and_a_changed_trust_does() -> None:
+    with Endpoint(server_context(svid(ACCOUNT + "b"), CA)) as endpoint, Plane(plan_to(endpoint, MESH, mine())) as plane:
+        assert told(ask(plane))["number"] == 0
+        for _ in range(3):
+            plane.run(plan_to(endpoint, MESH, mine()))
+            assert told(ask(plane))["number"] == 0
+        for number, (own, fields) in enumerate(
+            (
+                (mine("other"), {}),
+                (mine("other", (CA, OTHER_CA)), {}),
+                (mine("other", (CA, OTHER_CA), crl=revoking(CA)), {}),
+                (mine("other", (CA,)), {}),
+                (mine("other", (CA,)), {"sans": [ACCOUNT + "b"]}),
+                (mine("other", (CA,)), {"trust_domains": ["cluster.local", "other.domain"]}),
+            ),
+            1,
+        ):
+            tls = msgspec.structs.replace(MESH, **fields)
+            plane.run(plan_to(endpoint, tls, own))
+            seen = told(ask(plane))
+            assert (seen["number"], seen["peer"]) == (number, [["URI", ACCOUNT + "other"]])
+        assert plane.counts()["upstream_tls_outdated"] == 6
+        plane.run(plan_to(endpoint, MESH, mine(roots=(OTHER_CA,))))
+        assert ask(plane).startswith(FAILED)
+
+
+def test_a_certificate_without_an_identity_stands_for_itself_alone() -> None:
+    tls = ClientTLSPlan(credential="own", sni="a.example")
+    with Endpoint(server_context(SERVER, CA)) as endpoint:
+        made = (plan_to(endpoint, tls, credential("own", named("client.example"), roots=[CA])) for _ in range(2))
+        with Plane(next(made)) as plane:
+            assert told(ask(plane))["number"] == 0
+            plane.run(next(made))
+            assert told(ask(plane))["number"] == 1
+
+
+def test_connections_of_a_renewed_certificate_end_one_by_one() -> None:
+    """Between a third of the time and all of it; here each host has a connection of its own."""
+    hosts = [f"h{number}.b.example" for number in range(12)]
+    by_host = ClientTLSPlan(credential="mesh")
+    with (
+        Endpoint(server_context(SERVER, CA)) as endpoint,
+        Plane(plan_to(endpoint, by_host, mine()), renewed=1500) as plane,
+    ):
+        first = {host: told(ask(plane, host))["number"] for host in hosts}
+        began = time.monotonic()
+        plane.run(plan_to(endpoint, by_host, mine()))
+        last: dict[str, float] = {}  # when the old connection answered, each time
+        while (now := time.monotonic() - began) < 3 and len(first) > 0:
+            for host in list(first):
+                if told(ask(plane, host))["number"] != first[host]:
+                    last[host] = time.monotonic() - began
+                    del first[host]
+        assert first == {}, now
+        assert min(last.values()) >= 0.5
+        assert max(last.values()) - min(last.values()) > 0.2
+        assert plane.counts()["upstream_tls_outdated"] == len(hosts)
 
 
 def test_sessions_are_resumed_with_the_same_endpoint_and_name() -> None:

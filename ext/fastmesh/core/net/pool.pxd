@@ -34,8 +34,10 @@ cdef class Pool(ConnectionOwner):
     cdef Upstream _open(self, Tls tls)               # None: refused at once
     cdef void _count_out(self, Upstream connection, bint connecting, int failure)     # a connection has ended
     cdef void _gone(self, Upstream connection, bint connecting, int failure)          # the same, and who waited for it is told
-    # TLS. A connection belongs to the context that it was made with, and to the server name that it was asked for.
+    # TLS. A connection belongs to the context that it was made with or, for a while, to a newer one of the same kin (see
+    # tls_client.pxd), and to the server name that it was asked for.
     cdef ClientContext tls_now(self)                 # of new connections; None: plaintext
     cdef bint named_by_host(self)                    # requests for different hosts want different connections
-    cdef bint current(self, Upstream connection)     # made with the context of now
+    cdef bint current(self, Upstream connection)     # made with the context of now, or good for it
+    cdef void _outdated(self) noexcept               # counts one that is closed because it is not
     cdef bint fits(self, Upstream connection, StreamUser user)        # and for the name that the user wants

@@ -7,6 +7,7 @@ from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.counters cimport (
     CLUSTER_ROW, CL_CX_ACTIVE, CL_CX_CONNECT_FAIL, CL_CX_CONNECT_TIMEOUT, CL_CX_OVERFLOW, CL_CX_TOTAL,
     CL_RQ_PENDING, CL_RQ_PENDING_OVERFLOW, EP_CX_ACTIVE, EP_CX_CONNECT_FAIL, EP_CX_TOTAL, WK_OPEN_FDS,
+    WK_TLS_OUTDATED,
 )
 from fastmesh.core.net.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_OVERFLOW, FAIL_TLS
 from fastmesh.core.net.stream cimport ClientStream, StreamUser
@@ -126,11 +127,14 @@ cdef class Pool(ConnectionOwner):
         cdef ClientContext context = self.tls_now()
         if connection.tls is None:
             return context is None
-        return connection.tls.context is context
+        return connection.tls.context is context or (<ClientContext>connection.tls.context).lasts(
+            context, connection.born, self.reactor.timeouts.renewed)
+
+    cdef void _outdated(self) noexcept:
+        fm_bump(&self.reactor.row[WK_TLS_OUTDATED], 1)
 
     cdef bint fits(self, Upstream connection, StreamUser user):
-        cdef ClientContext context
+        cdef ClientContext context = self.tls_now()
         if connection.tls is None:
-            return self.tls_now() is None
-        context = self.tls_now()
-        return connection.tls.context is context and (context.name or user.server_name()) == connection.tls.sni
+            return context is None
+        return self.current(connection) and (context.name or user.server_name()) == connection.tls.sni

@@ -56,7 +56,8 @@ cdef class PoolH1(Pool):
             next = connection.next_idle
             if not self.fits(connection, user):
                 if not self.current(connection):
-                    connection.close()    # made under another TLS policy
+                    self._outdated()      # made under another TLS policy
+                    connection.close()
                 continue
             self._unlink(connection)
             if not idempotent and self.endpoint.closed_after:
@@ -89,7 +90,8 @@ cdef class PoolH1(Pool):
         if self.current(upstream):
             self._hand_on(<ClientH1>upstream)
         else:
-            (<ClientH1>upstream).close()  # the TLS policy has changed meanwhile
+            self._outdated()              # the TLS policy has changed meanwhile
+            (<ClientH1>upstream).close()
 
     cdef void on_free(self, Upstream upstream):
         cdef ClientH1 connection = <ClientH1>upstream
@@ -110,7 +112,10 @@ cdef class PoolH1(Pool):
 
     cdef bint _fits_again(self, ClientH1 connection):
         cdef Cluster cluster = self.cluster
-        if self.retired or self.idle_count >= IDLE_MAX or not self.current(connection):
+        if self.retired or self.idle_count >= IDLE_MAX:
+            return False
+        if not self.current(connection):
+            self._outdated()
             return False
         if cluster.max_requests_per_connection and connection.served >= cluster.max_requests_per_connection:
             return False

@@ -63,7 +63,10 @@ cdef class PoolH2(Pool):
 
     cdef bint _worn(self, ClientH2 connection) noexcept:
         cdef Cluster cluster = self.cluster
-        if self.retired or connection.frames.leaving or not self.current(connection):
+        if self.retired or connection.frames.leaving:
+            return True
+        if not self.current(connection):
+            self._outdated()              # once: it leaves now
             return True
         if cluster.max_requests_per_connection and connection.frames.opened >= cluster.max_requests_per_connection:
             return True

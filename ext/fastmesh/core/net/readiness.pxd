@@ -57,6 +57,7 @@ cdef struct Timeouts:         # ms
     uint32_t upstream_idle    # how long an idle upstream connection is kept, unless a rule says otherwise
     uint32_t linger           # reading on after a refusal, so that it arrives
     uint32_t handshake        # from the accept to the end of the TLS handshake
+    uint32_t renewed          # at most, that an upstream connection is used after its certificate was renewed
     uint32_t tunnel           # without a byte in either direction of a tunnel
 
 cdef class Reactor:

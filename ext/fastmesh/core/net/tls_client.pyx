@@ -4,6 +4,8 @@ from weakref import WeakValueDictionary
 
 import msgspec
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.net.openssl cimport (
     ERR_clear_error, SSL, SSL_CTX_free, SSL_CTX_new, SSL_CTX_sess_set_new_cb, SSL_CTX_set_alpn_protos,
     SSL_CTX_set_cert_verify_callback, SSL_CTX_set_session_cache_mode, SSL_CTX_set_verify, SSL_CTX_use_cert_and_key,
@@ -23,6 +25,10 @@ cdef enum:
 cdef class Session:
     def __dealloc__(self):
         SSL_SESSION_free(self.session)
+
+
+cdef class Kin:
+    pass
 
 
 cdef int _keep_session(SSL* ssl, SSL_SESSION* session) noexcept:
@@ -66,6 +72,17 @@ cdef class ClientContext:
         return tls
 
 
+    cdef bint lasts(self, ClientContext newer, uint64_t born, uint64_t most) noexcept:
+        cdef uint64_t now, least = most // 3
+        if newer is None or self.kin is None or self.kin is not newer.kin or most == 0:
+            return False
+        now = now_ms()
+        if self.renewed_at == 0:
+            self.renewed_at = now
+        # Connections that were opened together part, too: 2654435761 is Knuth's multiplier (TAOCP 6.4)
+        return now < self.renewed_at + least + ((born * <uint64_t>2654435761) >> 8) % (most - least)
+
+
 cdef Verifier _verifier(dict plan, Credential credential):
     cdef Verifier verifier = Verifier.__new__(Verifier)
     verifier.mesh = plan["mesh"]
@@ -81,6 +98,7 @@ cdef Verifier _verifier(dict plan, Credential credential):
 cdef class ClientContexts:
     def __cinit__(self):
         self._contexts = WeakValueDictionary()
+        self._kins = WeakValueDictionary()
 
     cdef ClientContext make(self, dict plan, dict credentials):
         cdef ClientContext context
@@ -88,15 +106,26 @@ cdef class ClientContexts:
         told = [plan, credential.digest if credential is not None else b""]
         digest = hashlib.sha256(msgspec.msgpack.encode(told)).digest()
         context = self._contexts.get(digest)
-        if context is None:
+        if context is not None:
+            context.renewed_at = 0        # an old certificate may come back
+        else:
             context = ClientContext.__new__(ClientContext)
             context.name = plan["sni"].encode()
             context.identity = b""
             context.sessions = {}
             if credential is not None or not plan["credential"]:
                 _fill(context, plan, credential)
+            if context.identity.startswith(b"spiffe://") and plan["verify"]:
+                context.kin = self._kin_of([plan, credential.roots_digest, context.identity])
             self._contexts[digest] = context
         return context
+
+    cdef Kin _kin_of(self, list told):
+        digest = hashlib.sha256(msgspec.msgpack.encode(told)).digest()
+        kin = self._kins.get(digest)
+        if kin is None:
+            kin = self._kins[digest] = Kin()
+        return kin
 
 
 cdef bytes _listed(list names):

@@ -134,6 +134,7 @@ cdef class Worker(Engine):
         self.timeouts.body = timeouts.get("body", 60_000)
         self.timeouts.upstream_idle = timeouts.get("upstream_idle", 4_000)
         self.timeouts.tunnel = timeouts.get("tunnel", 3_600_000)
+        self.timeouts.renewed = timeouts.get("renewed", 30_000)
         self.timeouts.linger = timeouts.get("linger", 1_000)
         self._limit_h2(settings.get("http2", {}), settings.get("drain_idle_ms", 5_000))
         self.timeouts.handshake = timeouts.get("handshake", 10_000)
