@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import Proxy, Upstream, read_head, reset
+from tests.http2 import END_STREAM, Http2, headers, request, rst_stream
+from tests.running import Proxy, Upstream, keep_answering, read_head, reset
 from tests.traffic import Broken, Client, eventually, open_sockets, read_answer, replicas_of, stats, together
 
 
@@ -226,3 +227,28 @@ def test_answers_cut_anywhere(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_answers_cut_anywhere_a_thousand_times(tmp_path: Path) -> None:
     cuts(tmp_path, 1_000)
+
+
+def test_connects_whose_requests_have_left_are_few(tmp_path: Path) -> None:
+    """An endpoint takes no connection for a while. Requests that come and leave meanwhile pile up no sockets, and who
+    comes afterwards is served by those that are on their way.
+    """
+    upstream = Upstream(keep_answering)
+    upstream.socket.listen(0)
+    active = "cluster.outbound|80||app.default.svc.cluster.local.upstream_cx_active"
+    flags = ("--h2-max-resets", "100000")
+    with Proxy(tmp_path, replicas_of("app", upstream.port), *flags) as proxy, Http2(proxy.port, timeout=30) as client:
+        block = client.block(request("/left"))
+        for stream in range(1, 1001, 2):
+            client.send(headers(stream, block, END_STREAM), rst_stream(stream))
+            block = client.block(request("/left"))
+        assert client.alive()
+        assert 1 <= stats(proxy, active)[active] <= 64
+        client.next_id = 1001
+        streams = [client.open(request("/stays")) for _ in range(10)]
+        assert client.alive()
+        assert stats(proxy, active)[active] <= 64 + 10
+        upstream.socket.listen(1024)  # what the kernel has refused so far comes again within seconds
+        with upstream:
+            assert {reply.status for reply in client.wait(*streams)} == {200}
+        assert not upstream.errors, upstream.errors

@@ -19,6 +19,7 @@ cdef enum:
     SHARING_EVERY = 20        # ms
     LEARNED_FOR = 60000       # ms: what was learned of an application holds this long
     IDLE_MAX = 1024           # idle connections kept to one endpoint
+    LEFT_MAX = 64             # connections on their way for requests that have left since: above it, who comes takes one of those
 
 
 cdef PoolH1 make_pool_h1(Reactor reactor, Cluster cluster, Endpoint endpoint):
@@ -38,7 +39,7 @@ cdef class PoolH1(Pool):
             if connection is not None:
                 connection.assign(user)
                 return connection
-        if self._wait(user, failure):
+        if self._wait(user, failure) and self.connecting < <Py_ssize_t>len(self.waiting) - 1 + LEFT_MAX:
             if self._room():
                 if not self._connect(user):
                     self.forget(user)
@@ -107,6 +108,8 @@ cdef class PoolH1(Pool):
             user.on_upstream(connection)
         elif self.waiting and self.connecting < len(self.waiting):
             connection.close()            # those that wait want another server name: one is opened for them
+        elif self.idle_count >= IDLE_MAX:
+            connection.close()            # who it was meant for has left
         else:
             self._keep(connection)
 
