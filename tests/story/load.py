@@ -44,6 +44,7 @@ class Client(asyncio.Protocol):
     def send(self, intended: float) -> None:
         self.sent_at = intended
         self.load.in_flight += 1
+        self.load.most_in_flight = max(self.load.most_in_flight, self.load.in_flight)
         if self.transport.is_closing():  # lost since it was connected
             self.done("closed new")
             return
@@ -90,9 +91,10 @@ class Load:
         self.failed: collections.Counter[str] = collections.Counter()
         self.failed_at: list[float] = []  # when the requests that failed were sent, by the machine's clock
         self.answered = 0
-        self.in_flight = 0
+        self.in_flight = self.most_in_flight = 0
         self.connections = 0
         self.slowest = 0.0
+        self.unsent = 0  # for want of a connection: nobody was asked, and a busy machine is no failure of the proxy
         self.tasks: set[asyncio.Task[None]] = set()
 
     def lost(self, client: Client) -> None:
@@ -125,7 +127,7 @@ class Load:
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
         else:
-            self.failed["no free connection"] += 1
+            self.unsent += 1
 
     async def run(self, rate: float, fresh: float, stop: asyncio.Event) -> None:
         began = last = time.monotonic()
@@ -148,6 +150,7 @@ class Load:
     def report(self, seconds: float) -> None:
         failed = {kind: count for kind, count in self.failed.items() if count}
         report = {"answered": self.answered, "failed": failed, "seconds": seconds, "slowest": self.slowest}
+        report["unsent"], report["most_in_flight"] = self.unsent, self.most_in_flight
         report["failed_at"] = self.failed_at
         print(json.dumps(report), flush=True)
 

@@ -81,7 +81,9 @@ def kill_workers_under_load(one: MeshProxy, times: int, rate: int, fresh: int) -
     time.sleep(1)
     slowest, killed_at = 0.0, list[float]()
     for i in range(times):
-        victim = one.workers()[i % 2]
+        serving = one.workers()
+        assert len(serving) == 2, one.said
+        victim = serving[i % 2]
         began = time.monotonic()
         killed_at.append(began)
         os.kill(victim, signal.SIGKILL)
@@ -96,7 +98,8 @@ def kill_workers_under_load(one: MeshProxy, times: int, rate: int, fresh: int) -
     # What was in flight in the worker, or sent before its end had reached the client's own loop
     for sent in report["failed_at"]:
         assert any(-5 < sent - killed < 0.1 for killed in killed_at)
-    assert report.failed <= times * 40
+    assert report.failed <= times * report["most_in_flight"]
+    assert report["answered"] > 10 * report.failed
 
 
 CORS = "    corsPolicy: {allowOrigins: [{exact: a}]}\n"
@@ -177,7 +180,7 @@ def test_drain_under_load(mesh: MakeMesh) -> None:
     report = load.end()
     print(report, took)
     assert took < 8
-    assert set(report["failed"]) <= {"refused", "no free connection"}
+    assert set(report["failed"]) == {"refused"}
     assert report["failed"]["refused"] > 0
 
 
