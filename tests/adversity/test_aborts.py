@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adversity.lateness import Lateness
 from tests.http2 import END_STREAM, Http2, headers, request, rst_stream
 from tests.running import Proxy, Upstream, keep_answering, read_head, reset
 from tests.traffic import Broken, Client, eventually, open_sockets, read_answer, replicas_of, stats, together
@@ -77,14 +78,15 @@ def leave(proxy: Proxy, upstream: Waiting, number: int) -> float:
 
 
 def aborts(directory: Path, times: int) -> None:
-    with Waiting() as upstream, Proxy(directory, replicas_of("app", upstream.port)) as proxy:
+    with Waiting() as upstream, Proxy(directory, replicas_of("app", upstream.port)) as proxy, Lateness() as noise:
         (worker,) = proxy.workers()
         before = open_sockets(worker)
         took: list[float] = []
         for start in range(0, times, 4):
             took += together([lambda n=n: leave(proxy, upstream, n) for n in range(start, min(start + 4, times))])  # type: ignore[misc]
-        print(f"slowest {max(took) * 1000:.0f} ms, mean {sum(took) / times * 1000:.0f} ms")
-        assert max(took) <= 0.1
+        late = 2 * noise.worst  # two wake-ups: the proxy's and the upstream's
+        print(f"slowest {max(took) * 1000:.0f} ms, mean {sum(took) / times * 1000:.0f} ms, noise {late * 1000:.0f} ms")
+        assert max(took) <= 0.1 + late
         eventually(lambda: open_sockets(worker) == before)
         eventually(lambda: set(stats(proxy, "rq_active|cx_active|pending_active").values()) == {0})
         assert not upstream.errors, upstream.errors

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adversity.lateness import Lateness
 from tests.running import Proxy, Upstream, answer, mesh, read_message, reset
 from tests.traffic import Broken, Client, eventually, read_answer, replicas_of, together
 
@@ -66,14 +67,20 @@ def run(port: int, method: str, requests: int, who: int) -> list[str]:
 def race(
     directory: Path, requests: int, close: Callable[[socket.socket], None], workers: int, most_failed: float
 ) -> None:
-    with Impatient(close) as upstream, Proxy(directory, replicas_of("app", upstream.port), workers=workers) as proxy:
+    with (
+        Impatient(close) as upstream,
+        Proxy(directory, replicas_of("app", upstream.port), workers=workers) as proxy,
+        Lateness() as noise,
+    ):
         failed: dict[str, list[str]] = {}
         for method in ("GET", "POST"):
             calls = [lambda who=who: run(proxy.port, method, requests // CLIENTS, who) for who in range(CLIENTS)]  # type: ignore[misc]  # noqa: B023
             failed[method] = list(itertools.chain.from_iterable(together(calls)))
         assert not upstream.errors, upstream.errors
         twice = [path for path, count in upstream.ran.items() if count > 1 and path.startswith(b"/POST")]
-        print({method: len(paths) for method, paths in failed.items()}, upstream.accepted)
+        # The proxy leaves 2.5 ms between what it trusts and the soonest close: who is later than that is late for both
+        most_failed += noise.share(0.0025)
+        print({method: len(paths) for method, paths in failed.items()}, upstream.accepted, f"allowed {most_failed:.2%}")
         assert failed["GET"] == []
         assert twice == []
         assert len(failed["POST"]) <= requests * most_failed, failed["POST"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adversity.lateness import Lateness
 from tests.server.proxies import eventually, request
 from tests.story.lifecycle import HOST, MESH, MeshProxy
 
@@ -77,27 +79,28 @@ def test_hundred_bad_configurations_change_nothing(mesh: MakeMesh) -> None:
 
 
 def kill_workers_under_load(one: MeshProxy, times: int, rate: int, fresh: int) -> None:
-    load = one.load(rate, fresh)
-    time.sleep(1)
-    slowest, killed_at = 0.0, list[float]()
-    for i in range(times):
-        serving = one.workers()
-        assert len(serving) == 2, one.said
-        victim = serving[i % 2]
-        began = time.monotonic()
-        killed_at.append(began)
-        os.kill(victim, signal.SIGKILL)
-        eventually(lambda gone=victim: len(one.workers()) == 2 and gone not in one.workers())
-        slowest = max(slowest, time.monotonic() - began)
-        time.sleep(0.5)
-    report = load.end()
-    print(report, "slowest respawn", slowest)
-    assert slowest <= 1
+    with Lateness() as noise:
+        load = one.load(rate, fresh)
+        time.sleep(1)
+        took, killed_at = list[float](), list[float]()
+        for i in range(times):
+            serving = one.workers()
+            assert len(serving) == 2, one.said
+            victim = serving[i % 2]
+            began = time.monotonic()
+            killed_at.append(began)
+            os.kill(victim, signal.SIGKILL)
+            eventually(lambda gone=victim: len(one.workers()) == 2 and gone not in one.workers())
+            took.append(time.monotonic() - began)
+            time.sleep(0.5)
+        report = load.end()
+    print(report, f"back after {statistics.median(took):.2f} s, at most {max(took):.2f} s")
+    assert statistics.median(took) <= 1
     assert "refused" not in report["failed"]
     assert set(report["failed"]) <= {"reset new", "reset reused", "closed new", "closed reused", "cut reused"}
     # What was in flight in the worker, or sent before its end had reached the client's own loop
     for sent in report["failed_at"]:
-        assert any(-5 < sent - killed < 0.1 for killed in killed_at)
+        assert any(-5 < sent - killed < 0.1 + noise.worst for killed in killed_at)
     assert report.failed <= times * report["most_in_flight"]
     assert report["answered"] > 10 * report.failed
 
