@@ -83,21 +83,24 @@ def chosen(gateways: Iterable[Resource[Gateway]], labels: Mapping[str, str]) -> 
 def places(gateways: Iterable[Resource[Gateway]], problems: list[Problem]) -> dict[tuple[str, int], list[Place]]:
     """Servers that can be served, by bind address and port, older Gateways first."""
     found: dict[tuple[str, int], list[Place]] = {}
+    owners: dict[tuple[str, int], dict[str, Place]] = {}  # of the server names there
     for gateway in gateways:
         for index, server in enumerate(gateway.spec.servers):
             place = Place(gateway, index)
             if server.bind.startswith(syntax.UNIX) or not (place.is_tls or place.protocol in protocols.HTTP):
                 continue  # reported when it was read
-            others = found.setdefault((server.bind, server.port.number), [])
-            reason = _conflict(place, others)
+            where = (server.bind, server.port.number)
+            others, taken = found.setdefault(where, []), owners.setdefault(where, {})
+            reason = _conflict(place, others, taken)
             if reason is None:
                 others.append(place)
+                taken.update(dict.fromkeys(place.hosts(), place))
             else:
                 problems.append(gateway.problem(place.path, f"{reason}; this server is left out", "warning", "advice"))
     return found
 
 
-def _conflict(place: Place, others: list[Place]) -> str | None:
+def _conflict(place: Place, others: list[Place], taken: Mapping[str, Place]) -> str | None:
     """Why a server cannot join the older ones of its port."""
     if not others:
         return None
@@ -107,7 +110,6 @@ def _conflict(place: Place, others: list[Place]) -> str | None:
         return f"{port.protocol} cannot share port {port.number} with {older}, give it a port of its own"
     if place.is_tls:
         for host in place.hosts():
-            taken = next((other for other in others if host in other.hosts()), None)
-            if taken is not None:
-                return f'"{host}" on port {port.number} is the server at {taken.at} already, keep one of them'
+            if host in taken:
+                return f'"{host}" on port {port.number} is the server at {taken[host].at} already, keep one of them'
     return None
