@@ -115,7 +115,7 @@ def check_server_tls(tls: ServerTLS, at: At) -> None:
 
 
 def _check_protocol(tls: ServerTLS, at: At) -> None:
-    """Versions and cipher suites. An unknown suite is left out, as Istio leaves it out."""
+    """Versions, cipher suites, curves. An unknown suite is left out, as Istio leaves it out."""
     if tls.min_protocol_version in ("TLSV1_0", "TLSV1_1") and not tls.cipher_suites:
         message = f"{tls.min_protocol_version} needs cipher suites that are off by default, add cipherSuites"
         at["minProtocolVersion"].advice(message)
@@ -130,6 +130,10 @@ def _check_protocol(tls: ServerTLS, at: At) -> None:
             place.advice(f"{name} is not a cipher suite of TLS 1.2 that is known here{guess}; it is left out")
         elif name in tls.cipher_suites[:index]:
             place.advice(f"{name} is there twice, keep one")
+    for index, name in enumerate(tls.ecdh_curves):
+        if name not in ciphers.CURVES:
+            guess = closest(name, ciphers.CURVES) or f", those are {', '.join(sorted(ciphers.CURVES))}"
+            at["ecdhCurves"][index].advice(f"{name} is not a curve that is served here{guess}; it is left out")
 
 
 def _check_client(tls: ServerTLS, at: At) -> None:

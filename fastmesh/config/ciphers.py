@@ -1,4 +1,6 @@
-"""Cipher suites of TLS 1.2 as Istio's users write them: OpenSSL's names. Those of TLS 1.3 are not chosen by anybody."""
+"""Cipher suites of TLS 1.2 as Istio's users write them: OpenSSL's names. Those of TLS 1.3 are not chosen by anybody.
+Curves of the key exchange, of both versions, under the names that Envoy has for them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ KNOWN = frozenset((
     "AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA", "DES-CBC3-SHA",
 ))  # fmt: skip
 
+CURVES = frozenset(("P-256", "P-384", "P-521", "X25519"))
+
 
 def usable(written: Iterable[str]) -> list[str]:
     """The known ones, each once, in the order written."""
     return list(dict.fromkeys(name for name in written if name in KNOWN))
+
+
+def usable_curves(written: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name for name in written if name in CURVES))

@@ -217,6 +217,7 @@ class ServerTLSPlan(PlanPart, frozen=True):
     min_version: Literal["TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"] = "TLSV1_2"
     max_version: Literal["TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"] = "TLSV1_3"
     ciphers: list[str] = []  # of TLS 1.2, OpenSSL's names; empty: the proxy's own choice
+    curves: list[str] = []  # of the key exchange; empty: the proxy's own choice
     alpn: list[str] = []  # in the order of preference
     sans: list[str] = []  # what the client's certificate must name one of; empty: anything
     hashes: list[str] = []  # SHA-256 of the client's certificate, hex; it or one of `spkis` must fit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastmesh.config.ciphers import usable
+from fastmesh.config.ciphers import usable, usable_curves
 from fastmesh.config.credential_names import Credentials
 from fastmesh.config.place import Path
 from fastmesh.config.plan import ServerTLSPlan
@@ -33,6 +33,7 @@ def server_tls(
         min_version=_version(tls.min_protocol_version, "TLSV1_2"),
         max_version=_version(tls.max_protocol_version, "TLSV1_3"),
         ciphers=usable(tls.cipher_suites),
+        curves=usable_curves(tls.ecdh_curves),
         alpn=HTTP_ALPN if http else [],
         sans=tls.subject_alt_names if checks else [],
         hashes=[each.replace(":", "").lower() for each in tls.verify_certificate_hash] if checks else [],

@@ -42,7 +42,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "DestinationRule": tuple(f"{where}.{field}" for where in _POLICIES for field in _POLICY),
     "ServiceEntry": ("endpoints[].network",),
     "WorkloadEntry": ("network",),
-    "Gateway": ("servers[].defaultEndpoint", "servers[].tls.ecdhCurves"),
+    "Gateway": ("servers[].defaultEndpoint",),
     "Service": ("internalTrafficPolicy", "trafficDistribution"),
 }  # fmt: skip
 _WHOLE = frozenset(("Sidecar", "WorkloadGroup"))

@@ -360,7 +360,7 @@ RIGHT = [
     ("Gateway", "servers: [{port: {number: 443, name: a, protocol: TLS}, hosts: ['*'], "
                 "tls: {mode: SIMPLE, credentialName: c}}]"),
     ("Gateway", "servers: [{port: {number: 80, name: a, protocol: GRPC}, hosts: ['*']}]"),
-    ("Gateway", secure("cipherSuites: [AES128-SHA], minProtocolVersion: TLSV1_2, verifyCertificateHash: []")),
+    ("Gateway", secure("ecdhCurves: [P-256], cipherSuites: [AES128-SHA], minProtocolVersion: TLSV1_2, verifyCertificateHash: []")),
     ("WorkloadEntry", "address: vm.example.com\nlabels: {app: a}\nlocality: r/z/s"),
 ]  # fmt: skip
 
@@ -385,7 +385,6 @@ UNSERVED = [
     ("DestinationRule", "host: b\nsubsets: [{name: v1, trafficPolicy: {retryBudget: {}}}]",
      "spec.subsets[0].trafficPolicy.retryBudget"),
     ("Gateway", "servers: [{port: {number: 80, name: a, protocol: TCP}, hosts: ['*']}]", "spec.servers[0].port.protocol"),
-    ("Gateway", secure("ecdhCurves: [P-256]"), T + "ecdhCurves"),
     ("Sidecar", "egress: [{hosts: ['./*']}]", ""),
     ("WorkloadGroup", "template: {}", ""),
     ("ServiceEntry", "hosts: [x.com]\nports: [{number: 443, name: a, protocol: MONGO}]", "spec.ports[0].protocol"),
@@ -446,6 +445,8 @@ def test_what_is_surely_not_meant_is_said(spec: str, field: str, part: str) -> N
 GATEWAY_ADVICE = [
     ("cipherSuites: [ECDHE-RSA-AES128-GCM-SHA265]", "cipherSuites[0]", "did you mean ECDHE-RSA-AES128-GCM-SHA256?"),
     ("cipherSuites: [TLS_FANCY]", "cipherSuites[0]", "OpenSSL's name"),
+    ("ecdhCurves: [P-265]", "ecdhCurves[0]", "did you mean P-256?"),
+    ("ecdhCurves: [X25519, X25519MLKEM768]", "ecdhCurves[1]", "it is left out"),
     ("cipherSuites: [AES128-SHA, AES128-SHA]", "cipherSuites[1]", "twice"),
     ("mode: SIMPLE, subjectAltNames: [x]", "subjectAltNames", "write MUTUAL"),
     ("mode: SIMPLE, insecureSkipVerify: true", "insecureSkipVerify", "write MUTUAL"),

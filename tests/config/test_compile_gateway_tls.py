@@ -84,6 +84,7 @@ def targets(chains: list[ChainPlan]) -> dict[str, list[str]]:
         ("mode: SIMPLE, credentialName: c, maxProtocolVersion: TLSV1_2", {"max_version": "TLSV1_2"}),
         ("mode: SIMPLE, credentialName: c, cipherSuites: [AES128-SHA, NONE, ECDHE-RSA-AES128-GCM-SHA256, AES128-SHA]",
          {"ciphers": ["AES128-SHA", "ECDHE-RSA-AES128-GCM-SHA256"]}),
+        ("mode: SIMPLE, credentialName: c, ecdhCurves: [P-384, NONE, X25519]", {"curves": ["P-384", "X25519"]}),
         ("mode: SIMPLE, serverCertificate: /c, privateKey: /k", {"credentials": ["file:/c"]}),
         ("mode: MUTUAL, serverCertificate: /c, privateKey: /k, caCertificates: /ca",
          {"client": "required", "credentials": ["file:/c+ca=file:/ca"]}),

@@ -41,7 +41,7 @@ kind: DestinationRule
 metadata: {{name: origin, namespace: shop}}
 spec:
   host: origin.example
-  trafficPolicy: {{connectionPool: {{http: {{maxRequestsPerConnection: 10}}}}}}
+  trafficPolicy: {{connectionPool: {{http: {{{pool}}}}}}}
 ---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -85,6 +85,7 @@ class Sidecars:
         outbound: bool = True,
         made: bool = False,
         more: str = "",
+        pool: str = "maxRequestsPerConnection: 10",
     ) -> None:
         ca = root()
         self.client, self.server = (Workload(ca, folder, name, made) for name in ("cart", "orders"))
@@ -92,7 +93,7 @@ class Sidecars:
 
         def text(origin: int) -> str:
             self.origin = origin
-            return PAIR.format(inbound=self.inbound, mode=mode) + more
+            return PAIR.format(inbound=self.inbound, mode=mode, pool=pool) + more
 
         def start(workload: Workload, *flags: str) -> MeshProxy:
             return mesh(*workload.flags, *flags, "--workers", str(workers), text=text)

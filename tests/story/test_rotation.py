@@ -129,6 +129,22 @@ def test_both_sidecars_are_renewed_and_lose_nothing(mesh: MakeMesh, tmp_path: Pa
     assert metric(pair.cart, "fastmesh_upstream_tls_outdated_total") == 0  # none is a third of --renewed-timeout old
 
 
+def test_renewals_keep_the_connections_of_http2(mesh: MakeMesh, tmp_path: Path) -> None:
+    """Its streams make room for everybody: one handshake is enough for all of it."""
+    pair = Sidecars(mesh, tmp_path, pool="h2UpgradePolicy: UPGRADE")
+    load = pair.cart.load(100, 10)
+    for number in range(1, 4):
+        for workload in (pair.client, pair.server):
+            workload.renew()
+        for one in (pair.cart, pair.orders):
+            one.wait_for("mesh renewed", number)
+    report = load.end()
+    assert report["failed"] == {}
+    assert metric(pair.orders, "fastmesh_http2_connections_total") == 1
+    assert metric(pair.orders, "fastmesh_downstream_tls_handshakes_total") == 1
+    assert metric(pair.cart, "fastmesh_upstream_tls_outdated_total") == 0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_both_sidecars_are_renewed_a_hundred_times(mesh: MakeMesh, tmp_path: Path) -> None:

@@ -73,6 +73,21 @@ def test_two_kinds_of_key() -> None:
                 assert wanted in tls.cipher()[0]  # type: ignore[index]
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_curves_of_the_key_exchange(version: ssl.TLSVersion) -> None:
+    for curves, served in (([], True), (["X25519", "P-384"], True), (["P-521", "P-256"], False)):
+        context = client()
+        context.minimum_version = context.maximum_version = version
+        context.set_ecdh_curve("secp384r1")
+        pair = [credential("a", named("a.example", use_rsa=True))]
+        with Plane(make_plan([terminate("a", curves=curves)], pair)) as plane:
+            if served:
+                assert ask(plane, "a.example", context)[1].endswith(b"hello")
+            else:
+                with pytest.raises(ssl.SSLError):
+                    ask(plane, "a.example", context)
+
+
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 @pytest.mark.parametrize(
     ("low", "high", "offered", "served"),

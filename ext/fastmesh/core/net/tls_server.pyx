@@ -108,12 +108,13 @@ cdef Verifier _verifier(dict plan, Credential credential):
 
 cdef int set_versions(SSL_CTX* ctx, dict plan, bint server) except -1:
     cdef bytes ciphers = ":".join(plan["ciphers"]).encode() or CIPHERS
+    cdef bytes groups = ":".join(plan.get("curves", ())).encode() or GROUPS
     if plan["min_version"] in ("TLSV1_0", "TLSV1_1"):
         ciphers += (b"" if plan["ciphers"] else OLD_CIPHERS) + b":@SECLEVEL=0"       # their signatures are MD5 and SHA-1
     SSL_CTX_set_min_proto_version(ctx, VERSIONS[plan["min_version"]])
     SSL_CTX_set_max_proto_version(ctx, VERSIONS[plan["max_version"]])
     if SSL_CTX_set_cipher_list(ctx, ciphers) != 1 or SSL_CTX_set_ciphersuites(ctx, SUITES) != 1 \
-            or SSL_CTX_set1_groups_list(ctx, GROUPS) != 1:
+            or SSL_CTX_set1_groups_list(ctx, groups) != 1:
         ERR_clear_error()
         raise ValueError(f"no cipher suite is left of {', '.join(plan['ciphers'])}")
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS)
