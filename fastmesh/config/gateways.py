@@ -17,7 +17,7 @@ from fastmesh.config.api_listeners import Place as ApiPlace
 from fastmesh.config.gateway_api import HTTPRoutes
 from fastmesh.config.gateway_chains import GatewayChains
 from fastmesh.config.gateway_places import Place
-from fastmesh.config.hosts import HostIndex, as_domain, fqdn, intersection
+from fastmesh.config.hosts import HostIndex, as_domain, fqdn, intersection, is_wildcard
 from fastmesh.config.limits import Limits
 from fastmesh.config.matches import Scope, is_catch_all
 from fastmesh.config.origins import origin
@@ -36,6 +36,38 @@ class Host:
     redirects: bool = False
     ordered: list[RulePlan] = field(default_factory=list)  # of the Gateway API: they stay as they stand
     first: Resource[VirtualService] | None = None
+
+
+class ByHost:
+    """VirtualServices by their hosts: a gateway may have a thousand of them, and as many servers."""
+
+    def __init__(self, written: list[Resource[VirtualService]]) -> None:
+        self._all = written
+        self._wild: set[int] = set()
+        self._exact: dict[str, list[int]] = {}
+        self._below: dict[str, list[int]] = {}  # ".b.com" -> those with an exact host that ends so
+        for number, item in enumerate(written):
+            for host in item.spec.hosts:
+                name = fqdn(host, item.namespace)
+                if is_wildcard(name):
+                    self._wild.add(number)
+                    continue
+                self._exact.setdefault(name, []).append(number)
+                for at, letter in enumerate(name):
+                    if letter == ".":
+                        self._below.setdefault(name[at:], []).append(number)
+
+    def near(self, hosts: Iterable[str]) -> list[Resource[VirtualService]]:
+        """In load order all that share a host with one of `hosts`, and perhaps others."""
+        found = set(self._wild)
+        for host in hosts:
+            if not is_wildcard(host):
+                found.update(self._exact.get(host, ()))
+            elif host.startswith("*."):
+                found.update(self._below.get(host[1:], ()))
+            else:
+                return self._all
+        return [self._all[number] for number in sorted(found)]
 
 
 class GatewayHosts:
@@ -61,7 +93,7 @@ class GatewayHosts:
         self._http_routes = http_routes
         self._api_places = api_places
         self._limits = limits
-        self._written = virtual_services
+        self._written = ByHost(virtual_services)
         self._scope = scope
         self._shared: dict[tuple[object, ...], int] = {}
 
@@ -109,7 +141,7 @@ class GatewayHosts:
     ) -> None:
         scope = replace(self._scope, port=port, gateways=frozenset({place.name}))
         limits = self._limits.of_gateway(place.gateway.namespace, place.gateway.name, scope)
-        for written in self._written:
+        for written in self._written.near(place.hosts()):
             if not binds(written, scope.gateways):
                 continue
             common = _common(place.hosts_for(written.namespace), written)

@@ -16,7 +16,7 @@ from fastmesh.config.plan import Plan
 from fastmesh.security.authority import Pair
 from tests.http2 import PREFACE
 from tests.security.making import odd
-from tests.tls.gateway import Gate, gateway, saying, secret, server, stranger
+from tests.tls.gateway import Gate, Secured, gateway, saying, secret, server, stranger
 from tests.tls.material import CA, credential
 from tests.tls.plane import Plane, make_plan, terminate
 
@@ -35,11 +35,12 @@ def shown(port: int, name: str) -> int:
 
 
 def test_five_thousand_names_and_a_thousand_certificates(tmp_path: Path) -> None:
-    """As a user writes them: a server and a Secret for each certificate, five names each, one of them a wildcard."""
+    """As a user writes them: a server, a Secret and a VirtualService for each certificate, five names each."""
     each = NAMES // CERTIFICATES
     names = [[f"n{n}.c{c}.com" for n in range(each - 1)] + [f"*.w.c{c}.com"] for c in range(CERTIFICATES)]
     servers = [server(f"s{c}", *hosts, mode="SIMPLE", credentialName=f"c{c}") for c, hosts in enumerate(names)]
-    yaml = gateway(*servers) + saying("*") + "".join(secret(f"c{c}", numbered(c + 1)) for c in range(CERTIFICATES))
+    yaml = gateway(*servers) + saying(*(hosts[0] for hosts in names))
+    yaml += "".join(secret(f"c{c}", numbered(c + 1)) for c in range(CERTIFICATES))
     began = time.monotonic()
     with Gate(tmp_path, yaml, 443) as gate:
         took = time.monotonic() - began
@@ -49,6 +50,8 @@ def test_five_thousand_names_and_a_thousand_certificates(tmp_path: Path) -> None
         chance = random.Random(1)
         for c in chance.sample(range(CERTIFICATES), 60):
             assert shown(gate.port, chance.choice(names[c]).replace("*", "any.thing")) == c + 1
+            with Secured(gate.port, names[c][0]) as h2:
+                assert h2.wait(h2.get(names[c][0]))[0].body.decode() == names[c][0]
         for name in ("c1.com", "w.c1.com", f"n{each}.c1.com", f"n0.c{CERTIFICATES}.com"):
             with pytest.raises(OSError):  # noqa: PT011
                 shown(gate.port, name)
