@@ -158,7 +158,7 @@ class TestBodies:
             before = rss(proxy.workers()[0])
             send_what_fits(0.5)
             assert max(given.values()) < 6 << 20  # the kernel takes 4 MiB of each
-            assert rss(proxy.workers()[0]) - before < 3 << 20
+            assert rss(proxy.workers()[0]) - before < 3 << 10
             client.socket.settimeout(10)
             quick = client.open(measured("/quick", 1 << 20), end=False)
             client.upload(quick, body[: 1 << 20])

@@ -594,3 +594,5 @@ cdef class ServerH2Stream(ServerStream):
 
     cdef void resume_request(self):
         self.frames.resume(&self.h2)
+        if not (self.request_done or self.patient):
+            self.frames._within(self.reactor.timeouts.body, self.h2.since)        # nobody looked while it could not send

@@ -20,7 +20,6 @@ from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport (
     FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL, FAIL_TIMEOUT, FAIL_TLS,
 )
-from fastmesh.core.net.readiness cimport LOW_WATER
 from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.attempt cimport (
     STATUS_LIMITED, TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_ROUTE, says_limited,
@@ -46,6 +45,7 @@ from fastmesh.core.wire.message cimport (
 
 cdef enum:
     BODY_WAIT = 65536         # request body bytes that wait for a connection before the client is paused
+    LOW = 4                   # a source goes on when no more than this part of `high_water` waits
 
 
 cdef Exchange take_exchange(Engine engine, Listener listener):
@@ -338,6 +338,8 @@ cdef class Exchange(Tunnelling):
         if self.client.waiting() > self.client.high_water:
             self.upstream_paused = True
             self.upstream.pause_response()
+        elif self.upstream_paused and self.client.waiting() <= self.client.high_water // LOW:
+            self.on_client_drained()      # HTTP/2: this turn brought what was on its way at the pause, and all of it left
         elif self.head.method != METHOD_HEAD and not self.grpc:
             self.upstream.splice_to(self.client)
 
@@ -417,9 +419,14 @@ cdef class Exchange(Tunnelling):
         if self.upstream is None:
             return
         self.upstream.flush()
-        if self.upstream_paused and self.client is not None and self.client.waiting() <= LOW_WATER:
+        if self.upstream_paused and self.client is not None and self.client.waiting() <= self.client.high_water // LOW:
             self.on_client_drained()      # this turn has sent what the client had not taken
-        if self.upstream is not None and not self.client_paused and self.upstream.waiting() > self.client.high_water:
+        if self.upstream is None or self.client is None:
+            return
+        if self.client_paused:            # HTTP/2: it may send on as far as its window goes
+            if self.upstream.waiting() == 0 and (self.tunnel or not self.head.upgrade):
+                self.on_upstream_drained()        # all left in this turn: nobody will say that the endpoint is writable
+        elif self.upstream.waiting() > self.client.high_water:
             self.client_paused = True
             self.client.pause_request()
 
