@@ -22,7 +22,7 @@ from tests.running import DEADLINE
 
 PACKAGES = {
     "curl": "curl", "nginx": "nginx", "haproxy": "haproxy", "openssl": "openssl", "nghttp": "nghttp2-client",
-    "h2load": "nghttp2-client", "nghttpd": "nghttp2-server", "sslscan": "sslscan",
+    "h2load": "nghttp2-client", "nghttpd": "nghttp2-server", "sslscan": "sslscan", "testssl": "testssl.sh",
 }  # fmt: skip
 
 
