@@ -7,11 +7,13 @@ one. Only the first proxy is attacked; the second shows what the machine does to
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,6 +74,19 @@ class Bystander:
     def end(self) -> Felt:
         self._say("end")
         return Felt(*json.loads(self._heard()))
+
+    @contextlib.contextmanager
+    def unnoticed(self, attacked: int, other: int) -> Iterator[None]:
+        """What goes on inside is not to be noticed."""
+        self.begin(attacked, other)
+        time.sleep(2)
+        idle = self.end()
+        self.begin(attacked, other)
+        yield
+        felt = self.end()
+        print(f"idle {idle}; attacked {felt}")
+        assert felt.failed == idle.failed == []
+        assert felt.calm_beside(idle), (idle, felt)
 
 
 def ask_until_told(*ports: int) -> Felt:
