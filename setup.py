@@ -39,7 +39,7 @@ def extensions() -> list[Extension]:
                 [str(source)],
                 include_dirs=[str(SOURCES)],
                 depends=[str(header) for header in SOURCES.rglob("*.h")],
-                libraries=["ssl", "crypto"] if "net.openssl cimport" in source.read_text() else [],
+                libraries=["ssl", "crypto"] if "tls.openssl cimport" in source.read_text() else [],
                 extra_compile_args=compile_args,
                 extra_link_args=link_args,
             )

@@ -11,35 +11,35 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fastmesh.config.api_chains import ApiChains
 from fastmesh.config.api_listeners import api_places, own_gateways
-from fastmesh.config.api_material import Material
-from fastmesh.config.backend_tls import BackendPolicies
-from fastmesh.config.clusters import Clusters
-from fastmesh.config.credential_names import Credentials
-from fastmesh.config.destinations import DestinationRules
+from fastmesh.config.credentials.api_material import Material
+from fastmesh.config.credentials.grants import Grants
+from fastmesh.config.credentials.names import Credentials
 from fastmesh.config.findings import findings
-from fastmesh.config.gateway_api import HTTPRoutes
-from fastmesh.config.gateway_chains import GatewayChains
-from fastmesh.config.gateway_places import chosen, places
-from fastmesh.config.gateways import GatewayHosts
-from fastmesh.config.grants import Grants
 from fastmesh.config.hosts import ROOT_NAMESPACE, exported
-from fastmesh.config.inbound import Inbound, loops
-from fastmesh.config.instances import dns_names
-from fastmesh.config.limits import Limits
-from fastmesh.config.matches import MESH, Scope
-from fastmesh.config.mesh_chains import MeshChains
-from fastmesh.config.peer_authentications import PeerAuthentications
+from fastmesh.config.listeners.api_chains import ApiChains
+from fastmesh.config.listeners.gateway_chains import GatewayChains
+from fastmesh.config.listeners.gateway_places import chosen, places
+from fastmesh.config.listeners.gateways import GatewayHosts
+from fastmesh.config.listeners.inbound import Inbound, loops
+from fastmesh.config.listeners.mesh_chains import MeshChains
 from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, VirtualHostPlan, encode
-from fastmesh.config.registry import Registry
 from fastmesh.config.resource import Resource
-from fastmesh.config.role import Role, about_flag, stand_for
-from fastmesh.config.route_rules import Backends
-from fastmesh.config.routes import Routes
+from fastmesh.config.routes.gateway_api import HTTPRoutes
+from fastmesh.config.routes.http_route import Backends
+from fastmesh.config.routes.limits import Limits
+from fastmesh.config.routes.matches import MESH, Scope
+from fastmesh.config.routes.virtual_hosts import MeshHosts, binds
+from fastmesh.config.routes.virtual_service import Routes
+from fastmesh.config.services.backend_tls import BackendPolicies
+from fastmesh.config.services.clusters import Clusters
+from fastmesh.config.services.destinations import DestinationRules
+from fastmesh.config.services.instances import dns_names
+from fastmesh.config.services.peer_authentications import PeerAuthentications
+from fastmesh.config.services.registry import Registry
+from fastmesh.config.services.role import Role, about_flag, stand_for
+from fastmesh.config.services.upstream_tls import UpstreamTLS
 from fastmesh.config.store import ConfigSet
-from fastmesh.config.upstream_tls import UpstreamTLS
-from fastmesh.config.virtual_hosts import MeshHosts, binds
 from fastmesh.errors import Problem
 from fastmesh.model.virtual_service import VirtualService
 

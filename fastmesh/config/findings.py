@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fastmesh.config.grpc_routes import request_routes
-from fastmesh.config.role import Role
-from fastmesh.config.route_rules import SKIPPED
+from fastmesh.config.routes.grpc_route import request_routes
+from fastmesh.config.routes.http_route import SKIPPED
+from fastmesh.config.services.role import Role
 from fastmesh.config.store import ConfigSet
 from fastmesh.errors import Problem
 

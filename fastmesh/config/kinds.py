@@ -29,7 +29,7 @@ ISTIO = "networking.istio.io"
 ISTIO_SECURITY = "security.istio.io"
 GATEWAY_API = "gateway.networking.k8s.io"
 OWN = "fastmesh.io"
-ARTICLE = "istio.io"  # a group that Istio does not have; see config.deviations
+ARTICLE = "istio.io"  # a group that Istio does not have; see read.deviations
 
 
 class Kind(msgspec.Struct, frozen=True):

@@ -374,7 +374,7 @@ class Plan(PlanPart, frozen=True):
     vhosts: list[VirtualHostPlan]
     listeners: list[ListenerPlan]
     credentials: list[CredentialPlan] = []
-    sources: list[CredentialSourcePlan] = []  # of the credentials; `config.credentials.collect` finds the material
+    sources: list[CredentialSourcePlan] = []  # of the credentials; `credentials.sources.collect` finds the material
 
     def shown(self) -> Plan:
         """The plan without key material, for dumps and for people."""

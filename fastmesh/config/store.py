@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastmesh.config.check import check_object
-from fastmesh.config.decode import decode
-from fastmesh.config.load import Loaded, load
-from fastmesh.config.references import check_references
-from fastmesh.config.report import strictly
+from fastmesh.config.check.by_kind import check_object
+from fastmesh.config.check.references import check_references
+from fastmesh.config.check.report import strictly
+from fastmesh.config.check.unserved import note_unserved
+from fastmesh.config.read.decode import decode
+from fastmesh.config.read.load import Loaded, load
 from fastmesh.config.resource import AnyResource, Resource
-from fastmesh.config.unserved import note_unserved
 from fastmesh.errors import ConfigError, Problem
 from fastmesh.model import gateway_api, gateway_api_tls
 from fastmesh.model.destination_rule import DestinationRule

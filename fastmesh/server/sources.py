@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
+from fastmesh.config.check.report import strictly
 from fastmesh.config.compile import Role, compile_plan, dns_names
-from fastmesh.config.credentials import Piece as Written
-from fastmesh.config.credentials import Wanted, collect
+from fastmesh.config.credentials.sources import Piece as Written
+from fastmesh.config.credentials.sources import Wanted, collect
 from fastmesh.config.plan import CredentialPlan, Plan, WorkloadPlan, encode
-from fastmesh.config.report import strictly
+from fastmesh.config.services.workloads import UNKNOWN, facts
 from fastmesh.config.store import ConfigSet, read
-from fastmesh.config.workloads import UNKNOWN, facts
 from fastmesh.errors import EXIT_CONFIG, Problem
 from fastmesh.security import folder, spiffe
 from fastmesh.security.material import Loaded, Material, Piece, Request

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from fastmesh.config import load
 from fastmesh.config.compile import Role, compile_plan
 from fastmesh.config.plan import (
     ListenerPlan,
@@ -18,6 +17,7 @@ from fastmesh.config.plan import (
     StringMatchPlan,
     VirtualHostPlan,
 )
+from fastmesh.config.read import load
 from fastmesh.config.store import ConfigSet, read_documents
 
 

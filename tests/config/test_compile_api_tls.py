@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fastmesh.config.compile import Role, compile_plan
-from fastmesh.config.credentials import collect
+from fastmesh.config.credentials.sources import collect
 from fastmesh.config.plan import ChainPlan, ClientTLSPlan, Plan, ServerTLSPlan
 from tests.config.asking import config_of, vhost_for
 from tests.config.test_compile_gateway_tls import targets

@@ -6,8 +6,8 @@ import pytest
 
 from fastmesh.config import hosts, protocols
 from fastmesh.config.hosts import HostIndex
-from fastmesh.config.matches import gateway_name
-from fastmesh.config.virtual_hosts import short_names
+from fastmesh.config.routes.matches import gateway_name
+from fastmesh.config.routes.virtual_hosts import short_names
 
 
 @pytest.mark.parametrize(

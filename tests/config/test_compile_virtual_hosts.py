@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from fastmesh.config import load
 from fastmesh.config.compile import Role, compile_plan
+from fastmesh.config.read import load
 from fastmesh.config.store import read_documents
 from tests.config.asking import clusters, plan_of, route, rule_for, vhost_for
 

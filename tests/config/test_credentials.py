@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from fastmesh.config.compile import Role, compile_plan
-from fastmesh.config.credential_names import Credentials
-from fastmesh.config.credentials import Wanted, collect
+from fastmesh.config.credentials.names import Credentials
+from fastmesh.config.credentials.sources import Wanted, collect
 from fastmesh.model.destination_rule import ClientTLS
 from fastmesh.model.gateway import ServerTLS, TLSCertificate
 from tests.config.asking import config_of

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fastmesh.config.load import Loaded, load_text
+from fastmesh.config.read.load import Loaded, load_text
 from fastmesh.config.store import ReadResult, read, read_documents
 from fastmesh.errors import ConfigError, Problem
 from fastmesh.model.base import Duration, StringMatch

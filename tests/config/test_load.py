@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fastmesh.config.load import load, load_text
 from fastmesh.config.place import Source, dotted, parsed
+from fastmesh.config.read.load import load, load_text
 from fastmesh.errors import Problem
 
 
@@ -137,7 +137,7 @@ def test_depth_size_and_encoding_are_limited(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "big.yaml").write_text("a: " + "x" * 2000)
     (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbfkind: A\n")
     (tmp_path / "zero.yaml").write_bytes(b"a: 1\nb: \x00\n")
-    monkeypatch.setattr("fastmesh.config.load.MAX_BYTES", 1000)
+    monkeypatch.setattr("fastmesh.config.read.load.MAX_BYTES", 1000)
     loaded = load([str(tmp_path)])
     assert [document.root for document in loaded.documents] == [{"kind": "A"}]
     told = {Path(problem.file).name: problem for problem in loaded.problems}

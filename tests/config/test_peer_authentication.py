@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastmesh.config.peer_authentications import PeerAuthentications
+from fastmesh.config.services.peer_authentications import PeerAuthentications
 from tests.config.asking import config_of
 from tests.config.test_decode import parse
 

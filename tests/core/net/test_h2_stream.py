@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmesh.core.net.h2_stream_probe import Streams
+from fastmesh.core.net.h2.stream_probe import Streams
 
 
 def check(streams: Streams, there: set[int], gone: set[int]) -> None:

@@ -6,14 +6,14 @@ from fastmesh.core.base.counters cimport (
     WK_TLS_FAIL_PIN, WK_TLS_HANDSHAKE, WK_TLS_NOT_READY, WK_TLS_NO_CERTIFICATE, WK_TLS_RESUMED,
 )
 from fastmesh.core.base.outbuf cimport OutBuf, out_append, out_free, out_size
-from fastmesh.core.net.openssl cimport SSL_get0_peer_certificate
+from fastmesh.core.net.tls.openssl cimport SSL_get0_peer_certificate
 from fastmesh.core.net.readiness cimport EAGAIN, EINTR, MSG_DONTWAIT, SCRATCH, SHUT_WR, c_recv, errno, shutdown
 from fastmesh.core.net.stream cimport CODEC_H1, CODEC_H2, CODEC_TCP
-from fastmesh.core.net.tls cimport (
+from fastmesh.core.net.tls.session cimport (
     FAULT_CERTIFICATE, FAULT_NAME, FAULT_NOT_READY, FAULT_NO_CERTIFICATE, FAULT_PIN,
 )
-from fastmesh.core.net.tls_server cimport ServerContext
-from fastmesh.core.net.tls_verify cimport still_valid
+from fastmesh.core.net.tls.server cimport ServerContext
+from fastmesh.core.net.tls.verify cimport still_valid
 from fastmesh.core.route.chain cimport ChainTable
 from fastmesh.core.wire.client_hello cimport HELLO_BAD, HELLO_DONE, HELLO_PLAIN, Hello, offers_mesh, read_hello
 

@@ -2,8 +2,8 @@
 from libc.stdint cimport uint64_t
 from fastmesh.core.net.readiness cimport Reactor
 from fastmesh.core.net.stream cimport ClientStream, StreamUser
-from fastmesh.core.net.tls cimport Tls
-from fastmesh.core.net.tls_client cimport ClientContext
+from fastmesh.core.net.tls.session cimport Tls
+from fastmesh.core.net.tls.client cimport ClientContext
 from fastmesh.core.net.upstream cimport ConnectionOwner, Upstream
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint

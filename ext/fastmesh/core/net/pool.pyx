@@ -11,8 +11,8 @@ from fastmesh.core.base.counters cimport (
 )
 from fastmesh.core.net.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_OVERFLOW, FAIL_TLS
 from fastmesh.core.net.stream cimport ClientStream, StreamUser
-from fastmesh.core.net.tls cimport Tls
-from fastmesh.core.net.tls_client cimport ClientContext
+from fastmesh.core.net.tls.session cimport Tls
+from fastmesh.core.net.tls.client cimport ClientContext
 from fastmesh.core.net.upstream cimport Upstream
 from fastmesh.core.route.cluster cimport Cluster
 

@@ -9,8 +9,8 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from fastmesh.core.base.outbuf cimport OutBuf
 from fastmesh.core.base.rng cimport Rng
 from fastmesh.core.base.wheel cimport Timed, Wheel
-from fastmesh.core.net.h2_budget cimport H2Limits
-from fastmesh.core.net.tls cimport Tls
+from fastmesh.core.net.h2.budget cimport H2Limits
+from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.wire.message cimport Limits
 
 cdef extern from "<sys/socket.h>" nogil:

@@ -9,7 +9,7 @@ from libc.string cimport memset
 from fastmesh.core.base.outbuf cimport OutBuf, out_consume, out_size
 from fastmesh.core.base.rng cimport rng_seed
 from fastmesh.core.base.wheel cimport Wheel
-from fastmesh.core.net.tls cimport SHAKE_DONE, SHAKE_READ, SHAKE_WRITE
+from fastmesh.core.net.tls.session cimport SHAKE_DONE, SHAKE_READ, SHAKE_WRITE
 
 
 cdef class Reactor:

@@ -10,7 +10,7 @@ from fastmesh.core.base.wheel cimport Timed, Timer
 from fastmesh.core.net.readiness cimport Descriptor, Reactor
 from fastmesh.core.net.splice cimport Pipe
 from fastmesh.core.net.stream cimport Downstream
-from fastmesh.core.net.tls cimport Tls
+from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.net.upstream cimport ConnectionOwner, Upstream
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint

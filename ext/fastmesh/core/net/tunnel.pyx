@@ -9,7 +9,7 @@ from fastmesh.core.net.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT
 from fastmesh.core.net.readiness cimport EAGAIN, EINTR, SCRATCH, SOL_SOCKET, SO_LINGER, Descriptor, Reactor, errno, setsockopt
 from fastmesh.core.net.splice cimport SPLICE_STEP, give_pipe, take_pipe
 from fastmesh.core.net.stream cimport Downstream
-from fastmesh.core.net.tls cimport Tls
+from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.net.upstream cimport TIMER_CONNECT
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint

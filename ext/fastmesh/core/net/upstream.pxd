@@ -2,7 +2,7 @@
 from libc.stdint cimport uint64_t
 from fastmesh.core.base.wheel cimport Timer
 from fastmesh.core.net.readiness cimport Descriptor, Reactor
-from fastmesh.core.net.tls cimport Tls
+from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
 

@@ -5,8 +5,8 @@ from fastmesh.core.net.failure cimport FAIL_CONNECT, FAIL_TLS
 from fastmesh.core.net.readiness cimport (
     EINPROGRESS, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, Descriptor, Reactor, c_close, errno, getsockopt, setsockopt, sockaddr, socklen_t,
 )
-from fastmesh.core.net.tls cimport Tls
-from fastmesh.core.net.tls_verify cimport still_valid
+from fastmesh.core.net.tls.session cimport Tls
+from fastmesh.core.net.tls.verify cimport still_valid
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint, sockaddr_storage
 

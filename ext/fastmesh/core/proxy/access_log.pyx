@@ -10,8 +10,8 @@ from fastmesh.core.base.clock cimport wall_us
 from fastmesh.core.base.counters cimport WK_LOG_DROPPED, WK_LOG_LINES
 from fastmesh.core.base.outbuf cimport OutBuf, out_free, out_reserve, out_size
 from fastmesh.core.net.stream cimport StreamUser
-from fastmesh.core.net.tls cimport Tls
-from fastmesh.core.net.tls_peer cimport Peer, peer_of
+from fastmesh.core.net.tls.session cimport Tls
+from fastmesh.core.net.tls.peer cimport Peer, peer_of
 from fastmesh.core.proxy.account cimport flags_text
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.wire.h1_write cimport write_number

@@ -8,9 +8,9 @@ from fastmesh.core.base.counters cimport (
     CL_RQ_2XX, CL_RQ_3XX, CL_RQ_4XX, CL_RQ_5XX, CL_RQ_TOTAL, CL_RX_BYTES, CL_TX_BYTES, WK_NO_ROUTE, WK_RATE_LIMITED,
     WK_RQ_2XX, WK_RQ_3XX, WK_RQ_4XX, WK_RQ_5XX, WK_RQ_TOTAL,
 )
-from fastmesh.core.net.tls_client cimport ClientContext
-from fastmesh.core.net.tls_peer cimport Peer, peer_of
-from fastmesh.core.net.tls_server cimport ServerContext
+from fastmesh.core.net.tls.client cimport ClientContext
+from fastmesh.core.net.tls.peer cimport Peer, peer_of
+from fastmesh.core.net.tls.server cimport ServerContext
 from fastmesh.core.proxy.transit cimport FLAG_NR, FLAG_RL, Transit
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Snapshot

@@ -1,6 +1,6 @@
 """See client_cert.pxd."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from fastmesh.core.net.tls_peer cimport Peer, peer_of
+from fastmesh.core.net.tls.peer cimport Peer, peer_of
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.wire.h1_write cimport HeadOut, out_field
 from fastmesh.core.wire.message cimport HDR_X_FORWARDED_CLIENT_CERT, span_ptr

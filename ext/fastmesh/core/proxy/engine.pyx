@@ -4,8 +4,8 @@ from email.utils import formatdate
 from libc.stdint cimport uint64_t
 from fastmesh.core.base.clock cimport wall_us
 from fastmesh.core.net.pool cimport Pool
-from fastmesh.core.net.pool_h1 cimport make_pool_h1
-from fastmesh.core.net.pool_h2 cimport make_pool_h2
+from fastmesh.core.net.h1.pool cimport make_pool_h1
+from fastmesh.core.net.h2.pool cimport make_pool_h2
 from fastmesh.core.net.stream cimport StreamUser
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint

@@ -2,7 +2,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.clock cimport now_ns
-from fastmesh.core.net.tls_peer cimport Peer, peer_of
+from fastmesh.core.net.tls.peer cimport Peer, peer_of
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.route.chain cimport Chain, ChainTable
 from fastmesh.core.route.limit cimport Limit

@@ -10,8 +10,8 @@ from fastmesh.core.base.counters cimport (
 )
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport FAIL_CONNECT_TIMEOUT, FAIL_TLS
-from fastmesh.core.net.tls cimport Tls
-from fastmesh.core.net.tls_client cimport ClientContext
+from fastmesh.core.net.tls.session cimport Tls
+from fastmesh.core.net.tls.client cimport ClientContext
 from fastmesh.core.net.tunnel cimport (
     TUNNEL_CLIENT_RESET, TUNNEL_CUT, TUNNEL_ENDPOINT_RESET, TUNNEL_IDLE, TunnelClient, connect_tunnel, open_tunnel,
 )

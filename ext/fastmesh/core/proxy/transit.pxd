@@ -4,7 +4,7 @@ from fastmesh.core.base.outbuf cimport OutBuf
 from fastmesh.core.base.wheel cimport Timer
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.stream cimport ClientStream, Downstream, ServerStream, StreamUser
-from fastmesh.core.net.tls cimport Tls
+from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.route.cluster cimport TRIED_MAX, Cluster
 from fastmesh.core.route.endpoint cimport Endpoint

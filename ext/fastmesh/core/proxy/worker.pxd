@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t
 from fastmesh.core.net.acceptor cimport Acceptor
 from fastmesh.core.net.stream cimport Downstream, ServerStream, ServerUserFactory, StreamUser
-from fastmesh.core.net.tls_contexts cimport TlsContexts
+from fastmesh.core.net.tls.contexts cimport TlsContexts
 from fastmesh.core.proxy.access_log cimport LogFile
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.route.snapshot cimport Listener

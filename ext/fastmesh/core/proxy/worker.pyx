@@ -12,13 +12,13 @@ from fastmesh.core.base.wheel cimport Wheel
 from fastmesh.core.net.acceptor cimport make_acceptor
 from fastmesh.core.net.greeting cimport Greeting, make_greeting
 from fastmesh.core.net.pool cimport Pool
-from fastmesh.core.net.pool_h2 cimport PoolH2
+from fastmesh.core.net.h2.pool cimport PoolH2
 from fastmesh.core.net.readiness cimport start_reactor
-from fastmesh.core.net.server_h1 cimport ServerH1
-from fastmesh.core.net.server_h2 cimport make_server_h2
+from fastmesh.core.net.h1.server cimport ServerH1
+from fastmesh.core.net.h2.server cimport make_server_h2
 from fastmesh.core.net.stream cimport CODEC_H1, CODEC_H2, CODEC_TCP, Downstream, ServerStream, ServerUserFactory, StreamUser
-from fastmesh.core.net.tls_contexts cimport TlsContexts
-from fastmesh.core.net.tls_tickets cimport set_ticket_keys
+from fastmesh.core.net.tls.contexts cimport TlsContexts
+from fastmesh.core.net.tls.tickets cimport set_ticket_keys
 from fastmesh.core.proxy.access_log cimport LogFile, open_log
 from fastmesh.core.proxy.account cimport Series
 from fastmesh.core.proxy.exchange cimport refuse_exchange, take_exchange

@@ -1,0 +1,66 @@
+"""What Istio's validation refuses in one object; objects among each other are the business of `references`.
+
+Each kind has a file `check_KIND`; this one knows which. All of them report through a cursor and never stop at the first
+mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastmesh.config.check.destination_rule import check_destination_rule
+from fastmesh.config.check.gateway import check_gateway
+from fastmesh.config.check.gateway_api import check_api_gateway, check_api_route, check_backend_tls_policy
+from fastmesh.config.check.kubernetes import check_deployment, check_endpoint_slice, check_endpoints, check_service
+from fastmesh.config.check.peer_authentication import check_peer_authentication
+from fastmesh.config.check.rate_limit import check_rate_limit
+from fastmesh.config.check.report import At
+from fastmesh.config.check.secret import check_secret
+from fastmesh.config.check.service_entry import check_service_entry, check_workload_entry, check_workload_group
+from fastmesh.config.check.sidecar import check_sidecar
+from fastmesh.config.check.virtual_service import check_virtual_service
+from fastmesh.config.kinds import READ
+from fastmesh.config.resource import AnyResource
+from fastmesh.errors import Problem
+
+_CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
+    "APIGateway": check_api_gateway,
+    "BackendTLSPolicy": check_backend_tls_policy,
+    "Deployment": check_deployment,
+    "DestinationRule": check_destination_rule,
+    "EndpointSlice": check_endpoint_slice,
+    "Endpoints": check_endpoints,
+    "GRPCRoute": check_api_route,
+    "Gateway": check_gateway,
+    "HTTPRoute": check_api_route,
+    "PeerAuthentication": check_peer_authentication,
+    "RateLimit": check_rate_limit,
+    "Secret": check_secret,
+    "Service": check_service,
+    "ServiceEntry": check_service_entry,
+    "Sidecar": check_sidecar,
+    "StatefulSet": check_deployment,
+    "TLSRoute": check_api_route,
+    "VirtualService": check_virtual_service,
+    "WorkloadEntry": check_workload_entry,
+    "WorkloadGroup": check_workload_group,
+}
+_WHOLE = {kind.name for kind in READ.values() if kind.whole}
+
+# Istio puts these on objects that a controller is to refuse or that only AuthorizationPolicy understands.
+_REFUSED_ANNOTATIONS = {
+    "internal.istio.io/webhook-always-reject": "refuses this object, remove the annotation",
+    "istio.io/dry-run": "is for AuthorizationPolicy only, remove the annotation",
+}
+
+
+def check_object(resource: AnyResource, problems: list[Problem]) -> None:
+    """Append everything that is wrong with one decoded object."""
+    if resource.annotations:
+        for name, message in _REFUSED_ANNOTATIONS.items():
+            if name in resource.annotations:
+                At(resource, problems, ("metadata", "annotations", name)).error(message)
+    check = _CHECKS.get(resource.kind)
+    if check is not None:
+        check(resource, resource.spec, At(resource, problems, () if resource.kind in _WHOLE else ("spec",)))

@@ -1,0 +1,58 @@
+"""RateLimit, fastmesh's own kind."""
+
+from __future__ import annotations
+
+from fastmesh.config.check.http_route import check_match
+from fastmesh.config.check.report import At
+from fastmesh.config.check.shared import say
+from fastmesh.config.read import syntax
+from fastmesh.config.resource import AnyResource
+from fastmesh.model.rate_limit import Limit, LimitKey, RateLimit
+
+_KEYS = {
+    "header": "header", "queryParam": "query_param", "path": "path", "method": "method",
+    "clientAddress": "client_address", "sourcePrincipal": "source_principal",
+}  # fmt: skip
+
+
+def check_rate_limit(resource: AnyResource, spec: RateLimit, at: At) -> None:
+    if not spec.limits:
+        at["limits"].error("is empty, add a limit such as {requests: 100, per: second}")
+    for index, limit in enumerate(spec.limits):
+        _check_limit(limit, at["limits"][index])
+    target = spec.target_ref
+    if target is not None:
+        if not target.name:
+            at["targetRef"]["name"].error("is empty, name the object that is limited")
+        if target.namespace and target.namespace != resource.namespace:
+            message = f"{target.namespace} is another namespace, put the RateLimit there or leave it out"
+            at["targetRef"]["namespace"].error(message)
+        if target.section_name and target.kind != "VirtualService":
+            at["targetRef"]["sectionName"].error(f"names a route, and a {target.kind} has none; remove it")
+    response = spec.response
+    if response is not None:
+        if not 200 <= response.status <= 599:
+            at["response"]["status"].error(f"{response.status} is not a status to answer with, write 429")
+        for name, value in (response.headers or {}).items():
+            place = at["response"]["headers"][name]
+            if not say(place, syntax.header_to_change(name)):
+                say(place, syntax.header_value(value))
+
+
+def _check_limit(limit: Limit, at: At) -> None:
+    if limit.requests < 1:
+        at["requests"].error("0 lets nothing through, write 1 or more")
+    if limit.burst is not None and limit.burst < 1:
+        at["burst"].error("0 lets nothing through, write 1 or more or leave it out")
+    for index, match in enumerate(limit.match):
+        check_match(match, at["match"][index])
+    for index, key in enumerate(limit.keys):
+        _check_key(key, at["keys"][index])
+
+
+def _check_key(key: LimitKey, at: At) -> None:
+    given = [name for name, attribute in _KEYS.items() if getattr(key, attribute)]
+    if len(given) != 1:
+        at.error(f"needs exactly one of {', '.join(_KEYS)}, for several keys write several items")
+    if key.header:
+        say(at["header"], syntax.header_name(key.header))

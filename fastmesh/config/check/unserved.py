@@ -1,0 +1,182 @@
+"""What is valid and understood but not acted on by this version: each such field is reported where it was written.
+
+The table names fields by their path in YAML; `[]` goes over the items of a list. A field counts as used when it differs
+from its default. Rows leave this file when their feature arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from fastmesh.config import protocols
+from fastmesh.config.api_listeners import SERVED
+from fastmesh.config.check.http_route import CLAIMS
+from fastmesh.config.check.report import At
+from fastmesh.config.check.virtual_service import MESH
+from fastmesh.config.read import syntax
+from fastmesh.config.resource import AnyResource
+from fastmesh.errors import Problem
+from fastmesh.model.destination_rule import PortTrafficPolicy, TrafficPolicy
+from fastmesh.model.gateway import Gateway, ServerTLS
+from fastmesh.model.gateway_api import Gateway as APIGateway
+from fastmesh.model.kubernetes import Service
+from fastmesh.model.service_entry import ServiceEntry
+from fastmesh.model.virtual_service import Headers, VirtualService
+
+_POLICY = (
+    "loadBalancer.consistentHash", "loadBalancer.zoneAwareLbSetting", "loadBalancer.warmup",
+    "loadBalancer.warmupDurationSecs", "loadBalancer.backendUtilization", "tunnel", "proxyProtocol", "retryBudget",
+)  # fmt: skip
+_POLICIES = (
+    "trafficPolicy", "trafficPolicy.portLevelSettings[]",
+    "subsets[].trafficPolicy", "subsets[].trafficPolicy.portLevelSettings[]",
+)  # fmt: skip
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "VirtualService": (
+        "http[].mirror", "http[].mirrors", "http[].mirrorPercentage", "http[].mirrorPercent", "http[].corsPolicy",
+        "http[].delegate", "http[].match[].statPrefix", "tls[].match[].destinationSubnets",
+    ),
+    "DestinationRule": tuple(f"{where}.{field}" for where in _POLICIES for field in _POLICY),
+    "ServiceEntry": ("endpoints[].network",),
+    "WorkloadEntry": ("network",),
+    "Gateway": ("servers[].defaultEndpoint",),
+    "Service": ("internalTrafficPolicy", "trafficDistribution"),
+}  # fmt: skip
+_WHOLE = frozenset(("Sidecar", "WorkloadGroup"))
+# Bytes without TLS have no server name: without interception the mesh listener cannot tell where they want to go.
+_SPOKEN = protocols.HTTP | protocols.TLS | {protocols.SNIFF}
+
+
+def note_unserved(resource: AnyResource, problems: list[Problem]) -> None:
+    """Append a warning for every field of one object that has no effect yet."""
+    at = At(resource, problems)
+    if resource.kind in _WHOLE:
+        At(resource, problems, ()).unserved(resource.kind)
+        return
+    for path in _FIELDS.get(resource.kind, ()):
+        for place in _used(resource.spec, path.split("."), at):
+            place.unserved(path.rpartition(".")[2])
+    by_value = _BY_VALUE.get(resource.kind)
+    if by_value is not None:
+        by_value(resource.spec, at)
+
+
+def _used(value: Any, steps: list[str], at: At) -> Iterator[At]:
+    """The places below `value` where the path is written with something else than the default."""
+    step, rest = steps[0], steps[1:]
+    name = step.removesuffix("[]")
+    attribute, default = _attributes(value.__class__).get(name, ("", None))
+    if not attribute:
+        return
+    found = getattr(value, attribute)
+    if found is None or found == default or found == []:
+        return
+    if not rest:
+        yield at[name]
+    elif step.endswith("[]"):
+        for index, item in enumerate(found):
+            yield from _used(item, rest, at[name][index])
+    else:
+        yield from _used(found, rest, at[name])
+
+
+@cache
+def _attributes(struct: type[msgspec.Struct]) -> dict[str, tuple[str, Any]]:
+    """YAML name to attribute and default."""
+    return {field.encode_name: (field.name, field.default) for field in msgspec.structs.fields(struct)}
+
+
+def _virtual_service(spec: VirtualService, at: At) -> None:
+    if not spec.hosts:
+        at.unserved("a VirtualService without hosts (a delegate)")
+    if spec.tcp and (not spec.gateways or MESH in spec.gateways):
+        at["tcp"].unserved("tcp on the mesh")  # on a gateway it is for servers, and those say it themselves
+    for index, rule in enumerate(spec.http):
+        place = at["http"][index]
+        for number, match in enumerate(rule.match):
+            for name, headers in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
+                for header in headers:
+                    if header.startswith(CLAIMS):
+                        place["match"][number][name][header].unserved("matching claims of a token")
+        _substitutions(rule.headers, place["headers"])
+        for number, route in enumerate(rule.route):
+            _substitutions(route.headers, place["route"][number]["headers"])
+
+
+def _substitutions(headers: Headers | None, at: At) -> None:
+    if headers is None:
+        return
+    for side, operations in (("request", headers.request), ("response", headers.response)):
+        if operations is None:
+            continue
+        for verb, values in (("set", operations.set), ("add", operations.add)):
+            for name, value in values.items():
+                if syntax.has_substitution(value):
+                    at[side][verb][name].unserved(f"the substitution in {value}")
+
+
+def _destination_rule(spec: Any, at: At) -> None:
+    policies = [(spec.traffic_policy, at["trafficPolicy"])]
+    policies += [(each.traffic_policy, at["subsets"][n]["trafficPolicy"]) for n, each in enumerate(spec.subsets)]
+    for policy, place in policies:
+        if policy is None:
+            continue
+        _policy(policy, place)
+        for index, port in enumerate(policy.port_level_settings):
+            _policy(port, place["portLevelSettings"][index])
+
+
+def _policy(policy: TrafficPolicy | PortTrafficPolicy, at: At) -> None:
+    balancer = policy.load_balancer
+    if balancer is not None:
+        if balancer.simple == "PASSTHROUGH":
+            at["loadBalancer"]["simple"].unserved("PASSTHROUGH")
+        locality = balancer.locality_lb_setting
+        if locality is not None and locality.enabled is not False:
+            at["loadBalancer"]["localityLbSetting"].unserved("localityLbSetting")
+
+
+def _gateway(spec: Gateway, at: At) -> None:
+    for index, server in enumerate(spec.servers):
+        place, protocol = at["servers"][index], protocols.declared(server.port.protocol)
+        if protocol not in protocols.HTTP | protocols.TLS:
+            place["port"]["protocol"].unserved(f"a server with protocol {server.port.protocol}")
+        elif protocol in protocols.HTTP and server.tls not in (None, ServerTLS(https_redirect=True)):
+            place["tls"].unserved("tls other than httpsRedirect")
+        if server.bind.startswith(syntax.UNIX):
+            place["bind"].unserved("a server on a socket")
+
+
+def _api_gateway(spec: APIGateway, at: At) -> None:
+    for index, listener in enumerate(spec.listeners):
+        if listener.protocol not in SERVED:
+            at["listeners"][index]["protocol"].unserved(f"a listener with protocol {listener.protocol}")
+
+
+def _service_entry(spec: ServiceEntry, at: At) -> None:
+    if spec.resolution == "DYNAMIC_DNS":
+        at["resolution"].unserved("DYNAMIC_DNS")
+    for index, port in enumerate(spec.ports):
+        if port.protocol and protocols.declared(port.protocol) not in _SPOKEN:
+            at["ports"][index]["protocol"].unserved(f"traffic with protocol {port.protocol}")
+
+
+def _service(spec: Service, at: At) -> None:
+    for index, port in enumerate(spec.ports):
+        spoken = protocols.of_service_port(port.port, port.name, port.protocol, port.app_protocol)
+        if spoken not in _SPOKEN and spoken != "UDP":
+            at["ports"][index].unserved(f"traffic with protocol {spoken}")
+
+
+_BY_VALUE: dict[str, Callable[[Any, At], None]] = {
+    "APIGateway": _api_gateway,
+    "DestinationRule": _destination_rule,
+    "Gateway": _gateway,
+    "Service": _service,
+    "ServiceEntry": _service_entry,
+    "VirtualService": _virtual_service,
+}

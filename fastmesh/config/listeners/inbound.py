@@ -1,0 +1,196 @@
+"""The side of a sidecar that faces the mesh: a listener for each port of the application behind it.
+
+What a connection may be is the workload's PeerAuthentication: STRICT takes the mesh's TLS alone; DISABLE takes what
+comes and opens nothing; PERMISSIVE opens the mesh's TLS, known by its ALPN, and passes other TLS to the application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastmesh.config import protocols
+from fastmesh.config.credentials.names import Credentials
+from fastmesh.config.origins import origin
+from fastmesh.config.plan import (
+    ChainPlan,
+    ClusterPlan,
+    DestinationPlan,
+    DomainPlan,
+    EndpointPlan,
+    ListenerPlan,
+    Origin,
+    RetryPlan,
+    RulePlan,
+    ServerTLSPlan,
+    VirtualHostPlan,
+)
+from fastmesh.config.routes.limits import Limits
+from fastmesh.config.routes.matches import MESH, Scope
+from fastmesh.config.selectors import selects
+from fastmesh.config.services.peer_authentications import Mode, PeerAuthentications
+from fastmesh.config.services.registry import MeshService, Port, Registry
+from fastmesh.config.services.role import Own
+from fastmesh.config.services.upstream_tls import http_version
+from fastmesh.config.services.workloads import port_named
+from fastmesh.model.kubernetes import Service as KubernetesService
+from fastmesh.model.service_entry import ServiceEntry
+
+ALPN = ["h2", "http/1.1"]
+# Istio's for requests that come in: only what surely never reached the application.
+RETRY_ON = ["reset-before-request"]
+RETRY = RetryPlan(attempts=2, retry_on=RETRY_ON, written=RETRY_ON)
+
+
+class Inbound:
+    """`clusters` grows with the listeners that are asked for."""
+
+    def __init__(
+        self, registry: Registry, limits: Limits, policies: PeerAuthentications, credentials: Credentials, own: Own
+    ) -> None:
+        self._registry = registry
+        self._limits = limits
+        self._policies = policies
+        self._credentials = credentials
+        self._own = own
+        self._clusters: dict[str, ClusterPlan] = {}
+        self._names: set[str] = set()
+
+    @property
+    def clusters(self) -> list[ClusterPlan]:
+        return list(self._clusters.values())
+
+    def listener(self, listen: str, target: str, vhosts: list[VirtualHostPlan]) -> ListenerPlan:
+        """The listener of one pair; its virtual host joins `vhosts`."""
+        address, number = split(target)
+        _, outside = split(listen)
+        service, port = self._served(number, outside)
+        cluster = self._cluster(address, number, service, port)
+        place = origin(service.written, "default") if service is not None else self._origin()
+        destination = DestinationPlan(cluster=cluster.name, weight=1)
+        grpc = port is not None and port.protocol.startswith("GRPC")
+        rule = RulePlan(origin=place, destinations=[destination], retry=None if grpc else RETRY)
+        vhosts.append(
+            VirtualHostPlan(
+                name=f"inbound|http|{number}", rules=[rule], origin=place, limits=self._limited(service, port, number)
+            )
+        )
+        mode, _ = self._policies.mode(self._own.namespace, self._own.workload.labels, number, outside)
+        is_http = port is None or port.is_http
+        return ListenerPlan(
+            name=self._name(listen, outside),
+            role="inbound",
+            port=number,
+            address=listen,
+            domains=[DomainPlan(domain="*", port=0, vhost=len(vhosts) - 1)],
+            chains=self._chains(mode, is_http, destination),
+        )
+
+    def _name(self, listen: str, outside: int) -> str:
+        """By port as in Istio; a port at a second address is known by that as well."""
+        name = f"inbound_{outside}"
+        if name in self._names:
+            name = f"inbound_{listen}"
+        self._names.add(name)
+        return name
+
+    def _chains(self, mode: Mode, is_http: bool, destination: DestinationPlan) -> list[ChainPlan]:
+        inside: Mapping[str, object] = {"kind": "http"} if is_http else {"kind": "tcp", "destinations": [destination]}
+        plaintext = ChainPlan(name="plaintext", transport="plaintext", **inside)  # type: ignore[arg-type]
+        opaque = ChainPlan(name="opaque", transport="tls", kind="tcp", destinations=[destination])
+        if mode == "DISABLE":
+            return [opaque, plaintext]
+        tls = ServerTLSPlan(
+            credentials=[self._credentials.mesh()],
+            client="required",
+            mesh=True,
+            trust_domains=self._registry.client_domains,
+            alpn=ALPN if is_http else [],
+        )
+        strict = mode == "STRICT"
+        mesh = ChainPlan(name="mesh", transport="tls", mesh_alpn=not strict, tls=tls, **inside)  # type: ignore[arg-type]
+        return [mesh] if strict else [mesh, opaque, plaintext]
+
+    def _cluster(self, address: str, number: int, service: MeshService | None, port: Port | None) -> ClusterPlan:
+        """No DestinationRule shapes it: those are the clients'."""
+        name = f"inbound|{number}||"
+        if name not in self._clusters:
+            workload = self._registry.workloads.put(self._own.workload, self._own.namespace)
+            self._clusters[name] = ClusterPlan(
+                name=name,
+                host=service.host if service is not None else "",
+                port=number,
+                service_name=service.name if service is not None else "unknown",
+                service_namespace=service.namespace if service is not None else "unknown",
+                endpoints=[EndpointPlan(address=address, port=number, workload=workload)],
+                http=http_version(port or UNDECLARED, False, False, False),  # type: ignore[arg-type]
+            )
+        return self._clusters[name]
+
+    def _served(self, number: int, outside: int) -> tuple[MeshService | None, Port | None]:
+        """The oldest service, and its port, that leads to this port of the workload."""
+        for service in self._registry.services.values():
+            if service.namespace == self._own.namespace and self._is_behind(service):
+                for port in service.ports:
+                    if self._leads(service, port, number, outside):
+                        return service, port
+        return None, None
+
+    def _is_behind(self, service: MeshService) -> bool:
+        spec, labels = service.written.spec, self._own.workload.labels
+        if isinstance(spec, KubernetesService):
+            return bool(spec.selector) and selects(spec.selector, labels)
+        if isinstance(spec, ServiceEntry) and spec.workload_selector is not None:
+            return selects(spec.workload_selector.labels, labels)
+        return bool(labels) and any(instance.labels == labels for instance in service.instances)
+
+    def _leads(self, service: MeshService, port: Port, number: int, outside: int) -> bool:
+        """To the application's port itself, or to the one on which this sidecar stands before it."""
+        if port.target == number:
+            return True
+        if isinstance(port.target, str) and self._own.containers is not None:
+            return port_named(self._own.containers, port.target) == number
+        labels = self._own.workload.labels
+        return any(
+            instance.labels == labels and instance.port_for(port.name, port.target) in (number, outside)
+            for instance in service.instances
+        )
+
+    def _limited(self, service: MeshService | None, port: Port | None, number: int) -> list[int]:
+        scope = Scope(
+            port=port.number if port is not None else number,
+            gateways=frozenset({MESH}),
+            namespace=self._own.namespace,
+            labels=self._own.workload.labels,
+        )
+        if service is None:
+            return self._limits.of_namespace(self._own.namespace, scope)
+        return self._limits.of_service(service, None, scope)
+
+    def _origin(self) -> Origin:
+        return Origin(kind="Workload", namespace=self._own.namespace, name=self._own.workload.name, route="default")
+
+
+UNDECLARED = Port(number=0, name="", protocol=protocols.SNIFF, target=0)
+
+
+def split(address: str) -> tuple[str, int]:
+    """HOST:PORT, IPv6 in brackets; `localhost` is 127.0.0.1."""
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    return "127.0.0.1" if host == "localhost" else host, int(port)
+
+
+def loops(listen: str, pairs: tuple[tuple[str, str], ...]) -> list[tuple[str, str, str]]:
+    """The pairs that forward to a listener of the proxy itself: what they say, and which listener it is."""
+    own = [address for address in (listen, *(pair[0] for pair in pairs)) if address]
+    return [(inside, target, each) for inside, target in pairs for each in own if _reaches(target, each)]
+
+
+def _reaches(target: str, listener: str) -> bool:
+    (address, port), (bound, number) = split(target), split(listener)
+    if port != number:
+        return False
+    return address == bound or bound in _EVERY or address in _EVERY
+
+
+_EVERY = frozenset({"", "0.0.0.0", "::"})

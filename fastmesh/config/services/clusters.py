@@ -1,0 +1,180 @@
+"""Clusters: service + port + subset, made when a rule first asks for them."""
+
+from __future__ import annotations
+
+from fastmesh.config.origins import origin
+from fastmesh.config.plan import ClientTLSPlan, ClusterPlan, EndpointPlan, OutlierPlan
+from fastmesh.config.selectors import selects
+from fastmesh.config.services.destinations import DestinationRules, MergedRule, Policy, policy_for
+from fastmesh.config.services.registry import MeshService, Port, Registry
+from fastmesh.config.services.upstream_tls import Target, UpstreamTLS, http_version, mesh_sni
+from fastmesh.model.destination_rule import ConnectionPool, HTTPSettings, LoadBalancer, OutlierDetection
+
+_BALANCERS = {"ROUND_ROBIN": "ROUND_ROBIN", "RANDOM": "RANDOM", "PASSTHROUGH": "PASSTHROUGH"}
+
+
+class Clusters:
+    def __init__(self, registry: Registry, rules: DestinationRules, tls: UpstreamTLS, *, gateway: bool) -> None:
+        self.registry = registry
+        self.plans: list[ClusterPlan] = []
+        self._rules = rules
+        self._tls = tls
+        self._gateway = gateway
+        self._found: dict[str, MergedRule | None] = {}
+        self._made: dict[str, bool] = {}
+        self._endpoints: dict[tuple[str, int], list[tuple[EndpointPlan, dict[str, str]]]] = {}
+
+    def use(self, host: str, port: int, subset: str) -> tuple[str, bool]:
+        """The name of a cluster and whether it exists."""
+        service = self.registry.concrete(host)
+        name = f"outbound|{port}|{subset}|{service.host if service is not None else host}"
+        exists = self._made.get(name)
+        if exists is None:
+            exists = self._made[name] = service is not None and self._make(name, service, port, subset)
+        return name, exists
+
+    def use_opaque(self, service: MeshService, port: Port, subset: str) -> str:
+        """The cluster behind an AUTO_PASSTHROUGH server: the clients' own mutual TLS goes through, so only endpoints
+        that end it are there."""
+        name = mesh_sni(service.host, port.number, subset)
+        if name not in self._made:
+            target = self._target(service, port.number, subset)
+            self._made[name] = target is not None
+            if target is not None:
+                endpoints = [endpoint for endpoint in self._select(target) if endpoint.mesh_tls]
+                self.plans.append(_plan(name, target, endpoints, None))
+        return name
+
+    def subsets(self, service: MeshService) -> list[str]:
+        """The subsets of a service as this proxy sees them; "" is the whole of it."""
+        rule = self._rule(service)
+        return ["", *(rule.subsets if rule is not None else ())]
+
+    def _rule(self, service: MeshService) -> MergedRule | None:
+        if service.host not in self._found:
+            self._found[service.host] = self._rules.find(service.host, service.namespace)
+        return self._found[service.host]
+
+    def _make(self, name: str, service: MeshService, number: int, subset: str) -> bool:
+        target = self._target(service, number, subset)
+        if target is None:
+            return False
+        endpoints = self._select(target)
+        self.plans.append(_plan(name, target, endpoints, self._tls.plan(target, endpoints)))
+        return True
+
+    def _target(self, service: MeshService, number: int, subset_name: str) -> Target | None:
+        port = service.port(number)
+        rule = self._rule(service)
+        subset = rule.subsets.get(subset_name) if rule is not None else None
+        if port is None or (subset_name and subset is None):
+            return None
+        policy = policy_for(rule, number, subset) if rule is not None else Policy()
+        http = _http(policy.connection_pool, port, self._gateway)
+        return Target(service, port, subset, http, policy, rule)
+
+    def _select(self, target: Target) -> list[EndpointPlan]:
+        if target.service.destination == "original_dst":
+            return []
+        labels = target.subset.labels if target.subset is not None else {}
+        return [plan for plan, own in self._endpoints_of(target.service, target.port) if selects(labels, own)]
+
+    def _endpoints_of(self, service: MeshService, port: Port) -> list[tuple[EndpointPlan, dict[str, str]]]:
+        key = (service.host, port.number)
+        found = self._endpoints.get(key)
+        if found is None:
+            by_address: dict[tuple[str, int], tuple[EndpointPlan, dict[str, str]]] = {}
+            for instance in service.instances:
+                number = instance.port_for(port.name, port.target)
+                if number is None:
+                    continue
+                plan = EndpointPlan(
+                    address=instance.address,
+                    port=0 if instance.address.startswith("unix:") else number,
+                    weight=instance.weight,
+                    locality=instance.locality,
+                    workload=instance.workload,
+                    mesh_tls=self._tls.speaks(service, port, instance, number),
+                )
+                by_address.setdefault((plan.address, plan.port), (plan, dict(instance.labels)))
+            found = self._endpoints[key] = list(by_address.values())
+        return found
+
+
+def _plan(name: str, target: Target, endpoints: list[EndpointPlan], tls: ClientTLSPlan | None) -> ClusterPlan:
+    service, policy, rule = target.service, target.policy, target.rule
+    original = service.destination == "original_dst"
+    return ClusterPlan(
+        name=name,
+        kind="original_dst" if original else "endpoints",
+        host=service.host,
+        port=target.port.number,
+        subset=target.subset_name,
+        service_name=service.name,
+        service_namespace=service.namespace,
+        endpoints=endpoints,
+        balancer="PASSTHROUGH" if original else _balancer(policy.load_balancer),  # type: ignore[arg-type]
+        tls=tls,
+        http=target.http,  # type: ignore[arg-type]
+        outlier=_outlier(policy.outlier_detection),
+        origin=origin(rule.policy_from) if rule is not None else None,
+        **_pool(policy.connection_pool),  # type: ignore[arg-type]
+    )
+
+
+def _balancer(block: LoadBalancer | None) -> str:
+    return _BALANCERS.get(block.simple or "", "LEAST_REQUEST") if block is not None else "LEAST_REQUEST"
+
+
+def _http(block: ConnectionPool | None, port: Port, gateway: bool) -> str:
+    http = block.http if block is not None and block.http is not None else HTTPSettings()
+    return http_version(port, http.use_client_protocol, http.h2_upgrade_policy == "UPGRADE", gateway)
+
+
+def _pool(block: ConnectionPool | None) -> dict[str, object]:
+    """Fields of ClusterPlan; zero means "not set" as in Istio, but for idle timeouts, where it means "never"."""
+    found: dict[str, object] = {}
+    if block is None:
+        return found
+    if block.tcp is not None:
+        found["max_connections"] = block.tcp.max_connections
+        found["connect_timeout"] = int(block.tcp.connect_timeout or 10_000)
+        found["idle_timeout"] = _milliseconds(block.tcp.idle_timeout)
+        found["max_connection_duration"] = _milliseconds(block.tcp.max_connection_duration) or None
+        keepalive = block.tcp.tcp_keepalive
+        if keepalive is not None:
+            time, interval = (keepalive.time or 0) // 1000, (keepalive.interval or 0) // 1000
+            found["keepalive"] = (keepalive.probes, time, interval)
+    if block.http is not None:
+        found["max_pending"] = block.http.http1_max_pending_requests
+        found["max_requests"] = block.http.http2_max_requests
+        found["max_retries"] = block.http.max_retries
+        found["max_requests_per_connection"] = block.http.max_requests_per_connection
+        found["max_streams"] = block.http.max_concurrent_streams
+        if block.http.idle_timeout is not None:
+            found["idle_timeout"] = _milliseconds(block.http.idle_timeout)
+        ping = block.http.http2_keep_alive
+        if ping is not None:
+            found["h2_ping"] = (int(ping.interval or 0), int(ping.timeout or 0))
+    return found
+
+
+def _milliseconds(written: int | None) -> int | None:
+    return None if written is None else int(written)
+
+
+def _outlier(block: OutlierDetection | None) -> OutlierPlan | None:
+    if block is None:
+        return None
+    errors, local = block.consecutive_5xx_errors, block.consecutive_local_origin_failures
+    return OutlierPlan(
+        consecutive_5xx=5 if errors is None else errors,
+        consecutive_gateway=block.consecutive_gateway_errors or 0,
+        split_local=block.split_external_local_origin_errors,
+        consecutive_local=5 if local is None else local,
+        interval=int(block.interval or 10_000),
+        base=int(block.base_ejection_time or 30_000),
+        max_percent=block.max_ejection_percent or 10,
+        min_health_percent=block.min_health_percent,
+        codes=list(block.outlier_detection_http_error_codes),
+    )
