@@ -130,6 +130,21 @@ class FaultPlan(PlanPart, frozen=True):
     abort_share: int = 0
 
 
+class CorsPlan(PlanPart, frozen=True):
+    """What browsers are told of other origins. Lists are joined with commas, as they are sent; empty: not said."""
+
+    origins: list[StringMatchPlan]
+    methods: str = ""
+    headers: str = ""
+    exposed: str = ""
+    max_age: str = ""  # seconds
+    credentials: bool = False
+    forward: bool = (
+        True  # preflights of other origins go to the application; else they get an answer that allows nothing
+    )
+    echo: bool = False  # a star is answered with what was asked for
+
+
 class RulePlan(PlanPart, frozen=True):
     """One rule of a virtual host. Rules are tried in order; the first one with a matching clause decides."""
 
@@ -144,6 +159,7 @@ class RulePlan(PlanPart, frozen=True):
     timeout: int | None = None
     retry: RetryPlan | None = None
     fault: FaultPlan | None = None
+    cors: CorsPlan | None = None
     limits: list[int] = []  # indexes of Plan.limits, in the order in which they are asked
 
 

@@ -79,6 +79,17 @@ class URLRewrite(Spec, frozen=True):
     path: PathModifier | None = None
 
 
+class HTTPCORSFilter(Spec, frozen=True):
+    """`max_age` in seconds."""
+
+    allow_origins: list[str] = []
+    allow_credentials: bool | None = None
+    allow_methods: list[str] = []
+    allow_headers: list[str] = []
+    expose_headers: list[str] = []
+    max_age: Int32 = 5
+
+
 class Filter(Spec, frozen=True):
     """One member fits `type`; what this version does not act on stays as written."""
 
@@ -88,7 +99,7 @@ class Filter(Spec, frozen=True):
     request_redirect: RequestRedirect | None = None
     url_rewrite: URLRewrite | None = msgspec.field(name="urlRewrite", default=None)
     request_mirror: Any = None
-    cors: Any = None
+    cors: HTTPCORSFilter | None = None
     external_auth: Any = None
     extension_ref: Any = None
 

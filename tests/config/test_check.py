@@ -373,7 +373,6 @@ def test_what_is_right_and_served_raises_nothing(kind: str, spec: str) -> None:
 
 UNSERVED = [
     ("VirtualService", route("mirror: {host: b}"), H + "mirror"),
-    ("VirtualService", route("corsPolicy: {allowOrigins: [{exact: a}]}"), H + "corsPolicy"),
     ("VirtualService", bare("delegate: {name: d}"), H + "delegate"),
     ("VirtualService", "http: [{route: [{destination: {host: a}}]}]", "spec"),
     ("VirtualService", "hosts: [a]\ntcp: [{route: [{destination: {host: a}}]}]", "spec.tcp"),

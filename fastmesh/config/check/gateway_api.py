@@ -5,18 +5,23 @@ https://gateway-api.sigs.k8s.io/reference/spec/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+from fastmesh.config.check.http_route import CORS_METHODS
 from fastmesh.config.check.report import At
 from fastmesh.config.check.shared import check_port_number, say
 from fastmesh.config.read import syntax
 from fastmesh.config.resource import AnyResource
 from fastmesh.model.gateway_api import (
+    Filter,
     Gateway,
     GRPCMatch,
     GRPCMethod,
     GRPCRoute,
+    GRPCRouteRule,
     HTTPRoute,
+    HTTPRouteRule,
     Listener,
     RouteMatch,
     TLSRoute,
@@ -27,6 +32,7 @@ from fastmesh.model.gateway_api_tls import BackendTLSPolicy, CARef, SecretRef
 _PLAIN = ("HTTP", "TCP", "UDP")
 _SECURE = ("HTTPS", "TLS")
 SYSTEM = "System"
+_ORIGIN = re.compile(r"https?://[*\w.\[\]:-]+")
 
 
 def check_api_gateway(resource: AnyResource, spec: Gateway, at: At) -> None:
@@ -116,6 +122,9 @@ def check_api_route(resource: AnyResource, spec: HTTPRoute | GRPCRoute | TLSRout
         if not spec.hostnames:
             at["hostnames"].error("is empty, a TLSRoute goes by server name; name at least one host")
         return
+    for number, rule in enumerate[HTTPRouteRule | GRPCRouteRule](spec.rules):
+        for index, item in enumerate(rule.filters):
+            _check_filter(item, at["rules"][number]["filters"][index])
     for (number, index), match in _matches(spec).items():
         place = at["rules"][number]["matches"][index]
         _check_values(match.headers, place["headers"])
@@ -123,6 +132,27 @@ def check_api_route(resource: AnyResource, spec: HTTPRoute | GRPCRoute | TLSRout
             _check_path(match, place)
         else:
             _check_method(match.method, place)
+
+
+def _check_filter(item: Filter, at: At) -> None:
+    if item.type != "CORS":
+        return
+    cors, place = item.cors, at["cors"]
+    if cors is None:
+        place.error("is required with type CORS and missing, add it")
+        return
+    for index, origin in enumerate(cors.allow_origins):
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            place["allowOrigins"][index].error(f"{origin} is no origin, write one such as https://example.com, or *")
+    for index, method in enumerate(cors.allow_methods):
+        if method not in CORS_METHODS:
+            place["allowMethods"][index].error(f"{method} is not a method, write one such as GET in capitals, or *")
+    for field, names in (("allowHeaders", cors.allow_headers), ("exposeHeaders", cors.expose_headers)):
+        for index, name in enumerate(names):
+            if name != "*":
+                say(place[field][index], syntax.header_name(name))
+    if cors.max_age < 1:
+        place["maxAge"].error(f"{cors.max_age} is too short, write at least 1 second")
 
 
 def _matches(spec: HTTPRoute | GRPCRoute) -> dict[tuple[int, int], RouteMatch | GRPCMatch]:

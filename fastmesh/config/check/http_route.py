@@ -42,7 +42,7 @@ RETRY_POLICIES = frozenset((
     "cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable",
 ))  # fmt: skip
 _STATUSES = frozenset(int(status) for status in HTTPStatus)
-_CORS_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"))
+CORS_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"))
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BODY_LIMIT = 1024 * 1024  # bytes of a direct response
 _BODY_ADVICE = 100 * 1024
@@ -234,7 +234,7 @@ def _check_cors(cors: CorsPolicy, at: At) -> None:
         if origin.exact == "":
             at["allowOrigins"][index]["exact"].error("is empty, write an origin such as https://example.com")
     for index, method in enumerate(cors.allow_methods):
-        if method not in _CORS_METHODS:
+        if method not in CORS_METHODS:
             at["allowMethods"][index].error(f"{method} is not a method, write one such as GET in capitals, or *")
     for field, names in (("allowHeaders", cors.allow_headers), ("exposeHeaders", cors.expose_headers)):
         for index, name in enumerate(names):

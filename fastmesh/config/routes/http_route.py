@@ -21,6 +21,7 @@ from fastmesh.config.plan import (
     StringMatchPlan,
 )
 from fastmesh.config.resource import AnyResource, Resource
+from fastmesh.config.routes.cors import of_filter
 from fastmesh.config.routes.matches import Scope
 from fastmesh.config.routes.retries import DEFAULT as DEFAULT_RETRY
 from fastmesh.config.services.clusters import Clusters
@@ -40,8 +41,8 @@ from fastmesh.model.gateway_api import (
 from fastmesh.model.gateway_api_tls import TLSBackendRef
 
 Order = tuple[int, int, int, int, int]
-SERVED = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite"})
-SKIPPED = frozenset({"RequestMirror", "CORS"})  # they change nothing about where a request goes
+SERVED = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "CORS"})
+SKIPPED = frozenset({"RequestMirror"})  # they change nothing about where a request goes
 RETRY_ON = ["connect-failure", "refused-stream", "unavailable", "cancelled"]
 ALWAYS = RouteMatch()
 
@@ -66,12 +67,13 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backen
     filters = {item.type: item for item in rule.filters}
     place = origin(written, rule.name, ("spec", "rules", number))
     response = _operations(filters, "ResponseHeaderModifier")
+    cors = of_filter(filters["CORS"].cors) if "CORS" in filters else None
     redirect = filters["RequestRedirect"].request_redirect if "RequestRedirect" in filters else None
     if redirect is not None:
-        return RulePlan(origin=place, redirect=_redirect(redirect, scope.port), response_headers=response)
+        return RulePlan(origin=place, redirect=_redirect(redirect, scope.port), response_headers=response, cors=cors)
     if filters.keys() - SERVED - SKIPPED or not any(backend.weight for backend in rule.backend_refs):
         # A filter that cannot be run must not be passed over, and a rule without a backend has no other answer.
-        return RulePlan(origin=place, direct=DirectPlan(status=_missing(written)), response_headers=response)
+        return RulePlan(origin=place, direct=DirectPlan(status=_missing(written)), response_headers=response, cors=cors)
     rewrite = filters["URLRewrite"].url_rewrite if "URLRewrite" in filters else None
     request = _operations(filters, "RequestHeaderModifier")
     timeout = rule.timeouts.request if rule.timeouts is not None else None
@@ -87,6 +89,7 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backen
         response_headers=response,
         timeout=int(timeout) if timeout else None,
         retry=_retry(rule),
+        cors=cors,
     )
 
 

@@ -19,6 +19,7 @@ from fastmesh.config.plan import (
 )
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes import header_ops
+from fastmesh.config.routes.cors import of_policy
 from fastmesh.config.routes.matches import Scope, clauses, is_catch_all
 from fastmesh.config.routes.retries import DEFAULT as DEFAULT_RETRY
 from fastmesh.config.routes.retries import retry_plan
@@ -89,6 +90,7 @@ class Routes:
             timeout=int(route.timeout) if route.timeout else None,
             retry=None if answers else retry_plan(route.retries),
             fault=_fault(route.fault),
+            cors=of_policy(route.cors_policy),
         )
 
     def _destinations(self, route: HTTPRoute, authority: str | None, owner: str, port: int) -> list[DestinationPlan]:

@@ -4,10 +4,10 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.wheel cimport timer_running
-from fastmesh.core.proxy.relay cimport RelayText, drop_field
+from fastmesh.core.proxy.relay cimport RelayText
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.wire.grpc cimport is_grpc, read_grpc_status, read_grpc_timeout, write_grpc_timeout
-from fastmesh.core.wire.h1_write cimport HeadOut, out_field
+from fastmesh.core.wire.h1_write cimport HeadOut, drop_field, out_field
 from fastmesh.core.wire.message cimport Field, HDR_CONTENT_TYPE, HDR_GRPC_STATUS, HDR_GRPC_TIMEOUT, Head
 
 cdef enum:

@@ -32,6 +32,7 @@ cdef class Exchange(Tunnelling):
     cdef int find_rule(self)
     cdef int limit(self)
     cdef int fault(self)
+    cdef int cors(self)
     cdef int answer(self)
     cdef int rewrite(self)
     cdef int choose_cluster(self)

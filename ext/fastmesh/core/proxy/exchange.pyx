@@ -25,6 +25,7 @@ from fastmesh.core.proxy.attempt cimport (
     STATUS_LIMITED, TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_ROUTE, says_limited,
 )
 from fastmesh.core.proxy.call cimport call_is_late, late_trailers, look_for_call, read_call_status
+from fastmesh.core.proxy.cors cimport find_origin, is_preflight, preflight_fields
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.find cimport ANSWERED, GO_ON, WAIT
 from fastmesh.core.proxy.relay cimport RelayText, response_out
@@ -34,8 +35,9 @@ from fastmesh.core.proxy.transit cimport (
     FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_LR, FLAG_NC, FLAG_NR, FLAG_UC, FLAG_UT, keep_trailers,
 )
 from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.limit cimport Limit
-from fastmesh.core.route.rule cimport Direct, Fault, Retry, STEP_ANSWER, STEP_FAULT, STEP_LIMIT, STEP_REWRITE
+from fastmesh.core.route.rule cimport Direct, Fault, Retry, STEP_ANSWER, STEP_CORS, STEP_FAULT, STEP_LIMIT, STEP_REWRITE
 from fastmesh.core.route.snapshot cimport Listener, UNKNOWN_404, UNKNOWN_PASSTHROUGH
 from fastmesh.core.wire.grpc cimport GRPC_DEADLINE_EXCEEDED, GRPC_UNSAID, count_messages, http_of_grpc
 from fastmesh.core.wire.h1_write cimport CONNECTION_UNSAID, HeadOut
@@ -114,6 +116,9 @@ cdef class Exchange(Tunnelling):
             elif step == FAULT:
                 if self.steps & STEP_FAULT:
                     verdict = self.fault()
+            elif step == CORS:
+                if self.steps & STEP_CORS:
+                    verdict = self.cors()
             elif step == ANSWER:
                 if self.steps & STEP_ANSWER:
                     verdict = self.answer()
@@ -181,6 +186,20 @@ cdef class Exchange(Tunnelling):
                 self.grpc_status = fault.abort_grpc
             return self.reply(200 if fault.abort_grpc >= 0 else fault.abort_status, FLAG_FI, "fault_filter_abort",
                               "fault filter abort", 18)
+        return GO_ON
+
+    cdef int cors(self):
+        """Preflights are answered here; other requests go on whatever their origin, it is the browser that refuses."""
+        cdef Cors cors = self.rule.cors
+        if not find_origin(self):
+            return GO_ON
+        if not cors.allows(self.origin_at, self.origin_size):
+            if cors.forward or not is_preflight(&self.head):
+                return GO_ON
+            return self.reply(200, 0, "cors_response", "", 0)
+        if is_preflight(&self.head):
+            return self._reply(200, 0, "cors_response", None, "", 0, preflight_fields(self))
+        self.cors_policy = cors
         return GO_ON
 
     cdef int answer(self):

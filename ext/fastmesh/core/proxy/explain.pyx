@@ -6,10 +6,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint64_t
 from fastmesh.core.base.arena cimport Arena
 from fastmesh.core.net.readiness cimport Reactor
+from fastmesh.core.proxy.cors cimport find_origin, is_preflight, preflight_fields
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.exchange cimport Exchange, take_exchange
 from fastmesh.core.proxy.relay cimport RelayText, apply_ops, request_out
 from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.limit cimport Limit
 from fastmesh.core.route.rule cimport Destination, Fault, Retry, Rule
@@ -143,6 +145,8 @@ cdef dict _tell_rule(Story story, Exchange x):
         story.tell("fault", f"abort with {status}", f"for {fault.abort_share / 10000:g} % of requests")
         if fault.abort_share >= 1000000:
             return story.answered("abort", status, ["DI", "FI"] if fault.delay_share >= 1000000 else ["FI"])
+    if rule.cors is not None and _tell_cors(story, x):
+        return story.answered("direct", 200)
     if rule.redirect is not None:
         story.result["location"] = x.location().decode("latin-1")
         story.tell("answer", f"redirect {rule.redirect.code}", story.result["location"])
@@ -154,6 +158,27 @@ cdef dict _tell_rule(Story story, Exchange x):
         x.rewrite_path()
         story.tell("rewrite", x.rewritten.decode("latin-1"), f"was {x.original_path.decode('latin-1')}")
     return _tell_destination(story, x)
+
+
+cdef bint _tell_cors(Story story, Exchange x):
+    """True: the request is a preflight, and this is its end."""
+    cdef Cors cors = x.rule.cors
+    cdef bint preflight = is_preflight(&x.head)
+    if not find_origin(x):
+        return False
+    origin = _text(x.origin_at, x.origin_size)
+    if cors.allows(x.origin_at, x.origin_size):
+        if preflight:
+            told = "; ".join(f"{name.decode()}: {value.decode('latin-1')}" for name, value in preflight_fields(x))
+            story.tell("cors", "answers the preflight with 200", told)
+            return True
+        story.tell("cors", "adds headers to the answer", f"{origin} is allowed")
+    elif preflight and not cors.forward:
+        story.tell("cors", "answers the preflight with 200", f"{origin} is not allowed: no access-control headers")
+        return True
+    else:
+        story.tell("cors", "go on", f"{origin} is not allowed: the answer says nothing of it")
+    return False
 
 
 cdef dict _tell_destination(Story story, Exchange x):

@@ -13,5 +13,4 @@ cdef struct RelayText:        # room for values that are made up while a head is
 cdef void request_out(Transit t, HeadOut* out, RelayText* text)
 cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* text)
 cdef void apply_ops(list levels, HeadOut* out)
-cdef void drop_field(HeadOut* out, const char* name, uint32_t size) noexcept nogil
 cdef bint said_again(const HeadOut* out, const char* name, uint32_t size) noexcept nogil     # a field of that name is there

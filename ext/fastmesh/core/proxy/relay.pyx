@@ -3,6 +3,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from fastmesh.core.proxy.client_cert cimport add_client_cert
+from fastmesh.core.proxy.cors cimport cors_out
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.route.header_ops cimport HeaderOps
 from fastmesh.core.wire.h1_write cimport HeadOut, OutField, out_clear, out_field, write_number
@@ -31,13 +32,6 @@ cdef bint said_again(const HeadOut* out, const char* name, uint32_t size) noexce
         if out.fields[i].name_size == size and strncasecmp(out.fields[i].name, name, size) == 0:
             return True
     return False
-
-
-cdef void drop_field(HeadOut* out, const char* name, uint32_t size) noexcept nogil:
-    cdef int i
-    for i in range(out.count):
-        if out.fields[i].name_size == size and strncasecmp(out.fields[i].name, name, size) == 0:
-            out.fields[i].name_size = 0
 
 
 cdef void _remove(HeadOut* out, bytes name) noexcept:
@@ -192,6 +186,8 @@ cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* tex
         out_field(out, "date", 4, PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date), HDR_DATE)
     if t.destination is not None and t.destination.response_ops is not None:
         apply_ops(t.destination.response_ops, out)
+    if t.cors_policy is not None and head.status >= 200:
+        cors_out(t, out)
     out.framing = FRAMING_CHUNKED if head.framing == FRAMING_CLOSE or head.framing == FRAMING_STREAM else head.framing
     out.length = head.length
     if t.grpc and head.framing == FRAMING_LENGTH and head.length == 0:

@@ -10,6 +10,7 @@ from fastmesh.core.base.outbuf cimport out_free
 from fastmesh.core.net.failure cimport FAIL_OVERFLOW
 from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.account cimport account
+from fastmesh.core.proxy.cors cimport cors_out
 from fastmesh.core.proxy.find cimport ANSWERED, Finding
 from fastmesh.core.proxy.relay cimport apply_ops
 from fastmesh.core.proxy.rescue cimport Rescue, rescue
@@ -56,6 +57,8 @@ cdef class Replying(Finding):
         out_field(out, "server", 6, PyBytes_AS_STRING(self.snapshot.server_name), PyBytes_GET_SIZE(self.snapshot.server_name), 0)
         if self.rule is not None and self.rule.response_ops is not None:
             apply_ops(self.rule.response_ops, out)
+        if self.cors_policy is not None:
+            cors_out(self, out)
         out.framing = FRAMING_NONE if self.grpc or status == 204 or status == 304 else FRAMING_LENGTH
         out.length = body_size
         out.length_known_only = to_head
@@ -162,6 +165,7 @@ cdef class Replying(Finding):
         self.requested_name = None
         self.transport_failure = NULL
         self.client_cert = None
+        self.cors_policy = None
         self.snapshot = None
         self.vhost = None
         self.rule = None

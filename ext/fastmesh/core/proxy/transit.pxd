@@ -7,6 +7,7 @@ from fastmesh.core.net.stream cimport ClientStream, Downstream, ServerStream, St
 from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.route.cluster cimport TRIED_MAX, Cluster
+from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.match cimport Request
 from fastmesh.core.route.rule cimport Destination, Rule, VirtualHost
@@ -71,6 +72,9 @@ cdef class Transit(StreamUser):
     cdef bytes original_path          # path and query as the client sent them, when rewritten
     cdef bytes rewritten              # the path as sent upstream, query included when the rewrite brought one
     cdef bytes client_cert            # x-forwarded-client-cert as sent upstream
+    cdef Cors cors_policy             # the rule's, when the client's origin is one that it allows
+    cdef const char* origin_at        # that origin; set when `cors_policy` is
+    cdef uint16_t origin_size
     cdef char[36] made_id             # an x-request-id of our own
     cdef const char* request_id_at    # the one in force: the client's or ours
     cdef uint16_t request_id_size

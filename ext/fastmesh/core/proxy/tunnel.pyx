@@ -13,9 +13,9 @@ from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
 from fastmesh.core.net.readiness cimport Timeouts
 from fastmesh.core.proxy.attempt cimport Attempting
 from fastmesh.core.proxy.find cimport GO_ON
-from fastmesh.core.proxy.relay cimport drop_field, said_again
+from fastmesh.core.proxy.relay cimport said_again
 from fastmesh.core.proxy.transit cimport FLAG_SI
-from fastmesh.core.wire.h1_write cimport HeadOut, out_field
+from fastmesh.core.wire.h1_write cimport HeadOut, drop_field, out_field
 from fastmesh.core.wire.message cimport (
     FRAMING_LENGTH, FRAMING_NONE, FRAMING_STREAM, FRAMING_TUNNEL, HDR_OTHER, Head, METHOD_CONNECT, METHOD_GET, Span, span_ptr,
 )

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from fastmesh.core.base.rng cimport Rng
 from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.match cimport Clause, Request
 
 cdef enum Step:               # steps of the story that a rule asks for; a step that nobody configured is not called
@@ -9,6 +10,7 @@ cdef enum Step:               # steps of the story that a rule asks for; a step 
     STEP_FAULT = 2
     STEP_ANSWER = 4
     STEP_REWRITE = 8
+    STEP_CORS = 16
 
 cdef enum RetryOn:
     RETRY_5XX = 1
@@ -88,7 +90,8 @@ cdef class Rule:
     cdef Rewrite rewrite
     cdef bytes authority      # or None
     cdef list response_ops    # of HeaderOps, or None
-    cdef Fault fault
+    cdef Fault fault          # or None
+    cdef Cors cors            # or None
     cdef list limits          # of Limit
     cdef Destination choose(self, Rng* rng)
 

@@ -1,6 +1,7 @@
 """See rule.pxd."""
 from libc.stdint cimport uint32_t
 from fastmesh.core.base.rng cimport Rng, rng_below
+from fastmesh.core.route.cors cimport make_cors
 from fastmesh.core.route.header_ops cimport make_ops
 from fastmesh.core.route.match cimport MATCH_PREFIX, Clause, Request, first_match, make_clauses
 
@@ -187,11 +188,14 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
     rule.timeout = plan["timeout"] or 0
     rule.retry = _make_retry(plan["retry"], shared)
     rule.fault = _make_fault(plan["fault"])
+    rule.cors = make_cors(plan["cors"])
     rule.limits = [limits[index] for index in plan["limits"]] or None
     if rule.limits is not None:
         rule.steps |= STEP_LIMIT
     if rule.fault is not None:
         rule.steps |= STEP_FAULT
+    if rule.cors is not None:
+        rule.steps |= STEP_CORS
     if rule.redirect is not None or rule.direct is not None:
         rule.steps |= STEP_ANSWER
     if rule.rewrite is not None:

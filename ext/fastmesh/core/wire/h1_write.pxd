@@ -1,8 +1,12 @@
 """Heads and chunks written in their one canonical form. Framing headers exist only here: nobody else writes them."""
+from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from fastmesh.core.base.outbuf cimport OutBuf
 from fastmesh.core.wire.message cimport Head
+
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char* a, const char* b, size_t size)
 
 cdef enum:
     OUT_FIELDS_MAX = 224
@@ -58,6 +62,12 @@ cdef inline void out_field(HeadOut* out, const char* name, uint32_t name_size, c
         field.value, field.value_size = value, value_size
         field.id = id
         out.count += 1
+
+cdef inline void drop_field(HeadOut* out, const char* name, uint32_t size) noexcept nogil:
+    cdef int i
+    for i in range(out.count):
+        if out.fields[i].name_size == size and strncasecmp(out.fields[i].name, name, size) == 0:
+            out.fields[i].name_size = 0
 
 cdef int write_request(OutBuf* to, const HeadOut* out) noexcept nogil        # 0, or -1: no memory
 cdef int write_response(OutBuf* to, const HeadOut* out) noexcept nogil
