@@ -25,6 +25,7 @@ from fastmesh.config.listeners.inbound import Inbound, loops
 from fastmesh.config.listeners.mesh_chains import MeshChains
 from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, VirtualHostPlan, encode
 from fastmesh.config.resource import Resource
+from fastmesh.config.routes.delegates import Delegates
 from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.http_route import Backends
 from fastmesh.config.routes.limits import Limits
@@ -80,7 +81,9 @@ class _Compiler:
         )
         rules = DestinationRules(config.destination_rules, role.namespace, role.labels)
         self.clusters = Clusters(self.registry, rules, self.tls, gateway=self.gateway)
-        self.routes = Routes(self.clusters)
+        delegates = Delegates(config.virtual_services)
+        self.problems += delegates.problems
+        self.routes = Routes(self.clusters, delegates)
         self.limits = Limits(config.rate_limits)
         self.backends = Backends(self.clusters, self.grants, self.problems)
         self.inbound = Inbound(self.registry, self.limits, self.policies, self.credentials, self.own)

@@ -38,7 +38,7 @@ _POLICIES = (
 _FIELDS: dict[str, tuple[str, ...]] = {
     "VirtualService": (
         "http[].mirror", "http[].mirrors", "http[].mirrorPercentage", "http[].mirrorPercent",
-        "http[].delegate", "http[].match[].statPrefix", "tls[].match[].destinationSubnets",
+        "http[].match[].statPrefix", "tls[].match[].destinationSubnets",
     ),
     "DestinationRule": tuple(f"{where}.{field}" for where in _POLICIES for field in _POLICY),
     "ServiceEntry": ("endpoints[].network",),
@@ -91,8 +91,6 @@ def _attributes(struct: type[msgspec.Struct]) -> dict[str, tuple[str, Any]]:
 
 
 def _virtual_service(spec: VirtualService, at: At) -> None:
-    if not spec.hosts:
-        at.unserved("a VirtualService without hosts (a delegate)")
     if spec.tcp and (not spec.gateways or MESH in spec.gateways):
         at["tcp"].unserved("tcp on the mesh")  # on a gateway it is for servers, and those say it themselves
     for index, rule in enumerate(spec.http):

@@ -20,6 +20,7 @@ from fastmesh.config.plan import (
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes import header_ops
 from fastmesh.config.routes.cors import of_policy
+from fastmesh.config.routes.delegates import Delegates
 from fastmesh.config.routes.matches import Scope, clauses, is_catch_all
 from fastmesh.config.routes.retries import DEFAULT as DEFAULT_RETRY
 from fastmesh.config.routes.retries import retry_plan
@@ -46,22 +47,21 @@ GRPC_STATUS: Mapping[str, int] = {
 class Routes:
     """Rules of VirtualServices for one proxy, made per port because a port may be implied."""
 
-    def __init__(self, clusters: Clusters) -> None:
+    def __init__(self, clusters: Clusters, delegates: Delegates) -> None:
         self._clusters = clusters
+        self._delegates = delegates
 
     def of_virtual_service(self, written: Resource[VirtualService], scope: Scope) -> list[RulePlan]:
         """The rules for this scope, up to the first that fits always; empty: the VirtualService says nothing here."""
         found: list[RulePlan] = []
-        for number, route in enumerate(written.spec.http):
-            matches = clauses(route.match, scope, written.namespace)
+        for owner, path, route in self._delegates.rules_of(written):
+            matches = clauses(route.match, scope, owner.namespace)
             if matches is None:
-                continue
-            if route.delegate is not None:  # not served; told when it was read
                 continue
             # Istio takes other 3xx codes into the configuration and drops the rule.
             if route.redirect is None or (route.redirect.redirect_code or 301) in REDIRECT_CODES:
-                place = origin(written, route.name, ("spec", "http", number))
-                found.append(self._rule(route, matches, place, written.namespace, scope.port))
+                place = origin(owner, route.name, path)
+                found.append(self._rule(route, matches, place, owner.namespace, scope.port))
             if not matches or is_catch_all(matches[-1]):
                 break
         return found
