@@ -35,7 +35,7 @@ cdef class Pool(ConnectionOwner):
     cdef void _count_out(self, Upstream connection, bint connecting, int failure)     # a connection has ended
     cdef void _gone(self, Upstream connection, bint connecting, int failure)          # the same, and who waited for it is told
     # TLS. A connection belongs to the context that it was made with or, for a while, to a newer one of the same kin (see
-    # tls_client.pxd), and to the server name that it was asked for.
+    # tls/client.pxd), and to the server name that it was asked for.
     cdef ClientContext tls_now(self)                 # of new connections; None: plaintext
     cdef bint named_by_host(self)                    # requests for different hosts want different connections
     cdef bint current(self, Upstream connection)     # made with the context of now, or good for it
