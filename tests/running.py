@@ -16,6 +16,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.ports import free_port
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEADLINE = 20.0
 
@@ -43,12 +45,6 @@ def service(name: str, *ports: int, versions: tuple[str, ...] = ()) -> str:
         version = versions[number] if versions else "v1"
         text += WORKLOAD.format(name=name, number=number, port=port, version=version)
     return text + "\n---\n"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Proxy:

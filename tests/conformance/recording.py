@@ -19,7 +19,8 @@ import h11
 
 from fastmesh.core.wire.h1_probe import normalize_path, split_authority
 from tests.core.wire.test_h1_corpora import messages
-from tests.running import Proxy, Upstream, free_port, service
+from tests.ports import free_port
+from tests.running import Proxy, Upstream, service
 
 QUIET = 0.6  # seconds without a byte after which a connection that waits is taken to wait for ever
 PATIENCE = 10.0

@@ -16,7 +16,8 @@ import pytest
 from tests.corpora import corpus, decoded
 from tests.http2 import GOAWAY, RST_STREAM, Http2
 from tests.interop.pki import Authority
-from tests.running import Proxy, free_port
+from tests.ports import free_port
+from tests.running import Proxy
 from tests.traffic import Replica, replicas_of, thing, virtual_service
 
 

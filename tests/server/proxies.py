@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -130,9 +128,3 @@ def eventually(what: Callable[[], Any], patience: float = PATIENCE) -> Any:
             return answer
         assert time.monotonic() < ends, f"still {answer!r} after {patience} s"
         time.sleep(0.01)
-
-
-def free_port() -> int:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as sock:
-        port: int = sock.getsockname()[1]
-        return port

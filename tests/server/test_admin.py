@@ -10,7 +10,8 @@ import pytest
 
 from fastmesh.server.guard import HostGuard
 from fastmesh.server.http import Request
-from tests.server.proxies import Proxy, eventually, free_port, request
+from tests.ports import free_port
+from tests.server.proxies import Proxy, eventually, request
 
 MakeProxy = Callable[..., Proxy]
 

@@ -12,7 +12,8 @@ from contextlib import closing
 
 import pytest
 
-from tests.server.proxies import Proxy, eventually, free_port, request
+from tests.ports import free_port
+from tests.server.proxies import Proxy, eventually, request
 
 MakeProxy = Callable[..., Proxy]
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.server.proxies import Proxy, eventually, free_port, request
+from tests.ports import free_port
+from tests.server.proxies import Proxy, eventually, request
 
 MakeProxy = Callable[..., Proxy]
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.server.proxies import DEFAULTS, ROOT, Proxy, free_port
+from tests.ports import free_port
+from tests.server.proxies import DEFAULTS, ROOT, Proxy
 
 HOST = "origin.example"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fastmesh.security import certs, spiffe
 from fastmesh.security.authority import Pair, issue
+from tests.ports import free_port
 from tests.security.making import DAY, root, write
-from tests.server.proxies import free_port
 from tests.story.lifecycle import HOST, MeshProxy
 
 PAIR = """\

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.corpora import corpora_dir
-from tests.running import free_port
+from tests.ports import free_port
 from tests.traffic import Client, Replica, Story, ask, thing, together
 
 SAMPLES = corpora_dir() / "istio" / "samples" / "bookinfo"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.running import free_port
+from tests.ports import free_port
 from tests.traffic import (
     Action,
     Broken,

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.running import Proxy, free_port
+from tests.ports import free_port
+from tests.running import Proxy
 from tests.traffic import Answer, Client, Replica, Story, ask, replicas_of, thing, virtual_service
 
 POLICY = {

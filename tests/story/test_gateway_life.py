@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.server.proxies import eventually, free_port, request
+from tests.ports import free_port
+from tests.server.proxies import eventually, request
 from tests.story.lifecycle import HOST, MESH, MeshProxy
 
 MakeMesh = Callable[..., MeshProxy]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.http2_endpoint import Asked, Endpoint, endpoint_of
-from tests.running import free_port
+from tests.ports import free_port
 from tests.traffic import Story, destination_rule, eventually, prefix, rate_limit, stats, virtual_service
 
 grpc = pytest.importorskip("grpc", reason="the package grpcio is not installed")

@@ -16,9 +16,10 @@ from cryptography import x509
 from fastmesh.security import pem
 from fastmesh.security.authority import Pair
 from fastmesh.security.files import CHAIN, KEY, ROOTS
+from tests.ports import free_port
 from tests.security.making import DAY, leaf, odd, root, write
 from tests.security.test_load import response
-from tests.server.proxies import eventually, free_port
+from tests.server.proxies import eventually
 from tests.story.lifecycle import MeshProxy
 from tests.story.load import mutual_tls
 from tests.story.sidecars import Sidecars

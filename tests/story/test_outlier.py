@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.running import Proxy, free_port, reset
+from tests.ports import free_port
+from tests.running import Proxy, reset
 from tests.traffic import (
     Action,
     Replica,

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.running import free_port, reset
+from tests.ports import free_port
+from tests.running import reset
 from tests.traffic import (
     Action,
     Client,

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.running import answer, free_port, mesh, read_all, read_message
+from tests.ports import free_port
+from tests.running import answer, mesh, read_all, read_message
 from tests.traffic import (
     Answer,
     Client,

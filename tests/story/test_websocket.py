@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
-from tests.running import free_port
+from tests.ports import free_port
 from tests.traffic import Story, eventually, reload, replicas_of, stats, thing, virtual_service
 
 websockets = pytest.importorskip("websockets", reason="the package websockets is not installed")

@@ -8,7 +8,6 @@ import http.server
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fastmesh
+from tests.ports import free_port
 
 ROOT = Path(fastmesh.__file__).resolve().parents[1]
 PATIENCE = 20.0
@@ -33,12 +33,6 @@ def eventually(what: Callable[[], T], patience: float = PATIENCE) -> T:
             return answer
         assert time.monotonic() < ends, f"still {answer!r} after {patience} s"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Upstream:

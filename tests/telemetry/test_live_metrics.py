@@ -18,7 +18,8 @@ import pytest
 
 import fastmesh
 from fastmesh.core.proxy.account import LABELS
-from tests.telemetry.mesh import Mesh, Upstream, eventually, fetch, free_port, running, service, workload
+from tests.ports import free_port
+from tests.telemetry.mesh import Mesh, Upstream, eventually, fetch, running, service, workload
 from tests.telemetry.samples import Scrape, parse_openmetrics, scrape
 
 RULES = """---

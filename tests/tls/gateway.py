@@ -11,7 +11,8 @@ from typing import Any
 from fastmesh.security import pem
 from fastmesh.security.authority import Pair
 from tests.http2 import PREFACE, Http2, settings
-from tests.running import Proxy, free_port
+from tests.ports import free_port
+from tests.running import Proxy
 from tests.tls.material import CA, client, roots_pem
 from tests.traffic import thing
 
