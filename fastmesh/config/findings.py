@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastmesh.config.routes.grpc_route import request_routes
-from fastmesh.config.routes.http_route import SKIPPED
+from fastmesh.config.routes.http_route import MODIFIERS
 from fastmesh.config.services.role import Role
 from fastmesh.config.store import ConfigSet
 from fastmesh.errors import Problem
@@ -25,10 +25,12 @@ def _filters(config: ConfigSet) -> list[Problem]:
     for route in request_routes(config):
         for number, rule in enumerate(route.spec.rules):
             path = ("spec", "rules", number)
-            for index, item in enumerate(rule.filters):
-                if item.type in SKIPPED:
-                    message = f"{item.type} is valid but not served yet"
-                    found.append(route.problem((*path, "filters", index), message, "warning", "unserved"))
+            for number_of, backend in enumerate(rule.backend_refs):
+                for index, item in enumerate(backend.filters):
+                    if item.type not in MODIFIERS:
+                        message = f"{item.type} of one backend is valid but not served yet: its requests fail"
+                        where = (*path, "backendRefs", number_of, "filters", index)
+                        found.append(route.problem(where, message, "warning", "unserved"))
             if rule.session_persistence is not None:
                 message = "sessionPersistence is valid but not served yet"
                 found.append(route.problem((*path, "sessionPersistence"), message, "warning", "unserved"))

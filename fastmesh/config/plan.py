@@ -145,6 +145,13 @@ class CorsPlan(PlanPart, frozen=True):
     echo: bool = False  # a star is answered with what was asked for
 
 
+class MirrorPlan(PlanPart, frozen=True):
+    """Copies of requests for another cluster. Of `destination` only the cluster counts."""
+
+    destination: DestinationPlan
+    share: int  # per million
+
+
 class RulePlan(PlanPart, frozen=True):
     """One rule of a virtual host. Rules are tried in order; the first one with a matching clause decides."""
 
@@ -160,6 +167,7 @@ class RulePlan(PlanPart, frozen=True):
     retry: RetryPlan | None = None
     fault: FaultPlan | None = None
     cors: CorsPlan | None = None
+    mirrors: list[MirrorPlan] = []
     limits: list[int] = []  # indexes of Plan.limits, in the order in which they are asked
 
 

@@ -79,6 +79,27 @@ class URLRewrite(Spec, frozen=True):
     path: PathModifier | None = None
 
 
+class MirrorRef(Spec, frozen=True):
+    name: str
+    group: str = ""
+    kind: str = "Service"
+    namespace: str = ""
+    port: UInt32 = 0
+
+
+class Fraction(Spec, frozen=True):
+    numerator: Int32
+    denominator: Int32 = 100
+
+
+class RequestMirror(Spec, frozen=True):
+    """At most one of `percent` and `fraction`; without both every request is copied."""
+
+    backend_ref: MirrorRef
+    percent: Int32 | None = None
+    fraction: Fraction | None = None
+
+
 class HTTPCORSFilter(Spec, frozen=True):
     """`max_age` in seconds."""
 
@@ -98,7 +119,7 @@ class Filter(Spec, frozen=True):
     response_header_modifier: HeaderModifier | None = None
     request_redirect: RequestRedirect | None = None
     url_rewrite: URLRewrite | None = msgspec.field(name="urlRewrite", default=None)
-    request_mirror: Any = None
+    request_mirror: RequestMirror | None = None
     cors: HTTPCORSFilter | None = None
     external_auth: Any = None
     extension_ref: Any = None

@@ -372,7 +372,6 @@ def test_what_is_right_and_served_raises_nothing(kind: str, spec: str) -> None:
 
 
 UNSERVED = [
-    ("VirtualService", route("mirror: {host: b}"), H + "mirror"),
     ("VirtualService", "hosts: [a]\ntcp: [{route: [{destination: {host: a}}]}]", "spec.tcp"),
     ("VirtualService", "hosts: [a]\ngateways: [mesh, edge]\ntcp: [{route: [{destination: {host: a}}]}]", "spec.tcp"),
     ("VirtualService", route("headers: {request: {set: {x: '%REQ(y)%'}}}"), H + "headers.request.set.x"),

@@ -20,9 +20,11 @@ from fastmesh.model.gateway_api import (
     GRPCMethod,
     GRPCRoute,
     GRPCRouteRule,
+    HTTPCORSFilter,
     HTTPRoute,
     HTTPRouteRule,
     Listener,
+    RequestMirror,
     RouteMatch,
     TLSRoute,
     ValueMatch,
@@ -135,9 +137,28 @@ def check_api_route(resource: AnyResource, spec: HTTPRoute | GRPCRoute | TLSRout
 
 
 def _check_filter(item: Filter, at: At) -> None:
-    if item.type != "CORS":
+    if item.type == "CORS":
+        _check_cors(item.cors, at["cors"])
+    elif item.type == "RequestMirror":
+        _check_mirror(item.request_mirror, at["requestMirror"])
+
+
+def _check_mirror(mirror: RequestMirror | None, at: At) -> None:
+    if mirror is None:
+        at.error("is required with type RequestMirror and missing, add it")
         return
-    cors, place = item.cors, at["cors"]
+    if mirror.percent is not None and mirror.fraction is not None:
+        at["fraction"].error("percent and fraction exclude each other, keep one of them")
+    if mirror.percent is not None and not 0 <= mirror.percent <= 100:
+        at["percent"].error(f"{mirror.percent} is not a percentage, write 0 to 100")
+    fraction = mirror.fraction
+    if fraction is not None and not 0 <= fraction.numerator <= fraction.denominator:
+        at["fraction"].error("is more than all or less than nothing, write a numerator from 0 to the denominator")
+    elif fraction is not None and fraction.denominator < 1:
+        at["fraction"]["denominator"].error("is 0, write at least 1")
+
+
+def _check_cors(cors: HTTPCORSFilter | None, place: At) -> None:
     if cors is None:
         place.error("is required with type CORS and missing, add it")
         return

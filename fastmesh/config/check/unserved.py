@@ -37,7 +37,6 @@ _POLICIES = (
 )  # fmt: skip
 _FIELDS: dict[str, tuple[str, ...]] = {
     "VirtualService": (
-        "http[].mirror", "http[].mirrors", "http[].mirrorPercentage", "http[].mirrorPercent",
         "http[].match[].statPrefix", "tls[].match[].destinationSubnets",
     ),
     "DestinationRule": tuple(f"{where}.{field}" for where in _POLICIES for field in _POLICY),

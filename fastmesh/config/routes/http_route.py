@@ -13,6 +13,7 @@ from fastmesh.config.plan import (
     DirectPlan,
     HeaderOpsPlan,
     MatchPlan,
+    MirrorPlan,
     NamedMatchPlan,
     RedirectPlan,
     RetryPlan,
@@ -32,6 +33,7 @@ from fastmesh.model.gateway_api import (
     HeaderModifier,
     HTTPRoute,
     HTTPRouteRule,
+    MirrorRef,
     PathModifier,
     RequestRedirect,
     RouteMatch,
@@ -41,8 +43,9 @@ from fastmesh.model.gateway_api import (
 from fastmesh.model.gateway_api_tls import TLSBackendRef
 
 Order = tuple[int, int, int, int, int]
-SERVED = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "CORS"})
-SKIPPED = frozenset({"RequestMirror"})  # they change nothing about where a request goes
+Reference = BackendRef | MirrorRef | TLSBackendRef
+MODIFIERS = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier"})  # all that a backend's own filters may be
+SERVED = MODIFIERS | {"RequestRedirect", "URLRewrite", "CORS", "RequestMirror"}
 RETRY_ON = ["connect-failure", "refused-stream", "unavailable", "cancelled"]
 ALWAYS = RouteMatch()
 
@@ -71,7 +74,7 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backen
     redirect = filters["RequestRedirect"].request_redirect if "RequestRedirect" in filters else None
     if redirect is not None:
         return RulePlan(origin=place, redirect=_redirect(redirect, scope.port), response_headers=response, cors=cors)
-    if filters.keys() - SERVED - SKIPPED or not any(backend.weight for backend in rule.backend_refs):
+    if filters.keys() - SERVED or not any(backend.weight for backend in rule.backend_refs):
         # A filter that cannot be run must not be passed over, and a rule without a backend has no other answer.
         return RulePlan(origin=place, direct=DirectPlan(status=_missing(written)), response_headers=response, cors=cors)
     rewrite = filters["URLRewrite"].url_rewrite if "URLRewrite" in filters else None
@@ -90,7 +93,26 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backen
         timeout=int(timeout) if timeout else None,
         retry=_retry(rule),
         cors=cors,
+        mirrors=_mirrors(written, number, rule, backends),
     )
+
+
+def _mirrors(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backends: Backends) -> list[MirrorPlan]:
+    """One for each RequestMirror filter; a rule may have several."""
+    found = []
+    for index, item in enumerate(rule.filters):
+        mirror = item.request_mirror
+        if item.type != "RequestMirror" or mirror is None:
+            continue
+        share = 1_000_000 if mirror.percent is None else mirror.percent * 10_000
+        if mirror.fraction is not None:
+            share = round(1_000_000 * mirror.fraction.numerator / mirror.fraction.denominator)
+        path = ("spec", "rules", number, "filters", index, "requestMirror", "backendRef")
+        name, exists = backends.cluster(mirror.backend_ref, written, path)
+        if share:
+            destination = DestinationPlan(cluster=name, weight=1, missing=not exists)
+            found.append(MirrorPlan(destination=destination, share=share))
+    return found
 
 
 def _missing(written: Resource[HTTPRoute]) -> int:
@@ -123,11 +145,11 @@ class Backends:
             request_headers=_operations(filters, "RequestHeaderModifier") + request,
             response_headers=_operations(filters, "ResponseHeaderModifier") + response,
             authority=_host(filters),
-            missing=not exists or bool(filters.keys() - SERVED - SKIPPED),
+            missing=not exists or bool(filters.keys() - MODIFIERS),
             missing_status=_missing(written),
         )
 
-    def cluster(self, backend: BackendRef | TLSBackendRef, written: AnyResource, path: Path) -> tuple[str, bool]:
+    def cluster(self, backend: Reference, written: AnyResource, path: Path) -> tuple[str, bool]:
         """The name of a backend's cluster, and whether it may be used."""
         namespace = backend.namespace or written.namespace
         name, exists = self._clusters.use(f"{backend.name}.{namespace}.svc.{DOMAIN}", backend.port, "")

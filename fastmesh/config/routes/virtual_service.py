@@ -12,6 +12,7 @@ from fastmesh.config.plan import (
     DirectPlan,
     FaultPlan,
     MatchPlan,
+    MirrorPlan,
     Origin,
     RedirectPlan,
     RewritePlan,
@@ -25,6 +26,7 @@ from fastmesh.config.routes.matches import Scope, clauses, is_catch_all
 from fastmesh.config.routes.retries import DEFAULT as DEFAULT_RETRY
 from fastmesh.config.routes.retries import retry_plan
 from fastmesh.config.services.clusters import Clusters
+from fastmesh.model.base import Percent
 from fastmesh.model.virtual_service import (
     Destination,
     HTTPDirectResponse,
@@ -91,6 +93,7 @@ class Routes:
             retry=None if answers else retry_plan(route.retries),
             fault=_fault(route.fault),
             cors=of_policy(route.cors_policy),
+            mirrors=[] if answers else self._mirrors(route, owner, port),
         )
 
     def _destinations(self, route: HTTPRoute, authority: str | None, owner: str, port: int) -> list[DestinationPlan]:
@@ -98,6 +101,23 @@ class Routes:
         if len(written) > 1:
             written = [destination for destination in written if destination.weight > 0]
         return [self._destination(route, item, authority, owner, port) for item in written]
+
+    def _mirrors(self, route: HTTPRoute, owner: str, port: int) -> list[MirrorPlan]:
+        """`mirror` with the newer or the older form of its percentage, or `mirrors` with their own; 0 is nobody."""
+        written = [(each.destination, each.percentage) for each in route.mirrors]
+        if route.mirror is not None:
+            percentage = route.mirror_percentage
+            if percentage is None and route.mirror_percent is not None:
+                percentage = Percent(value=route.mirror_percent)
+            written = [(route.mirror, percentage)]
+        found = []
+        for destination, percentage in written:
+            name, exists = self.cluster(destination, owner, port)
+            share = 1_000_000 if percentage is None else round(percentage.value * 10_000)
+            if share:
+                plan = DestinationPlan(cluster=name, weight=1, missing=not exists)
+                found.append(MirrorPlan(destination=plan, share=share))
+        return found
 
     def _destination(
         self, route: HTTPRoute, item: HTTPRouteDestination, authority: str | None, owner: str, port: int

@@ -222,10 +222,8 @@ cdef uint64_t* account_connection(Transit t):
     return cell.words if cell.key == key else series._make(t, key)
 
 
-cdef void _count(Transit t) noexcept:
-    """The proxy's own counters and the cluster's."""
+cdef inline void _count_client(Transit t, int kind) noexcept:
     cdef uint64_t* row = t.engine.row
-    cdef int kind = t.status // 100
     fm_bump(&row[WK_RQ_TOTAL], 1)
     if kind == 2:
         fm_bump(&row[WK_RQ_2XX], 1)
@@ -239,6 +237,14 @@ cdef void _count(Transit t) noexcept:
         fm_bump(&row[WK_RATE_LIMITED], 1)
     if t.flags & FLAG_NR:
         fm_bump(&row[WK_NO_ROUTE], 1)
+
+
+cdef void _count(Transit t) noexcept:
+    """The proxy's own counters and the cluster's."""
+    cdef uint64_t* row = t.engine.row
+    cdef int kind = t.status // 100
+    if not t.copied:
+        _count_client(t, kind)
     if t.cluster is None or t.cluster.row == NULL:
         return
     row = t.cluster.row

@@ -1,12 +1,12 @@
 """One request and its response, from the first step to the account. Read `proceed` first: it is the order of everything.
 
 Transit (the state) <- Finding (what the tables say) <- Replying (own answers, the end) <- Attempting (endpoints) <- Tunnelling
-(WebSocket) <- Exchange.
+(WebSocket) <- Mirroring (copies) <- Exchange.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.engine cimport Engine
-from fastmesh.core.proxy.tunnel cimport Tunnelling
+from fastmesh.core.proxy.mirror cimport Mirroring
 from fastmesh.core.route.snapshot cimport Listener
 from fastmesh.core.wire.message cimport Head
 
@@ -21,10 +21,11 @@ cdef enum StoryStep:          # the same names in code, docs, explain and tests
     ANSWER
     REWRITE
     CHOOSE_CLUSTER
+    MIRROR
     ATTEMPT
     STORY_END
 
-cdef class Exchange(Tunnelling):
+cdef class Exchange(Mirroring):
     # the steps, in order
     cdef void proceed(self, int step)
     cdef int begin(self)

@@ -1,6 +1,6 @@
 """See exchange.pxd.
 
-The story: begin, find_rule, authenticate, authorize, limit, fault, cors, answer, rewrite, choose_cluster, attempt; then events of the
+The story: begin, find_rule, authenticate, authorize, limit, fault, cors, answer, rewrite, choose_cluster, mirror, attempt; then events of the
 two streams (take_response, relay_response) and, always and exactly once, account. A step that nobody configured is not called:
 `steps` has a bit for each optional one.
 """
@@ -28,16 +28,17 @@ from fastmesh.core.proxy.call cimport call_is_late, late_trailers, look_for_call
 from fastmesh.core.proxy.cors cimport find_origin, is_preflight, preflight_fields
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.find cimport ANSWERED, GO_ON, WAIT
+from fastmesh.core.proxy.mirror cimport Mirroring
 from fastmesh.core.proxy.relay cimport RelayText, response_out
 from fastmesh.core.proxy.trace cimport fit_request_id, make_request_id
-from fastmesh.core.proxy.tunnel cimport CLIENT_ENDED, ENDPOINT_ENDED, TIMER_TUNNEL, Tunnelling
+from fastmesh.core.proxy.tunnel cimport CLIENT_ENDED, ENDPOINT_ENDED, TIMER_TUNNEL
 from fastmesh.core.proxy.transit cimport (
     FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_LR, FLAG_NC, FLAG_NR, FLAG_UC, FLAG_UT, keep_trailers,
 )
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.limit cimport Limit
-from fastmesh.core.route.rule cimport Direct, Fault, Retry, STEP_ANSWER, STEP_CORS, STEP_FAULT, STEP_LIMIT, STEP_REWRITE
+from fastmesh.core.route.rule cimport Direct, Fault, Retry, STEP_ANSWER, STEP_CORS, STEP_FAULT, STEP_LIMIT, STEP_MIRROR, STEP_REWRITE
 from fastmesh.core.route.snapshot cimport Listener, UNKNOWN_404, UNKNOWN_PASSTHROUGH
 from fastmesh.core.wire.grpc cimport GRPC_DEADLINE_EXCEEDED, GRPC_UNSAID, count_messages, http_of_grpc
 from fastmesh.core.wire.h1_write cimport CONNECTION_UNSAID, HeadOut
@@ -85,7 +86,7 @@ cdef void refuse_exchange(Exchange exchange, ServerStream client, int status, co
     exchange._finish()
 
 
-cdef class Exchange(Tunnelling):
+cdef class Exchange(Mirroring):
     def __cinit__(self):
         self.grpc_status = -1
 
@@ -127,6 +128,9 @@ cdef class Exchange(Tunnelling):
                     verdict = self.rewrite()
             elif step == CHOOSE_CLUSTER:
                 verdict = self.choose_cluster()
+            elif step == MIRROR:
+                if self.steps & STEP_MIRROR:
+                    verdict = self.mirror()
             elif step == ATTEMPT:
                 verdict = self.attempt()
             step += 1
@@ -225,7 +229,8 @@ cdef class Exchange(Tunnelling):
         cdef Cluster cluster
         cdef Retry retry = self.rule.retry
         cdef uint64_t limit = 0
-        self.destination = self.rule.choose(&self.engine.rng)
+        if self.destination is None:      # else this is a copy for a mirror
+            self.destination = self.rule.choose(&self.engine.rng)
         self.cluster = cluster = self.destination.cluster
         if cluster is None:
             if self.destination.missing_status != 503:
@@ -253,6 +258,13 @@ cdef class Exchange(Tunnelling):
         cdef uint64_t now = now_ms()
         cdef uint64_t left = self.deadline - now if self.deadline > now else 1
         return left if limit == 0 or left < limit else limit
+
+    cdef Mirroring another(self):
+        return take_exchange(self.engine, self.listener)
+
+    cdef void begin_copy(self):
+        self.engine.active += 1
+        self.proceed(CHOOSE_CLUSTER)
 
     cdef int attempt(self):
         """One try: pick an endpoint, get a connection, send. Failures come back through `_failed`."""
@@ -394,6 +406,8 @@ cdef class Exchange(Tunnelling):
         self.bytes_received += size
         if self.accounted or self.response_begun and self.upstream is None:
             return                        # answered already: the rest of the body is read and dropped
+        if self.copies is not None:
+            self.copy_body(data, size)
         if self.head.upgrade:
             if not self.tunnel:
                 self.hold(data, size)
@@ -427,6 +441,8 @@ cdef class Exchange(Tunnelling):
             return
         if trailers != NULL:
             self.trailers = keep_trailers(trailers)
+        if self.copies is not None:
+            self.copy_end(trailers)
         if self.upstream is not None:
             self.upstream.send_end(trailers)
         if self.rule is not None and self.rule.timeout and self.cluster is not None and not self.response_begun:
@@ -435,6 +451,8 @@ cdef class Exchange(Tunnelling):
 
     cdef void on_client_turn(self):
         self.in_client_turn = False
+        if self.copies is not None:
+            self.copy_turn()
         if self.upstream is None:
             return
         self.upstream.flush()

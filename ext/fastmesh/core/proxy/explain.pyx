@@ -14,7 +14,7 @@ from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.limit cimport Limit
-from fastmesh.core.route.rule cimport Destination, Fault, Retry, Rule
+from fastmesh.core.route.rule cimport Destination, Fault, Mirror, Retry, Rule
 from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Listener, Snapshot
 from fastmesh.core.wire.h1_parse cimport H1_DONE, parse_request
 from fastmesh.core.wire.h1_write cimport HeadOut
@@ -181,6 +181,16 @@ cdef bint _tell_cors(Story story, Exchange x):
     return False
 
 
+cdef void _tell_mirrors(Story story, Rule rule):
+    cdef Mirror mirror
+    for mirror in rule.mirrors or ():
+        name = mirror.destination.cluster_name.decode()
+        if mirror.destination.cluster is None:
+            story.tell("mirror", "nothing", f"{name} does not exist")
+        else:
+            story.tell("mirror", name, f"gets a copy of {mirror.share / 10000:g} % of requests; its answers go nowhere")
+
+
 cdef dict _tell_destination(Story story, Exchange x):
     cdef Destination chosen, destination
     cdef Rule rule = x.rule
@@ -205,6 +215,7 @@ cdef dict _tell_destination(Story story, Exchange x):
                                    "per_try_timeout_ms": retry.per_try or None}
     _tell_request(story, x)
     story.tell("choose_cluster", story.result["cluster"], "by weight" if story.result["weights"] else "the only destination")
+    _tell_mirrors(story, rule)
     if chosen.cluster is None:
         story.tell("attempt", str(chosen.missing_status), "the cluster does not exist: no such service, port or subset")
         return story.answered("route", chosen.missing_status, ["NC"])

@@ -16,6 +16,7 @@ cdef class Replying(Finding):
     cdef int _redirect(self)
     cdef int _https_redirect(self)
     cdef void _finish(self)
+    cdef void leave_copies(self)
     cdef void _recycle(self)
     cdef void keep_head(self)
     cdef void reset(self)

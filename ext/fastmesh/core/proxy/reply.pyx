@@ -126,12 +126,18 @@ cdef class Replying(Finding):
             fm_bump(&self.cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
         if self.tunnel:
             fm_bump(&self.engine.row[WK_UPGRADES_ACTIVE], <uint64_t>-1)
-        fm_bump(&self.engine.row[WK_RQ_ACTIVE], <uint64_t>-1)
         self.engine.active -= 1
         account(self, now)
-        if self.engine.log is not None:
-            self.engine.log.write(self)
+        if not self.copied:
+            fm_bump(&self.engine.row[WK_RQ_ACTIVE], <uint64_t>-1)
+            if self.engine.log is not None:
+                self.engine.log.write(self)
+        if self.copies is not None:
+            self.leave_copies()
         self._recycle()
+
+    cdef void leave_copies(self):
+        pass                              # see mirror
 
     cdef void _recycle(self):
         """Let go of everything; the object may serve another request once nobody in this call refers to it."""
@@ -185,7 +191,7 @@ cdef class Replying(Finding):
         self.details = NULL
         self.request_done = self.response_begun = self.counted = self.retrying = False
         self.stale_retried = self.replayable = self.client_paused = self.upstream_paused = self.tunnel = False
-        self.grpc = self.unreported = False
+        self.grpc = self.unreported = self.copied = False
         self.tunnel_ends = self.charged = 0
         self.deadline = 0
         self.attempts = self.retries_left = 0

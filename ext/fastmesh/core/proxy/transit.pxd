@@ -81,6 +81,8 @@ cdef class Transit(StreamUser):
     # the story
     cdef uint32_t steps               # rule.Step bits
     cdef uint32_t flags               # Flag bits
+    cdef list copies                  # exchanges of mirrors that take the rest of this request; None: there are none
+    cdef bint copied                  # this is such a copy
     cdef bint tcp                     # a connection, not a request: see passage
     cdef uint16_t status              # as sent to the client; 0 = none yet
     cdef bint grpc                    # a gRPC call

@@ -11,6 +11,7 @@ cdef enum Step:               # steps of the story that a rule asks for; a step 
     STEP_ANSWER = 4
     STEP_REWRITE = 8
     STEP_CORS = 16
+    STEP_MIRROR = 32
 
 cdef enum RetryOn:
     RETRY_5XX = 1
@@ -74,6 +75,11 @@ cdef class Fault:
     cdef int abort_grpc       # -1 = not gRPC
     cdef uint32_t abort_share
 
+cdef class Mirror:            # a copy of each request, or of some, for another cluster
+    cdef uint32_t share       # of a million
+    cdef Destination destination
+    cdef Rule rule            # that the copy runs on
+
 cdef class Rule:
     cdef bint root            # the only condition is a path prefix `/`: every path fits (but `*`)
     cdef uint32_t steps       # Step bits
@@ -92,6 +98,7 @@ cdef class Rule:
     cdef list response_ops    # of HeaderOps, or None
     cdef Fault fault          # or None
     cdef Cors cors            # or None
+    cdef list mirrors         # of Mirror, or None
     cdef list limits          # of Limit
     cdef Destination choose(self, Rng* rng)
 
@@ -111,4 +118,6 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared)
 cdef VirtualHost make_virtual_host(dict plan, dict clusters, list limits, dict shared)
 
 cdef Destination make_destination(dict plan, dict clusters, dict shared)
+# `chosen` with the cluster of `mirror`: a copy has the headers and the authority that its request goes on with
+cdef Destination mirrored(Destination chosen, Destination mirror)
 cdef Destination choose_destination(list destinations, uint32_t weights, Rng* rng)     # by weight; `weights` is their sum

@@ -5,6 +5,9 @@ from fastmesh.core.route.cors cimport make_cors
 from fastmesh.core.route.header_ops cimport make_ops
 from fastmesh.core.route.match cimport MATCH_PREFIX, Clause, Request, first_match, make_clauses
 
+cdef enum:
+    MIRROR_TIMEOUT = 15000    # ms, of copies of requests that have no limit: nobody waits for them who would give up
+
 cdef dict RETRY_ON = {
     "5xx": RETRY_5XX, "gateway-error": RETRY_GATEWAY_ERROR, "reset": RETRY_RESET,
     "reset-before-request": RETRY_RESET_BEFORE_REQUEST, "connect-failure": RETRY_CONNECT_FAILURE,
@@ -37,6 +40,10 @@ cdef class Rewrite:
 
 
 cdef class Fault:
+    pass
+
+
+cdef class Mirror:
     pass
 
 
@@ -157,6 +164,26 @@ cdef Fault _make_fault(plan):
     return fault
 
 
+cdef Destination mirrored(Destination chosen, Destination mirror):
+    cdef Destination copy = Destination.__new__(Destination)
+    copy.cluster, copy.cluster_name, copy.weight = mirror.cluster, mirror.cluster_name, mirror.weight
+    copy.missing_status = mirror.missing_status
+    copy.authority = chosen.authority
+    copy.request_ops, copy.response_ops = chosen.request_ops, chosen.response_ops
+    return copy
+
+
+cdef Mirror _make_mirror(plan, Rule rule, dict clusters, dict shared):
+    cdef Mirror mirror = Mirror.__new__(Mirror)
+    mirror.share = plan["share"]
+    mirror.destination = make_destination(plan["destination"], clusters, shared)
+    mirror.rule = Rule.__new__(Rule)
+    mirror.rule.origin, mirror.rule.route_name = rule.origin, rule.route_name
+    mirror.rule.authority = rule.authority
+    mirror.rule.timeout = rule.timeout or MIRROR_TIMEOUT
+    return mirror
+
+
 cdef bint _is_root(list clauses):
     cdef Clause clause
     if len(clauses) != 1:
@@ -189,6 +216,7 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
     rule.retry = _make_retry(plan["retry"], shared)
     rule.fault = _make_fault(plan["fault"])
     rule.cors = make_cors(plan["cors"])
+    rule.mirrors = [_make_mirror(item, rule, clusters, shared) for item in plan["mirrors"]] or None
     rule.limits = [limits[index] for index in plan["limits"]] or None
     if rule.limits is not None:
         rule.steps |= STEP_LIMIT
@@ -200,6 +228,8 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
         rule.steps |= STEP_ANSWER
     if rule.rewrite is not None:
         rule.steps |= STEP_REWRITE
+    if rule.mirrors is not None:
+        rule.steps |= STEP_MIRROR
     return rule
 
 
