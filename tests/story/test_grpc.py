@@ -335,7 +335,7 @@ def test_the_clients_deadline(shop: Shop) -> None:
     assert 0.3 < time.monotonic() - began < 1.5
     left = [call[2] for server in shop.servers for call in server.calls if call[0] == "/s/Echo-SlowDeadline"]
     assert len(left) == 1, "not tried again"
-    assert 0.1 < left[0] <= 0.4  # type: ignore[operator]
+    assert 0.1 < left[0] < 0.41  # type: ignore[operator]  # the endpoint's clock may tick between its two looks
     eventually(lambda: [server for server in shop.servers if "/s/Echo-SlowDeadline" in server.cancelled])
 
 
