@@ -124,6 +124,7 @@ WORKER_WORDS = {
     "WK_TLS_NOT_READY": "listener.server_ssl_socket_factory.downstream_context_secrets_not_ready",
     "WK_NO_CHAIN": "listener.no_filter_chain_match",
     "WK_TLS_OUTDATED": "upstream_tls_outdated",
+    "WK_MIRROR_GIVEN_UP": "mirror_given_up",
 }
 
 LIMIT_WORDS = {"LM_PASSED": "passed", "LM_LIMITED": "limited", "LM_EVICTED": "evicted"}

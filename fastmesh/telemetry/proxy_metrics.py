@@ -106,6 +106,7 @@ WORKER = (
         "fastmesh_upstream_tls_outdated",
         "Endpoint connections given up: the TLS policy had changed.",
     ),
+    _count("WK_MIRROR_GIVEN_UP", "fastmesh_mirror_copies_given_up", "Copies of requests that were not sent whole."),
 )
 
 _RESPONSES = "Requests to the cluster that ended, by class of the status that the client saw."

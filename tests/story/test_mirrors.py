@@ -163,7 +163,13 @@ class TestTheClient:
                 assert app.seen[0].body == body
                 place = Place(story, app, app)
                 eventually(lambda: place.counted("upstream_rq_active") == 0)
+                assert stats(story.proxy, "mirror_given_up") == {"mirror_given_up": 1}
                 stuck.set()
+
+    def test_uploads_what_a_copy_may_be_late_with(self, place: Place) -> None:
+        assert ask(place.story.proxy, "/", "POST", body=b"x" * 900_000).text == "app"
+        assert told(place.shadow)[0].body == b"x" * 900_000
+        assert stats(place.story.proxy, "mirror_given_up") == {"mirror_given_up": 0}
 
 
 class Deaf(Replica):

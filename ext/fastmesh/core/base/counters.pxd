@@ -117,6 +117,7 @@ cdef enum:                # WorkerWord
     WK_TLS_NOT_READY          # no key material
     WK_NO_CHAIN               # connections that fit no filter chain
     WK_TLS_OUTDATED           # connections to endpoints given up for their certificate or policy, which had changed
+    WK_MIRROR_GIVEN_UP        # copies of requests
     WORKER_ROW = 128
 
 cdef enum:                # LimitWord

@@ -4,13 +4,9 @@ A copy is an exchange of its own, so that balancing, limits, TLS, outlier detect
 one that gives it the bytes of the request as they come and takes no answer. It is never tried twice, is in no access log, and is given
 up when its endpoint does not keep pace, or when the request ends before it is whole.
 """
-from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.tunnel cimport Tunnelling
 from fastmesh.core.route.rule cimport Mirror
 from fastmesh.core.wire.message cimport Head
-
-cdef class CopyClient(ServerStream):
-    cdef bint behind          # more waits for the endpoint than a copy is worth
 
 cdef class Mirroring(Tunnelling):
     cdef int mirror(self)                                 # a step of the story; always GO_ON
@@ -21,3 +17,4 @@ cdef class Mirroring(Tunnelling):
     cdef void copy_body(self, const char* data, size_t size)
     cdef void copy_end(self, const Head* trailers)
     cdef void copy_turn(self)
+    cdef void _give_up_copy(self, Mirroring copy)

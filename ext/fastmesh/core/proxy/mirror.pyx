@@ -1,6 +1,8 @@
 """See mirror.pxd."""
 from libc.string cimport memcpy
+from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ns
+from fastmesh.core.base.counters cimport WK_MIRROR_GIVEN_UP
 from fastmesh.core.base.outbuf cimport out_size
 from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.net.stream cimport ServerStream
@@ -11,9 +13,8 @@ from fastmesh.core.route.rule cimport Mirror, mirrored
 from fastmesh.core.wire.message cimport Head
 
 
-cdef class CopyClient(ServerStream):
-    cdef void pause_request(self):
-        self.behind = True
+cdef enum:
+    COPY_WAIT = 1 << 20       # request bytes that wait for the endpoint of a copy: with more it is given up
 
 
 cdef class Mirroring(Tunnelling):
@@ -28,7 +29,7 @@ cdef class Mirroring(Tunnelling):
     cdef void _copy(self, Mirror mirror):
         """What the endpoint of the request is sent, sent to the mirror's cluster."""
         cdef Mirroring copy = self.another()
-        cdef CopyClient client = CopyClient.__new__(CopyClient)
+        cdef ServerStream client = ServerStream.__new__(ServerStream)      # takes everything, and does nothing with it
         client.take_after(self.client)
         client.minor, client.request_done = self.client.minor, self.client.request_done
         copy.copied = True
@@ -70,8 +71,8 @@ cdef class Mirroring(Tunnelling):
         for copy in self.copies:
             if not copy.accounted:
                 copy.on_request_body(data, size)
-                if (<CopyClient>copy.client).behind:
-                    copy.on_client_gone()
+                if out_size(&copy.body) + (copy.upstream.waiting() if copy.upstream is not None else 0) > COPY_WAIT:
+                    self._give_up_copy(copy)
 
     cdef void copy_end(self, const Head* trailers):
         cdef Mirroring copy
@@ -85,8 +86,10 @@ cdef class Mirroring(Tunnelling):
         for copy in self.copies:
             if not copy.accounted:
                 copy.on_client_turn()
-                if not copy.accounted and (<CopyClient>copy.client).behind and not self.request_done:
-                    copy.on_client_gone()
+
+    cdef void _give_up_copy(self, Mirroring copy):
+        fm_bump(&self.engine.row[WK_MIRROR_GIVEN_UP], 1)
+        copy.on_client_gone()
 
     cdef void leave_copies(self):
         cdef list copies = self.copies
@@ -98,4 +101,4 @@ cdef class Mirroring(Tunnelling):
             if self.client is not None and self.client.request_done or self.request_done:
                 copy.on_client_turn()     # all is said, though perhaps not sent
             else:
-                copy.on_client_gone()
+                self._give_up_copy(copy)
