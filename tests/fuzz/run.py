@@ -70,7 +70,8 @@ def fuzz(target: str, seconds: int) -> Result:
     ran = re.search(r"stat::number_of_executed_units: (\d+)", text)
     covered = re.findall(r"cov: (\d+) ft: \d+ corp: (\d+)/", text)
     coverage, corpus = map(int, covered[-1]) if covered else (0, 0)
-    return Result(target, int(ran[1]) if ran else 0, coverage, corpus, f"see {log}" if code else "")
+    how = f"by signal {-code}, " if code < 0 else ""
+    return Result(target, int(ran[1]) if ran else 0, coverage, corpus, f"{how}see {log}" if code else "")
 
 
 def main(words: list[str]) -> int:
