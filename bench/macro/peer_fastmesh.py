@@ -84,6 +84,13 @@ metadata: {name: default, namespace: default}
 spec:
   mtls: {mode: STRICT}
 """
+CLIENT = """\
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: client-1, namespace: default}
+spec: {address: 127.0.0.2, labels: {app: client}, serviceAccount: client}
+"""
 BEHIND_SIDECAR = ", security.istio.io/tlsMode: istio"
 PORT_NAMES = {"h1": "http", "h2": "http2", "grpc": "grpc"}
 
@@ -137,7 +144,7 @@ def _objects(setup: Setup) -> Iterator[str]:
     if setup.tls:
         yield GATEWAY.format(chain=setup.tls.chain, key=setup.tls.key)
     if setup.side:
-        yield STRICT
+        yield CLIENT + STRICT
 
 
 def _counted(admin: int) -> int:
