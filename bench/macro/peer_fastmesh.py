@@ -39,7 +39,7 @@ spec:
   trafficPolicy:
     connectionPool:
       tcp: {{maxConnections: 1024}}
-      http: {{http1MaxPendingRequests: 1024, http2MaxRequests: 1024}}
+      http: {{http1MaxPendingRequests: 1024, http2MaxRequests: 1024{upgrade}}}
     outlierDetection: {{consecutive5xxErrors: 5, interval: 10s, baseEjectionTime: 30s}}
   subsets:
   - {{name: v1, labels: {{version: v1}}}}
@@ -92,6 +92,7 @@ metadata: {name: client-1, namespace: default}
 spec: {address: 127.0.0.2, labels: {app: client}, serviceAccount: client}
 """
 BEHIND_SIDECAR = ", security.istio.io/tlsMode: istio"
+UPGRADE = ", h2UpgradePolicy: UPGRADE"  # between sidecars, as Envoy's pair has it
 PORT_NAMES = {"h1": "http", "h2": "http2", "grpc": "grpc"}
 
 
@@ -136,8 +137,8 @@ def _role(setup: Setup) -> list[str]:
 
 
 def _objects(setup: Setup) -> Iterator[str]:
-    sidecar = BEHIND_SIDECAR if setup.side else ""
-    yield MESH.format(upstream=setup.upstream, port_name=PORT_NAMES[setup.app], sidecar=sidecar)
+    sidecar, upgrade = (BEHIND_SIDECAR, UPGRADE) if setup.side else ("", "")
+    yield MESH.format(upstream=setup.upstream, port_name=PORT_NAMES[setup.app], sidecar=sidecar, upgrade=upgrade)
     for name in setup.names:
         full = "bench.default.svc.cluster.local" if name == "bench" else name
         yield RULE.format(name=name.partition(".")[0], host=full, gateway="bench" if setup.tls else "mesh")
