@@ -16,6 +16,7 @@ import json
 import socket
 import struct
 import tempfile
+import time
 
 import msgspec
 
@@ -27,7 +28,8 @@ from tests.security import making
 
 HALF, RAW_UPSTREAM, UPSTREAM_STAYS, SPLIT, FRAMED, RESET, INBOUND = 1, 2, 4, 8, 16, 32, 64
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-TURNS, PATIENCE = 3, 2000
+TURNS = 3
+SPIN, PATIENCE = 200, 10.0  # turns without waiting; seconds in which back-offs and retries must have ended
 
 
 def framed(data: bytes) -> bytes:
@@ -91,6 +93,11 @@ class Plane:
         for _ in range(times):
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
+
+    def wait(self) -> None:
+        """A turn that ends after a millisecond."""
+        self.loop.call_later(0.001, self.loop.stop)
+        self.loop.run_forever()
 
     def accept(self) -> list[socket.socket]:
         found = []
@@ -188,8 +195,15 @@ def _answer(here: Plane, theirs: bytes, *, stays: bool) -> list[socket.socket]:
 
 
 def _settle(here: Plane) -> None:
-    for _ in range(PATIENCE):
-        here.turn(1)
+    """Most inputs leave nothing at once. A retry waits for its back-off, which is chance."""
+    ends = time.monotonic() + PATIENCE
+    spun = 0
+    while spun < SPIN or time.monotonic() < ends:
+        if spun < SPIN:
+            here.turn(1)
+        else:
+            here.wait()
+        spun += 1
         for late in here.accept():  # a retry
             late.close()
         if here.worker.connections == 0 and here.worker.active == 0:
