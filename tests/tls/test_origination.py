@@ -152,7 +152,7 @@ def test_what_comes_before_the_handshake_is_no_answer(said: bytes) -> None:
 def test_missing_material_fails_closed() -> None:
     with Endpoint(server_context(SERVER)) as endpoint, Plane(plan_to(endpoint, SIMPLE)) as plane:
         assert ask(plane).startswith(FAILED)
-        assert (endpoint.seen, endpoint.failures) != (None, [])
+        assert endpoint.seen == []
 
 
 def test_the_host_of_the_request_is_the_name_and_names_do_not_share_connections() -> None:
