@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fastmesh.model import gateway_api, gateway_api_tls
+from fastmesh.model.authorization_policy import AuthorizationPolicy
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.kubernetes import (
@@ -19,14 +20,18 @@ from fastmesh.model.kubernetes import (
     ServiceAccount,
     StatefulSet,
 )
+from fastmesh.model.proxy_config import ProxyConfig
 from fastmesh.model.rate_limit import RateLimit
+from fastmesh.model.request_authentication import RequestAuthentication
 from fastmesh.model.security import PeerAuthentication
 from fastmesh.model.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
 from fastmesh.model.sidecar import Sidecar
+from fastmesh.model.telemetry import Telemetry
 from fastmesh.model.virtual_service import VirtualService
 
 ISTIO = "networking.istio.io"
 ISTIO_SECURITY = "security.istio.io"
+ISTIO_TELEMETRY = "telemetry.istio.io"
 GATEWAY_API = "gateway.networking.k8s.io"
 OWN = "fastmesh.io"
 ARTICLE = "istio.io"  # a group that Istio does not have; see read.deviations
@@ -56,6 +61,10 @@ _READ = [
     Kind(ISTIO, "Gateway", _V1, Gateway),
     Kind(ISTIO, "Sidecar", _V1, Sidecar),
     Kind(ISTIO_SECURITY, "PeerAuthentication", ("v1", "v1beta1"), PeerAuthentication),
+    Kind(ISTIO_SECURITY, "AuthorizationPolicy", ("v1", "v1beta1"), AuthorizationPolicy),
+    Kind(ISTIO_SECURITY, "RequestAuthentication", ("v1", "v1beta1"), RequestAuthentication),
+    Kind(ISTIO_TELEMETRY, "Telemetry", ("v1", "v1alpha1"), Telemetry),
+    Kind(ISTIO, "ProxyConfig", ("v1beta1",), ProxyConfig),
     Kind(GATEWAY_API, "Gateway", ("v1", "v1beta1"), gateway_api.Gateway, stored="APIGateway"),
     Kind(GATEWAY_API, "HTTPRoute", ("v1", "v1beta1"), gateway_api.HTTPRoute),
     Kind(GATEWAY_API, "GRPCRoute", ("v1", "v1beta1", "v1alpha2"), gateway_api.GRPCRoute),
@@ -77,16 +86,11 @@ _READ = [
 
 READ: dict[tuple[str, str], Kind] = {(kind.group, kind.name): kind for kind in _READ}
 
-# Objects whose owner believes something to be protected.
-SECURITY = {(ISTIO_SECURITY, name) for name in ("AuthorizationPolicy", "RequestAuthentication")}
-
 # Known, and not acted on by this version.
 UNSERVED = {
     (ISTIO, "EnvoyFilter"),
-    (ISTIO, "ProxyConfig"),
     ("extensions.istio.io", "WasmPlugin"),
     ("extensions.istio.io", "TrafficExtension"),
-    ("telemetry.istio.io", "Telemetry"),
     *(
         (GATEWAY_API, name)
         for name in (
@@ -99,14 +103,14 @@ UNSERVED = {
 }  # fmt: skip
 
 # Groups in which a kind that is not listed above is a mistake, not somebody else's object.
-OURS = {ISTIO, ISTIO_SECURITY, "extensions.istio.io", "telemetry.istio.io", GATEWAY_API, OWN, ARTICLE}
+OURS = {ISTIO, ISTIO_SECURITY, "extensions.istio.io", ISTIO_TELEMETRY, GATEWAY_API, OWN, ARTICLE}
 
 
 def known_names(group: str) -> list[str]:
     """Every kind that a group is known to have."""
-    return sorted({name for owner, name in (*READ, *SECURITY, *UNSERVED) if owner == group})
+    return sorted({name for owner, name in (*READ, *UNSERVED) if owner == group})
 
 
 def groups_with(name: str) -> list[str]:
     """The groups that have a kind of this name."""
-    return sorted({group for group, kind in (*READ, *SECURITY, *UNSERVED) if kind == name})
+    return sorted({group for group, kind in (*READ, *UNSERVED) if kind == name})

@@ -16,6 +16,7 @@ from fastmesh.config.read.load import Loaded, load
 from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.errors import ConfigError, Problem
 from fastmesh.model import gateway_api, gateway_api_tls
+from fastmesh.model.authorization_policy import AuthorizationPolicy
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.kubernetes import (
@@ -30,10 +31,13 @@ from fastmesh.model.kubernetes import (
     ServiceAccount,
     StatefulSet,
 )
+from fastmesh.model.proxy_config import ProxyConfig
 from fastmesh.model.rate_limit import RateLimit
+from fastmesh.model.request_authentication import RequestAuthentication
 from fastmesh.model.security import PeerAuthentication
 from fastmesh.model.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
 from fastmesh.model.sidecar import Sidecar
+from fastmesh.model.telemetry import Telemetry
 from fastmesh.model.virtual_service import VirtualService
 
 __all__ = ["ConfigSet", "ReadResult", "Resource", "read"]
@@ -68,6 +72,10 @@ class ConfigSet:
     sidecars: list[Resource[Sidecar]] = field(default_factory=list)
     rate_limits: list[Resource[RateLimit]] = field(default_factory=list)
     peer_authentications: list[Resource[PeerAuthentication]] = field(default_factory=list)
+    authorization_policies: list[Resource[AuthorizationPolicy]] = field(default_factory=list)
+    request_authentications: list[Resource[RequestAuthentication]] = field(default_factory=list)
+    telemetries: list[Resource[Telemetry]] = field(default_factory=list)
+    proxy_configs: list[Resource[ProxyConfig]] = field(default_factory=list)
     by_key: dict[tuple[str, str, str], AnyResource] = field(default_factory=dict)  # kind, namespace, name
 
     def get(self, kind: str, namespace: str, name: str) -> AnyResource | None:
@@ -100,6 +108,8 @@ _LISTS = {
     "HTTPRoute": "http_routes", "APIGateway": "api_gateways", "Sidecar": "sidecars", "RateLimit": "rate_limits",
     "PeerAuthentication": "peer_authentications", "GRPCRoute": "grpc_routes", "TLSRoute": "tls_routes",
     "ReferenceGrant": "reference_grants", "BackendTLSPolicy": "backend_tls_policies",
+    "AuthorizationPolicy": "authorization_policies", "RequestAuthentication": "request_authentications",
+    "Telemetry": "telemetries", "ProxyConfig": "proxy_configs",
 }  # fmt: skip
 
 
@@ -149,11 +159,11 @@ def read_documents(loaded: Loaded, *, strict: bool = False, allow_unenforced: bo
     """The same for documents that were loaded already, such as those of `load.load_text`."""
     resources, problems = ConfigSet(), loaded.problems
     for document in loaded.documents:
-        resource = decode(document, problems, allow_unenforced=allow_unenforced)
+        resource = decode(document, problems)
         if resource is None:
             continue
         check_object(resource, problems)
-        note_unserved(resource, problems)
+        note_unserved(resource, problems, allow_unenforced=allow_unenforced)
         older = resources.add(resource)
         if older is not None:
             place = f"{older.source.file}:{older.line()}"

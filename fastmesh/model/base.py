@@ -106,6 +106,15 @@ class MatchLabels(Spec, frozen=True):
     match_labels: dict[str, str] = {}
 
 
+class TargetReference(Spec, frozen=True):
+    """`targetRef` of a policy: one object of the policy's own namespace."""
+
+    kind: str
+    name: str
+    group: str = ""
+    namespace: str = ""
+
+
 def decode_hook(wanted: type, value: Any) -> Any:
     """msgspec's `dec_hook` for the types of this package."""
     if wanted is Duration:

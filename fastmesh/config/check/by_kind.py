@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fastmesh.config.check.authorization_policy import check_authorization_policy
 from fastmesh.config.check.destination_rule import check_destination_rule
 from fastmesh.config.check.gateway import check_gateway
 from fastmesh.config.check.gateway_api import check_api_gateway, check_api_route, check_backend_tls_policy
@@ -16,9 +17,11 @@ from fastmesh.config.check.kubernetes import check_deployment, check_endpoint_sl
 from fastmesh.config.check.peer_authentication import check_peer_authentication
 from fastmesh.config.check.rate_limit import check_rate_limit
 from fastmesh.config.check.report import At
+from fastmesh.config.check.request_authentication import check_request_authentication
 from fastmesh.config.check.secret import check_secret
 from fastmesh.config.check.service_entry import check_service_entry, check_workload_entry, check_workload_group
 from fastmesh.config.check.sidecar import check_sidecar
+from fastmesh.config.check.telemetry import check_proxy_config, check_telemetry
 from fastmesh.config.check.virtual_service import check_virtual_service
 from fastmesh.config.kinds import READ
 from fastmesh.config.resource import AnyResource
@@ -26,6 +29,7 @@ from fastmesh.errors import Problem
 
 _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
     "APIGateway": check_api_gateway,
+    "AuthorizationPolicy": check_authorization_policy,
     "BackendTLSPolicy": check_backend_tls_policy,
     "Deployment": check_deployment,
     "DestinationRule": check_destination_rule,
@@ -35,13 +39,16 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
     "Gateway": check_gateway,
     "HTTPRoute": check_api_route,
     "PeerAuthentication": check_peer_authentication,
+    "ProxyConfig": check_proxy_config,
     "RateLimit": check_rate_limit,
+    "RequestAuthentication": check_request_authentication,
     "Secret": check_secret,
     "Service": check_service,
     "ServiceEntry": check_service_entry,
     "Sidecar": check_sidecar,
     "StatefulSet": check_deployment,
     "TLSRoute": check_api_route,
+    "Telemetry": check_telemetry,
     "VirtualService": check_virtual_service,
     "WorkloadEntry": check_workload_entry,
     "WorkloadGroup": check_workload_group,
@@ -49,9 +56,11 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
 _WHOLE = {kind.name for kind in READ.values() if kind.whole}
 
 # Istio puts these on objects that a controller is to refuse or that only AuthorizationPolicy understands.
+_DRY_RUN = "istio.io/dry-run"
+_BOOLEANS = ("1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False")
 _REFUSED_ANNOTATIONS = {
     "internal.istio.io/webhook-always-reject": "refuses this object, remove the annotation",
-    "istio.io/dry-run": "is for AuthorizationPolicy only, remove the annotation",
+    _DRY_RUN: "is for AuthorizationPolicy only, remove the annotation",
 }
 
 
@@ -59,8 +68,10 @@ def check_object(resource: AnyResource, problems: list[Problem]) -> None:
     """Append everything that is wrong with one decoded object."""
     if resource.annotations:
         for name, message in _REFUSED_ANNOTATIONS.items():
-            if name in resource.annotations:
+            if name in resource.annotations and (name, resource.kind) != (_DRY_RUN, "AuthorizationPolicy"):
                 At(resource, problems, ("metadata", "annotations", name)).error(message)
+        if resource.annotations.get(_DRY_RUN, "true") not in _BOOLEANS:
+            At(resource, problems, ("metadata", "annotations", _DRY_RUN)).error('is neither "true" nor "false"')
     check = _CHECKS.get(resource.kind)
     if check is not None:
         check(resource, resource.spec, At(resource, problems, () if resource.kind in _WHOLE else ("spec",)))

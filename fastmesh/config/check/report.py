@@ -48,3 +48,11 @@ class At:
         """Warn of a valid value that this version does not act on."""
         message = f"{what or 'this'} is valid but not served yet, it has no effect"
         self._problems.append(self._resource.problem(self._path, message, "warning", "unserved"))
+
+    def unenforced(self, *, allowed: bool) -> None:
+        """Refuse a security object that nothing enforces, or warn of it when the user knows."""
+        kind = self._resource.kind
+        message = f"{kind} is not enforced yet and what it protects would be open, accept that with --allow-unenforced"
+        self._problems.append(
+            self._resource.problem(self._path, message, "warning" if allowed else "error", "unenforced")
+        )

@@ -45,13 +45,18 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "Gateway": ("servers[].defaultEndpoint",),
     "Service": ("internalTrafficPolicy", "trafficDistribution"),
 }  # fmt: skip
-_WHOLE = frozenset(("Sidecar", "WorkloadGroup"))
+_WHOLE = frozenset(("ProxyConfig", "Sidecar", "Telemetry", "WorkloadGroup"))
+# Whoever writes them believes something to be protected: they are errors until somebody says that this is known.
+_UNENFORCED = frozenset(("AuthorizationPolicy", "RequestAuthentication"))
 # Bytes without TLS have no server name: without interception the mesh listener cannot tell where they want to go.
 _SPOKEN = protocols.HTTP | protocols.TLS | {protocols.SNIFF}
 
 
-def note_unserved(resource: AnyResource, problems: list[Problem]) -> None:
+def note_unserved(resource: AnyResource, problems: list[Problem], *, allow_unenforced: bool) -> None:
     """Append a warning for every field of one object that has no effect yet."""
+    if resource.kind in _UNENFORCED:
+        At(resource, problems, ()).unenforced(allowed=allow_unenforced)
+        return
     at = At(resource, problems)
     if resource.kind in _WHOLE:
         At(resource, problems, ()).unserved(resource.kind)

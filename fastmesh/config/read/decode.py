@@ -21,7 +21,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 
 
-def decode(document: Source, problems: list[Problem], *, allow_unenforced: bool) -> AnyResource | None:
+def decode(document: Source, problems: list[Problem]) -> AnyResource | None:
     """The object, or None when it is refused or not ours; `problems` gets what is to be said about it."""
     reader = _Reader(document, problems)
     root = document.root
@@ -29,7 +29,7 @@ def decode(document: Source, problems: list[Problem], *, allow_unenforced: bool)
         reader.add((), "is not an object, write apiVersion, kind, metadata and spec")
         return None
     proper, honoured = honour(root, lambda path, message: reader.add(path, message, "warning", "deviation"))
-    kind = reader.kind(proper, allow_unenforced)
+    kind = reader.kind(proper)
     if kind is None:
         return None
     before = reader.errors
@@ -63,13 +63,13 @@ class _Reader:
         self._namespace = str(metadata.get("namespace") or DEFAULT_NAMESPACE)
 
     def add(self, path: Path, message: str, severity: Severity = "error", code: Code = "invalid") -> None:
-        self.errors += severity == "error" and code == "invalid"
+        self.errors += severity == "error"
         self._problems.append(Problem(
             severity=severity, code=code, file=self._document.file, line=self._document.line(path), message=message,
             kind=self._kind, namespace=self._namespace, name=self._name, field=dotted(path),
         ))  # fmt: skip
 
-    def kind(self, root: dict[str, Any], allow_unenforced: bool) -> Kind | None:
+    def kind(self, root: dict[str, Any]) -> Kind | None:
         """The kind to decode, or None after the reason was told."""
         api_version, name = root.get("apiVersion"), root.get("kind")
         for key, value in (("apiVersion", api_version), ("kind", name)):
@@ -84,18 +84,12 @@ class _Reader:
                 return kind
             proper = f"{group}/{kind.versions[0]}" if group else kind.versions[0]
             self.add(("apiVersion",), f"{api_version} has no {name}, write {proper}")
-        elif (group, name) in kinds.SECURITY:
-            self._unenforced(name, allow_unenforced)
         elif (group, name) in kinds.UNSERVED:
             message = f"{name} of {group} is valid but not served yet, nothing of it is applied"
             self.add((), message, "warning", "unserved")
         else:
             self._unknown(group, name, api_version)
         return None
-
-    def _unenforced(self, name: str, allowed: bool) -> None:
-        message = f"{name} is not enforced yet and what it protects would be open, accept that with --allow-unenforced"
-        self.add((), message, "warning" if allowed else "error", "unenforced")
 
     def _unknown(self, group: str, name: str, api_version: str) -> None:
         """A kind that is not known: a mistake in a group of ours, somebody else's object in any other."""
