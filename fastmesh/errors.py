@@ -18,6 +18,7 @@ EXIT_USAGE = 64
 EXIT_DATA = 65
 EXIT_UNAVAILABLE = 69
 EXIT_CONFIG = 78
+EXIT_FINDINGS = 79  # istioctl analyze: what was asked about has problems
 
 Severity = Literal["error", "warning", "note"]
 

@@ -48,7 +48,7 @@ PYTHON_LAW = {
     "telemetry": {"config.plan", "server.words"},  # what runs, and the names of the arena's words
     "server": {"errors", "config", "discovery", "security", "telemetry"},
     "demo": {"errors"},  # it uses the proxy as everybody does: through its command
-    "cli": {"errors", "config", "security", "server", "demo"},
+    "cli": {"errors", "model", "config", "security", "server", "demo"},
     "__main__": {"cli"},
 }
 

@@ -17,6 +17,7 @@ from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.errors import ConfigError, Problem
 from fastmesh.model import gateway_api, gateway_api_tls
 from fastmesh.model.authorization_policy import AuthorizationPolicy
+from fastmesh.model.capacity_model import CapacityModel
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.kubernetes import (
@@ -71,6 +72,7 @@ class ConfigSet:
     backend_tls_policies: list[Resource[gateway_api_tls.BackendTLSPolicy]] = field(default_factory=list)
     sidecars: list[Resource[Sidecar]] = field(default_factory=list)
     rate_limits: list[Resource[RateLimit]] = field(default_factory=list)
+    capacity_models: list[Resource[CapacityModel]] = field(default_factory=list)
     peer_authentications: list[Resource[PeerAuthentication]] = field(default_factory=list)
     authorization_policies: list[Resource[AuthorizationPolicy]] = field(default_factory=list)
     request_authentications: list[Resource[RequestAuthentication]] = field(default_factory=list)
@@ -107,6 +109,7 @@ _LISTS = {
     "VirtualService": "virtual_services", "DestinationRule": "destination_rules", "Gateway": "gateways",
     "HTTPRoute": "http_routes", "APIGateway": "api_gateways", "Sidecar": "sidecars", "RateLimit": "rate_limits",
     "PeerAuthentication": "peer_authentications", "GRPCRoute": "grpc_routes", "TLSRoute": "tls_routes",
+    "CapacityModel": "capacity_models",
     "ReferenceGrant": "reference_grants", "BackendTLSPolicy": "backend_tls_policies",
     "AuthorizationPolicy": "authorization_policies", "RequestAuthentication": "request_authentications",
     "Telemetry": "telemetries", "ProxyConfig": "proxy_configs",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastmesh.config.check.authorization_policy import check_authorization_policy
+from fastmesh.config.check.capacity_model import check_capacity_model
 from fastmesh.config.check.destination_rule import check_destination_rule
 from fastmesh.config.check.gateway import check_gateway
 from fastmesh.config.check.gateway_api import check_api_gateway, check_api_route, check_backend_tls_policy
@@ -31,6 +32,7 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
     "APIGateway": check_api_gateway,
     "AuthorizationPolicy": check_authorization_policy,
     "BackendTLSPolicy": check_backend_tls_policy,
+    "CapacityModel": check_capacity_model,
     "Deployment": check_deployment,
     "DestinationRule": check_destination_rule,
     "EndpointSlice": check_endpoint_slice,
