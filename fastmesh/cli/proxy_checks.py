@@ -25,6 +25,10 @@ def checked(settings: ProxySettings) -> ProxySettings:
         raise click.UsageError("give the files of the mesh: -f PATH")
     if "-" in settings.files:
         raise click.UsageError("-f -: a proxy reads its files again when it reloads, standard input cannot be")
+    if settings.strict and settings.per_object:
+        raise click.UsageError(
+            "--strict refuses the whole for a warning, --per-object nothing but one object: keep one"
+        )
     _check_role(settings)
     for flag, text in _addresses(settings):
         if text and text != "off":

@@ -21,9 +21,20 @@ _FIELDS = ("file", "line", "kind", "namespace", "name", "field", "message")
     "--allow-unenforced", is_flag=True, envvar="FASTMESH_ALLOW_UNENFORCED",
     help="Accept security objects that are not enforced yet.",
 )  # fmt: skip
+@click.option(
+    "--per-object", is_flag=True, envvar="FASTMESH_PER_OBJECT",
+    help="Say what a proxy with --per-object serves: a wrong object is left out.",
+)  # fmt: skip
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.argument("more", nargs=-1, metavar="[PATH]...")
-def validate(files: tuple[str, ...], more: tuple[str, ...], strict: bool, allow_unenforced: bool, output: str) -> None:
+def validate(
+    files: tuple[str, ...],
+    more: tuple[str, ...],
+    strict: bool,
+    allow_unenforced: bool,
+    per_object: bool,
+    output: str,
+) -> None:
     """Check configuration files. Ends with 0, or with 65 when something is refused.
 
     Errors, warnings and notes go to standard error, a line each; with -o json the verdict goes to standard output.
@@ -31,25 +42,36 @@ def validate(files: tuple[str, ...], more: tuple[str, ...], strict: bool, allow_
     paths = [*files, *more]
     if not paths:
         raise click.UsageError("nothing to check, name a file or directory: -f PATH")
-    result = read(paths, strict=strict, allow_unenforced=allow_unenforced)
+    if strict and per_object:
+        raise click.UsageError(
+            "--strict refuses the whole for a warning, --per-object nothing but one object: keep one"
+        )
+    result = read(paths, strict=strict, allow_unenforced=allow_unenforced, per_object=per_object)
     if output == "json":
         click.echo(as_json(result))
         _say(problem for problem in result.problems if problem.severity == "note")
     else:
         _say(iter(result.problems))
-        if result.ok:
+        if not result.errors:
             click.echo(f"valid: {len(result.resources)} objects in {len(result.files)} files")
         else:
-            click.echo(f"{len(result.errors)} errors, {len(result.warnings)} warnings", err=True)
-    sys.exit(EXIT_OK if result.ok else EXIT_DATA)
+            click.echo(f"{len(result.errors)} errors, {len(result.warnings)} warnings{_served(result)}", err=True)
+    sys.exit(EXIT_DATA if result.errors else EXIT_OK)
+
+
+def _served(result: ReadResult) -> str:
+    if not result.left_out or not result.ok:
+        return ""
+    return f"; {len(result.resources)} objects would be served, {len(result.left_out)} left out"
 
 
 def as_json(result: ReadResult) -> str:
-    """`{"valid": bool, "errors": [...], "warnings": [...]}`, an object for each problem."""
+    """`{"valid": bool, "errors": [...], "warnings": [...], "left_out": [...]}`, an object for each problem."""
     verdict = {
-        "valid": result.ok,
+        "valid": not result.errors,
         "errors": [_entry(problem) for problem in result.errors],
         "warnings": [_entry(problem) for problem in result.warnings],
+        "left_out": [{name: getattr(item, name) for name in _FIELDS[:5]} for item in result.left_out],
     }
     return msgspec.json.format(msgspec.json.encode(verdict), indent=2).decode()
 

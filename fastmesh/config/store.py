@@ -11,6 +11,7 @@ from fastmesh.config.check.by_kind import check_object
 from fastmesh.config.check.references import check_references
 from fastmesh.config.check.report import strictly
 from fastmesh.config.check.unserved import note_unserved
+from fastmesh.config.place import Source
 from fastmesh.config.read.decode import decode
 from fastmesh.config.read.load import Loaded, load
 from fastmesh.config.resource import AnyResource, Resource
@@ -116,21 +117,34 @@ _LISTS = {
 }  # fmt: skip
 
 
+@dataclass(slots=True, frozen=True)
+class LeftOut:
+    """An object that was refused alone: the rest is served without it. What has no YAML has no kind and no name."""
+
+    file: str
+    line: int
+    kind: str
+    namespace: str
+    name: str
+    problems: list[Problem]
+
+
 @dataclass(slots=True)
 class ReadResult:
-    """`ok` says that nothing was refused; only then may `resources` be served."""
+    """`ok` says that nothing was refused but for what was left out; only then may `resources` be served."""
 
     resources: ConfigSet
     problems: list[Problem]
     files: list[str]  # that were read, for a watcher
+    left_out: list[LeftOut] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        return not self.errors
+        return len(self.errors) == sum(_is_error(problem) for each in self.left_out for problem in each.problems)
 
     @property
     def errors(self) -> list[Problem]:
-        return [problem for problem in self.problems if problem.severity == "error"]
+        return [problem for problem in self.problems if _is_error(problem)]
 
     @property
     def warnings(self) -> list[Problem]:
@@ -143,36 +157,68 @@ class ReadResult:
         return self.resources
 
 
-def read(paths: Iterable[str], *, strict: bool = False, allow_unenforced: bool = False) -> ReadResult:
+def _is_error(problem: Problem) -> bool:
+    return problem.severity == "error"
+
+
+def read(
+    paths: Iterable[str], *, strict: bool = False, allow_unenforced: bool = False, per_object: bool = False
+) -> ReadResult:
     """Load, decode and check everything under `paths`. Reports all problems at once and raises for none.
 
-    `strict` turns every warning into an error; `allow_unenforced` accepts security objects that nothing
-    enforces yet, with a warning.
+    `strict` turns every warning into an error; `allow_unenforced` accepts security objects that nothing enforces yet,
+    with a warning; `per_object` leaves out an object that is wrong. Without it one wrong object refuses the whole set.
     """
     collecting = gc.isenabled()
     gc.disable()  # a large configuration is all live objects: collecting meanwhile doubles the time
     try:
-        return read_documents(load(paths), strict=strict, allow_unenforced=allow_unenforced)
+        return read_documents(load(paths), strict=strict, allow_unenforced=allow_unenforced, per_object=per_object)
     finally:
         if collecting:
             gc.enable()
 
 
-def read_documents(loaded: Loaded, *, strict: bool = False, allow_unenforced: bool = False) -> ReadResult:
+def read_documents(
+    loaded: Loaded, *, strict: bool = False, allow_unenforced: bool = False, per_object: bool = False
+) -> ReadResult:
     """The same for documents that were loaded already, such as those of `load.load_text`."""
     resources, problems = ConfigSet(), loaded.problems
+    left_out = [_unread(problem) for problem in problems if _is_error(problem) and problem.line] if per_object else []
     for document in loaded.documents:
+        before = len(problems)
         resource = decode(document, problems)
-        if resource is None:
-            continue
-        check_object(resource, problems)
-        note_unserved(resource, problems, allow_unenforced=allow_unenforced)
-        older = resources.add(resource)
-        if older is not None:
-            place = f"{older.source.file}:{older.line()}"
-            message = f"is defined a second time and replaces the one at {place}, delete one of the two"
-            problems.append(resource.problem((), message, "warning", "advice"))
+        if resource is not None:
+            check_object(resource, problems)
+            note_unserved(resource, problems, allow_unenforced=allow_unenforced)
+        own = problems[before:]
+        if per_object and _may_be_left_out(own):
+            left_out.append(_left_out(document, own))
+        elif resource is not None:
+            _take(resource, resources, problems)
     check_references(resources, problems)
     order = {file: index for index, file in enumerate(loaded.files)}
     problems.sort(key=lambda problem: (order.get(problem.file, -1), problem.line))
-    return ReadResult(resources, strictly(problems) if strict else problems, loaded.files)
+    return ReadResult(resources, strictly(problems) if strict else problems, loaded.files, left_out)
+
+
+def _take(resource: AnyResource, resources: ConfigSet, problems: list[Problem]) -> None:
+    older = resources.add(resource)
+    if older is not None:
+        place = f"{older.source.file}:{older.line()}"
+        message = f"is defined a second time and replaces the one at {place}, delete one of the two"
+        problems.append(resource.problem((), message, "warning", "advice"))
+
+
+def _may_be_left_out(problems: list[Problem]) -> bool:
+    """Not a security object that is right and that nothing enforces: without it what it protects would be open."""
+    return any(_is_error(problem) and problem.code != "unenforced" for problem in problems)
+
+
+def _left_out(document: Source, problems: list[Problem]) -> LeftOut:
+    said = next(problem for problem in problems if _is_error(problem))
+    return LeftOut(document.file, document.line(), said.kind, said.namespace, said.name, problems)
+
+
+def _unread(problem: Problem) -> LeftOut:
+    """What is no YAML. A file that is not there (line 0) may hold anything, and refuses the whole."""
+    return LeftOut(problem.file, problem.line, "", "", "", [problem])

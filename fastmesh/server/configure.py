@@ -16,6 +16,8 @@ from fastmesh.config.plan import Plan
 from fastmesh.security.material import Loaded, Request
 from fastmesh.server.sockets import Wanted
 
+ACCEPTED, REFUSED = "accepted", "refused"  # what became of an object
+
 Answers = Mapping[str, Sequence[str]]  # DNS name -> addresses
 
 
@@ -24,12 +26,17 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
 
     plan: Plan
     encoded: bytes
+    errors: list[str] = []  # of the objects that were left out
     warnings: list[str] = []
     notes: list[str] = []
     objects: list[dict[str, Any]] = []  # status of each object, for /config_dump
     hosts: frozenset[str] = frozenset()  # DNS names whose addresses the plan needs
     requests: list[Request] = []  # the credentials that the plan names, but for the proxy's own
     loaded: Loaded = Loaded()  # their material, as it stands in `plan` and `encoded`
+
+    def refused(self) -> int:
+        """How many objects were left out."""
+        return sum(item["status"] == REFUSED for item in self.objects)
 
     def listeners(self) -> list[Wanted]:
         return [Wanted(listener.name, listener.address) for listener in self.plan.listeners]

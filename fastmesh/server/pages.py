@@ -122,6 +122,7 @@ def config_dump(view: ProxyView, request: Request) -> Response:
             "refused": reloader.refused,
             "unchanged": reloader.unchanged,
         },
+        "errors": compiled.errors if compiled is not None else [],
         "warnings": [*compiled.warnings, *compiled.loaded.warnings] if compiled is not None else [],
         "objects": compiled.objects if compiled is not None else [],
         "plan": redact.redacted(msgspec.to_builtins(compiled.plan.shown())) if compiled is not None else None,

@@ -90,13 +90,14 @@ class Reloader:
         return compiled
 
     def tell(self, compiled: Compiled) -> None:
-        """Each warning once: again only when it was gone in between."""
+        """Each problem once: again only when it was gone in between."""
         warnings = [*compiled.warnings, *compiled.loaded.warnings]
-        for level, lines in ((logging.WARNING, warnings), (logging.INFO, compiled.notes)):
+        said = ((logging.ERROR, compiled.errors), (logging.WARNING, warnings), (logging.INFO, compiled.notes))
+        for level, lines in said:
             for line in dict.fromkeys(lines):
                 if line not in self._told:
                     log.log(level, "%s", line)
-        self._told = {*warnings, *compiled.notes}
+        self._told = {*compiled.errors, *warnings, *compiled.notes}
 
     async def _reload(self, reason: str) -> None:
         began = time.monotonic()
@@ -107,7 +108,7 @@ class Reloader:
                 result = "unchanged"
             else:
                 await self.apply(compiled)
-            self.current = compiled
+            self.current, problems = compiled, compiled.errors
         except SourcesError as error:
             result, problems = "refused", error.problems
         except (BindError, PushError) as error:
@@ -116,14 +117,19 @@ class Reloader:
         self.last = Outcome(time.time(), result, reason, took, problems)
         self._count(self.last)
 
+    def _left_out(self) -> str:
+        number = self.current.refused() if self.current is not None else 0
+        return f", {number} wrong objects left out" if number else ""
+
     def _count(self, outcome: Outcome) -> None:
         match outcome.result:
             case "accepted":
                 self.accepted += 1
-                log.info("reload %d (%s) accepted in %.0f ms", self.accepted, outcome.reason, outcome.milliseconds)
+                took, without = f"{outcome.milliseconds:.0f} ms", self._left_out()
+                log.info("reload %d (%s) accepted in %s%s", self.accepted, outcome.reason, took, without)
             case "unchanged":
                 self.unchanged += 1
-                log.info("reload (%s): nothing changed", outcome.reason)
+                log.info("reload (%s): nothing changed%s", outcome.reason, self._left_out())
             case _:
                 self.refused += 1
                 for problem in outcome.problems:

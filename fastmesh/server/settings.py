@@ -223,6 +223,9 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
     ] = ""
     watch: Annotated[bool, Flag("--watch/--no-watch", "Reload when the files change.")] = True
     strict: Annotated[bool, Flag("--strict", "Warnings about the configuration are errors.")] = False
+    per_object: Annotated[
+        bool, Flag("--per-object", "An object that is wrong is left out; without it the whole change is refused.")
+    ] = False
     allow_unenforced: Annotated[
         bool, Flag("--allow-unenforced", "Start although security objects are given that are not enforced yet.")
     ] = False

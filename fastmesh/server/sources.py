@@ -7,6 +7,7 @@ Here the config package, which knows objects and no bytes, meets the security pa
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +19,13 @@ from fastmesh.config.credentials.sources import Piece as Written
 from fastmesh.config.credentials.sources import Wanted, collect
 from fastmesh.config.plan import CredentialPlan, Plan, WorkloadPlan, encode
 from fastmesh.config.services.workloads import UNKNOWN, facts
-from fastmesh.config.store import ConfigSet, read
+from fastmesh.config.store import ReadResult, read
 from fastmesh.errors import EXIT_CONFIG, Problem
 from fastmesh.security import folder, spiffe
 from fastmesh.security.material import Loaded, Material, Piece, Request
 from fastmesh.security.reader import Reader
 from fastmesh.security.times import utc_now
-from fastmesh.server.configure import Answers, Compiled
+from fastmesh.server.configure import ACCEPTED, REFUSED, Answers, Compiled
 from fastmesh.server.failure import SourcesError
 from fastmesh.server.settings import ProxySettings
 
@@ -49,23 +50,30 @@ class FileSources:
 
     def compile(self, answers: Answers, running: Compiled | None) -> Compiled:
         settings, last = self._settings, running.loaded if running is not None else Loaded()
-        found = read(settings.files, strict=settings.strict, allow_unenforced=settings.allow_unenforced)
+        found = read(
+            settings.files,
+            strict=settings.strict,
+            allow_unenforced=settings.allow_unenforced,
+            per_object=settings.per_object,
+        )
         if not found.ok:
             raise SourcesError([str(problem) for problem in found.errors])
         own = self._own_identity(last)
         plan, more = compile_plan(found.resources, self._role_of(own), resolve=answers)
-        problems = [*found.problems, *(strictly(more) if settings.strict else more)]
-        errors = [str(problem) for problem in problems if problem.severity == "error"]
+        more = strictly(more) if settings.strict else more
+        errors = [str(problem) for problem in more if problem.severity == "error"]
         if errors:
             raise SourcesError(errors)
+        problems = [*found.problems, *more]
         requests = [_request(wanted) for wanted in collect(found.resources, plan) if wanted.kind != "mesh"]
         plan, loaded = self.with_credentials(plan, requests, _with(last, own))
         return Compiled(
             plan=plan,
             encoded=encode(plan),
+            errors=[str(problem) for problem in found.errors],
             warnings=[str(problem) for problem in problems if problem.severity == "warning"],
             notes=[str(problem) for problem in problems if problem.severity == "note"],
-            objects=_statuses(found.resources, problems),
+            objects=_statuses(found, problems),
             hosts=frozenset(dns_names(found.resources)),
             requests=requests,
             loaded=loaded,
@@ -178,19 +186,23 @@ def own_workload(settings: ProxySettings, principal: str = "") -> WorkloadPlan:
     return facts(name, settings.namespace, labels, principal) if known else UNKNOWN
 
 
-def _statuses(resources: ConfigSet, problems: list[Problem]) -> list[dict[str, Any]]:
+def _statuses(found: ReadResult, problems: list[Problem]) -> list[dict[str, Any]]:
     """What became of each object, for /config_dump."""
     said: dict[tuple[str, str, str], list[str]] = {}
     for problem in problems:
         said.setdefault((problem.kind, problem.namespace, problem.name), []).append(str(problem))
-    return [
-        {
-            "kind": item.kind,
-            "namespace": item.namespace,
-            "name": item.name,
-            "source": f"{item.source.file}:{item.line()}",
-            "status": "accepted",
-            "problems": said.get(item.key, []),
-        }
-        for item in resources
+    served = [
+        _status(item.kind, item.namespace, item.name, f"{item.source.file}:{item.line()}", said.get(item.key, []))
+        for item in found.resources
     ]
+    return served + [
+        _status(item.kind, item.namespace, item.name, f"{item.file}:{item.line}", map(str, item.problems), REFUSED)
+        for item in found.left_out
+    ]
+
+
+def _status(
+    kind: str, namespace: str, name: str, source: str, problems: Iterable[str], status: str = ACCEPTED
+) -> dict[str, Any]:
+    own = {"kind": kind, "namespace": namespace, "name": name, "source": source}
+    return {**own, "status": status, "problems": list(problems)}

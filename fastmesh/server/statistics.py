@@ -11,6 +11,7 @@ import fastmesh
 from fastmesh.config.plan import ClusterPlan, EndpointPlan
 from fastmesh.security.material import Material
 from fastmesh.server import words
+from fastmesh.server.configure import ACCEPTED, REFUSED
 from fastmesh.telemetry import envoy_stats
 from fastmesh.telemetry import prometheus as telemetry
 from fastmesh.telemetry.exposition import Family, label_text
@@ -35,8 +36,16 @@ def _own(view: ProxyView) -> list[tuple[str, int]]:
         ("config.reload_accepted", reloader.accepted),
         ("config.reload_refused", reloader.refused),
         ("config.reload_unchanged", reloader.unchanged),
+        *((f"config.objects_{status}", number) for status, number in _objects(view).items()),
         *_days_left(view),
     ]
+
+
+def _objects(view: ProxyView) -> dict[str, int]:
+    """Objects of what runs: those that are served, and those that were left out (--per-object)."""
+    compiled = view.reloader.current
+    refused = compiled.refused() if compiled is not None else 0
+    return {ACCEPTED: len(compiled.objects) - refused if compiled is not None else 0, REFUSED: refused}
 
 
 def _days_left(view: ProxyView) -> list[tuple[str, int]]:
@@ -147,6 +156,10 @@ def _master(view: ProxyView) -> Iterator[Family]:
     for result in ("accepted", "refused", "unchanged"):
         reloads.add(getattr(view.reloader, result), label_text(["result"], [result]))
     yield reloads
+    objects = Family("fastmesh_config_objects", "gauge", "Objects of the configuration that runs, and those left out.")
+    for status, number in _objects(view).items():
+        objects.add(number, label_text(["status"], [status]))
+    yield objects
     yield from _certificates(view)
 
 

@@ -73,7 +73,7 @@ def test_json(folder: Path) -> None:
     result = run("-f", str(folder / "bad.yaml"), "-f", str(folder / "deviant.yaml"), "-o", "json")
     assert result.exit_code == 65
     verdict = json.loads(result.stdout)
-    assert set(verdict) == {"valid", "errors", "warnings"}
+    assert set(verdict) == {"valid", "errors", "warnings", "left_out"}
     assert verdict["valid"] is False
     assert verdict["errors"] == [
         {
@@ -84,10 +84,24 @@ def test_json(folder: Path) -> None:
     ]  # fmt: skip
     assert {entry["field"] for entry in verdict["warnings"]} == {"apiVersion", "spec.host"}
     assert json.loads(run("-f", str(folder / "good.yaml"), "-o", "json").stdout) == {
-        "valid": True, "errors": [], "warnings": [],
+        "valid": True, "errors": [], "warnings": [], "left_out": [],
     }  # fmt: skip
 
 
 def test_nothing_to_check_is_a_mistake_of_use() -> None:
     assert run().exit_code == 2  # the group turns click's 2 into 64
     assert run("-f", "/no/such/file.yaml").exit_code == 65
+
+
+def test_per_object_says_what_would_be_served(folder: Path) -> None:
+    result = run("-f", str(folder / "good.yaml"), str(folder / "bad.yaml"), "--per-object")
+    assert result.exit_code == 65
+    assert "1 objects would be served, 1 left out" in result.stderr
+    verdict = json.loads(run(str(folder), "--per-object", "-o", "json").stdout)
+    assert verdict["left_out"] == [
+        {"file": f"{folder}/bad.yaml", "line": 1, "kind": "VirtualService", "namespace": "shop", "name": "reviews"}
+    ]
+
+
+def test_strict_and_per_object_exclude_each_other(folder: Path) -> None:
+    assert run(str(folder), "--per-object", "--strict").exit_code == 2
