@@ -61,12 +61,24 @@ class MatchPlan(PlanPart, frozen=True):
     query: list[NamedMatchPlan] = []
 
 
+class SegmentPlan(PlanPart, frozen=True):
+    """A piece of a header value that is put together for each message: a word of `read/substitutions`."""
+
+    word: str
+    text: str = ""
+    other: str = ""
+    limit: int = 0  # at most so many bytes; 0 = all
+
+
 class HeaderOpsPlan(PlanPart, frozen=True):
-    """Header operations of one level, in the order remove, set, add. Names are lower case; values are literal text."""
+    """Header operations of one level, in the order remove, set, add. Names are lower case; values are literal text,
+    but for those of `set_made` and `add_made`."""
 
     remove: list[str] = []
     set: list[tuple[str, str]] = []
     add: list[tuple[str, str]] = []
+    set_made: list[tuple[str, list[SegmentPlan]]] = []
+    add_made: list[tuple[str, list[SegmentPlan]]] = []
 
 
 class DestinationPlan(PlanPart, frozen=True):

@@ -374,7 +374,7 @@ def test_what_is_right_and_served_raises_nothing(kind: str, spec: str) -> None:
 UNSERVED = [
     ("VirtualService", "hosts: [a]\ntcp: [{route: [{destination: {host: a}}]}]", "spec.tcp"),
     ("VirtualService", "hosts: [a]\ngateways: [mesh, edge]\ntcp: [{route: [{destination: {host: a}}]}]", "spec.tcp"),
-    ("VirtualService", route("headers: {request: {set: {x: '%REQ(y)%'}}}"), H + "headers.request.set.x"),
+    ("VirtualService", route("headers: {request: {set: {x: '%STREAM_ID%'}}}"), H + "headers.request.set.x"),
     ("DestinationRule", policy("loadBalancer: {consistentHash: {useSourceIp: true}}"), P + "loadBalancer.consistentHash"),
     ("DestinationRule", policy("loadBalancer: {simple: PASSTHROUGH}"), P + "loadBalancer.simple"),
     ("DestinationRule", policy("loadBalancer: {localityLbSetting: {}}"), P + "loadBalancer.localityLbSetting"),

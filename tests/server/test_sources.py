@@ -124,7 +124,7 @@ kind: VirtualService
 metadata: {name: a}
 spec:
   hosts: [a.example]
-  http: [{route: [{destination: {host: a.example}}], match: [{statPrefix: a}]}]
+  http: [{route: [{destination: {host: a.example}}], headers: {request: {set: {x: '%STREAM_ID%'}}}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -151,7 +151,7 @@ spec: {}
 def test_strict_refuses_whatever_is_warned_of(tmp_path: Path) -> None:
     """What an object says alone, and what only a compiled plan shows; not what its own flag lets through."""
     for made, told in (
-        (lambda **more: sources(tmp_path, UNSERVED, **more), "statPrefix is valid but not served yet"),
+        (lambda **more: sources(tmp_path, UNSERVED, **more), "%STREAM_ID% is valid but not served yet"),
         (lambda **more: sources(tmp_path, UNNAMED, role="gateway", **more), "Secret"),
         (lambda **more: sidecar(tmp_path, workload="other.shop", certs="", **more), "--workload other.shop"),
     ):

@@ -105,7 +105,7 @@ def kill_workers_under_load(one: MeshProxy, times: int, rate: int, fresh: int) -
     assert report["answered"] > 10 * report.failed
 
 
-UNSERVED = "    match: [{statPrefix: a}]\n"
+UNSERVED = "    headers: {request: {set: {x: '%STREAM_ID%'}}}\n"
 
 
 def test_strict_starts_nothing_that_is_warned_of_and_reloads_nothing(mesh: MakeMesh, tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ def test_strict_starts_nothing_that_is_warned_of_and_reloads_nothing(mesh: MakeM
     warned = MESH.format(port=one.origin, version=30) + UNSERVED
     refused = MeshProxy(folder, one.origin, "--strict", text=lambda port: warned)
     assert refused.wait() == 65
-    assert "statPrefix is valid but not served yet" in refused.said[-1]
+    assert "%STREAM_ID% is valid but not served yet" in refused.said[-1]
     one.say(text=warned)
     one.signal(signal.SIGHUP)
-    one.wait_for("statPrefix is valid but not served yet")
+    one.wait_for("%STREAM_ID% is valid but not served yet")
     assert request(one.address, Host=HOST) == (200, "origin\n")
 
 

@@ -11,7 +11,15 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from fastmesh.config.plan import ChainPlan, LimitPlan, Plan, VirtualHostPlan, WorkloadPlan
+from fastmesh.config.plan import (
+    ChainPlan,
+    HeaderOpsPlan,
+    LimitPlan,
+    Plan,
+    SegmentPlan,
+    VirtualHostPlan,
+    WorkloadPlan,
+)
 from fastmesh.core.proxy.account import LABELS
 from fastmesh.security.authority import Pair
 from fastmesh.server import words
@@ -82,6 +90,40 @@ def test_names_of_a_certificate_end_no_element_and_no_header() -> None:
         (value,) = forwarded(ask(plane, pair))
         assert "URI=spiffe://cluster.local/x%2CURI=spiffe://admin%3B%0D%0Ax-admin:%20yes" in value
         assert r'Subject="CN=a\"b\0D\0Ac"' in value
+
+
+WORDS = ("URI_SAN", "DNS_SAN", "SUBJECT", "ISSUER", "SERIAL", "FINGERPRINT_256")
+
+
+def substituted(endpoint: Endpoint, **ending: Any) -> Plan:
+    """Sets a header by each word that tells of a handshake."""
+    words_ = [f"DOWNSTREAM_PEER_{word}" for word in WORDS]
+    words_ += ["DOWNSTREAM_TLS_VERSION", "DOWNSTREAM_TLS_CIPHER", "REQUESTED_SERVER_NAME"]
+    made = [(word.lower().replace("_", "-"), [SegmentPlan(word=word)]) for word in words_]
+    host = routed("*", "c")
+    (rule,) = host.rules
+    (target,) = rule.destinations
+    target = msgspec.structs.replace(target, request_headers=[HeaderOpsPlan(set_made=made)])
+    host = msgspec.structs.replace(host, rules=[msgspec.structs.replace(rule, destinations=[target])])
+    return make_plan([terminate("own", **ending)], [CREDENTIAL], {"*": host}, [cluster("c", endpoint.port)], "gateway")
+
+
+def test_headers_of_what_a_certificate_says() -> None:
+    """The rows of Envoy's DOWNSTREAM_PEER_*, and no certificate can say more than its own header."""
+    pair = odd(CA, uris=(SHOP, "spiffe://x/y"), names=(x509.DNSName("shop.example"),), common_name="a\r\nb")
+    with Endpoint() as endpoint, Plane(substituted(endpoint, client="optional")) as plane:
+        sent = dict(told(ask(plane, pair))["headers"])
+        assert sent["downstream-peer-uri-san"] == f"{SHOP},spiffe://x/y"
+        assert sent["downstream-peer-dns-san"] == "shop.example"
+        assert sent["downstream-peer-subject"] == r"CN=a\0D\0Ab"
+        assert sent["downstream-peer-issuer"] == CA.certificate.subject.rfc4514_string()
+        assert int(sent["downstream-peer-serial"], 16) == pair.certificate.serial_number
+        assert sent["downstream-peer-fingerprint-256"] == digest(pair)
+        assert (sent["downstream-tls-version"], sent["requested-server-name"]) == ("TLSv1.3", "a.example")
+        assert sent["downstream-tls-cipher"].startswith("TLS_")
+        nobody = dict(told(ask(plane, None))["headers"])
+        assert not any(name.startswith("downstream-peer") for name in nobody)
+        assert nobody["requested-server-name"] == "a.example"
 
 
 def test_who_was_not_verified_is_nobody() -> None:

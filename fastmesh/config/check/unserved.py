@@ -17,7 +17,7 @@ from fastmesh.config.api_listeners import SERVED
 from fastmesh.config.check.http_route import CLAIMS
 from fastmesh.config.check.report import At
 from fastmesh.config.check.virtual_service import MESH
-from fastmesh.config.read import syntax
+from fastmesh.config.read import substitutions, syntax
 from fastmesh.config.resource import AnyResource
 from fastmesh.errors import Problem
 from fastmesh.model.destination_rule import PortTrafficPolicy, TrafficPolicy
@@ -117,8 +117,10 @@ def _substitutions(headers: Headers | None, at: At) -> None:
             continue
         for verb, values in (("set", operations.set), ("add", operations.add)):
             for name, value in values.items():
-                if syntax.has_substitution(value):
-                    at[side][verb][name].unserved(f"the substitution in {value}")
+                if syntax.is_authority(name) and substitutions.literal(value) is None:
+                    at[side][verb][name].unserved(f"a substitution in {name}")
+                for word in substitutions.elsewhere(value):
+                    at[side][verb][name].unserved(word)
 
 
 def _destination_rule(spec: Any, at: At) -> None:

@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import re2
 
+from fastmesh.config.read import substitutions
+
 UNIX = "unix://"
 MAX_REGEX = 1024  # characters; Istio's stand-in for Envoy's limit on the size of an RE2 program
 
@@ -19,7 +21,6 @@ _WILDCARD_LABEL = re.compile(r"(\*|(\*-?)?[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?
 _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110 5.1, token
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*\Z")
-_VARIABLE = re.compile(r"%%|%[^%(]*(\((\[[^\]]*\]|[^)\"]*)\)\s*)?%")
 _PSEUDO = frozenset((":method", ":scheme", ":authority", ":path", ":status"))
 
 PROTOCOLS = frozenset((
@@ -181,11 +182,4 @@ def header_value(text: str) -> str | None:
     """Any visible text and tab; a percent sign is written `%%`, or starts a substitution such as `%HOSTNAME%`."""
     if not _VALUE.match(text):
         return "holds a control character, which a header cannot carry"
-    if "%" in _VARIABLE.sub("", text):
-        return f"{text} has a single %, write %% for a percent sign or %NAME% for a substitution"
-    return None
-
-
-def has_substitution(text: str) -> bool:
-    """Whether a well formed header value needs Envoy's substitutions."""
-    return any(found.group() != "%%" for found in _VARIABLE.finditer(text))
+    return substitutions.complaint(text) if "%" in text else None

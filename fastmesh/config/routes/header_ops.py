@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fastmesh.config.plan import HeaderOpsPlan
+import msgspec
+
+from fastmesh.config.plan import HeaderOpsPlan, SegmentPlan
+from fastmesh.config.read import substitutions
 from fastmesh.model.virtual_service import HeaderOperations, Headers
 
 
@@ -10,13 +13,23 @@ def _is_internal(name: str) -> bool:
     return name.startswith(":") or name.lower() == "host"
 
 
-def literal(value: str) -> str:
-    return value.replace("%%", "%")
-
-
 def _pairs(written: dict[str, str]) -> list[tuple[str, str]]:
     """Sorted by name, as Istio does: the order in a YAML map means nothing."""
-    return sorted((name.lower(), literal(value)) for name, value in written.items() if not _is_internal(name))
+    found = []
+    for name, value in written.items():
+        text = substitutions.literal(value)
+        if text is not None and not _is_internal(name):
+            found.append((name.lower(), text))
+    return sorted(found)
+
+
+def _made(written: dict[str, str]) -> list[tuple[str, list[SegmentPlan]]]:
+    """The values with substitutions."""
+    return [
+        (name.lower(), [SegmentPlan(**segment._asdict()) for segment in substitutions.segments(value)])
+        for name, value in sorted(written.items())
+        if not _is_internal(name) and substitutions.literal(value) is None
+    ]
 
 
 def level(written: HeaderOperations | None) -> HeaderOpsPlan | None:
@@ -27,8 +40,10 @@ def level(written: HeaderOperations | None) -> HeaderOpsPlan | None:
         remove=[name.lower() for name in written.remove if not _is_internal(name)],
         set=_pairs(written.set),
         add=_pairs(written.add),
+        set_made=_made(written.set),
+        add_made=_made(written.add),
     )
-    return plan if plan.remove or plan.set or plan.add else None
+    return plan if plan != HeaderOpsPlan() else None
 
 
 def several(destination: HeaderOperations | None, route: HeaderOperations | None) -> list[HeaderOpsPlan]:
@@ -41,8 +56,8 @@ def single(route: HeaderOperations | None, destination: HeaderOperations | None)
     first, second = level(route), level(destination)
     if first is None or second is None:
         return [plan for plan in (first, second) if plan is not None]
-    joined = HeaderOpsPlan(remove=first.remove + second.remove, set=first.set, add=first.add)
-    return [joined, HeaderOpsPlan(set=second.set, add=second.add)]
+    joined = msgspec.structs.replace(first, remove=first.remove + second.remove)
+    return [joined, msgspec.structs.replace(second, remove=[])]
 
 
 def authority(headers: Headers | None) -> str | None:
@@ -52,5 +67,5 @@ def authority(headers: Headers | None) -> str | None:
     for operations in (headers.request.set, headers.request.add):
         for name, value in operations.items():
             if name.lower() in ("host", ":authority") and value:
-                return literal(value)
+                return value.replace("%%", "%")
     return None

@@ -1,6 +1,7 @@
 """What all exchanges of one worker share."""
 from libc.stdint cimport uint64_t
 from fastmesh.core.base.arena cimport Arena
+from fastmesh.core.base.scratch cimport Scratch
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.readiness cimport Reactor
 from fastmesh.core.net.stream cimport StreamUser
@@ -23,6 +24,7 @@ cdef class Engine(Reactor):
     cdef dict principals      # peer principal -> its number in proxy.account
     cdef object series        # proxy.account's table for requests that met no host
     cdef HeadOut out          # scratch for the head that is being written
+    cdef Scratch made         # and for values that are put together for it
     cdef readonly Py_ssize_t active           # exchanges under way
     cdef bytes date           # "Mon, 23 Nov 2026 20:00:00 GMT"
     cdef uint64_t date_at     # the second it stands for

@@ -3,6 +3,7 @@ from email.utils import formatdate
 
 from libc.stdint cimport uint64_t
 from fastmesh.core.base.clock cimport wall_us
+from fastmesh.core.base.scratch cimport scratch_free
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.h1.pool cimport make_pool_h1
 from fastmesh.core.net.h2.pool cimport make_pool_h2
@@ -17,6 +18,9 @@ cdef class AccessLog:
 
 
 cdef class Engine(Reactor):
+    def __dealloc__(self):
+        scratch_free(&self.made)
+
     cdef Pool pool_of(self, Cluster cluster, Endpoint endpoint, bint http2):
         """The connections to an endpoint: they outlive the snapshot that asked for them first."""
         if http2:

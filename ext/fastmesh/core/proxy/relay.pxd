@@ -12,5 +12,5 @@ cdef struct RelayText:        # room for values that are made up while a head is
 
 cdef void request_out(Transit t, HeadOut* out, RelayText* text)
 cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* text)
-cdef void apply_ops(list levels, HeadOut* out)
+cdef void apply_ops(Transit t, list levels, HeadOut* out)
 cdef bint said_again(const HeadOut* out, const char* name, uint32_t size) noexcept nogil     # a field of that name is there

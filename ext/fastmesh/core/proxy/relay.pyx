@@ -2,10 +2,12 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
+from fastmesh.core.base.scratch cimport scratch_reset
 from fastmesh.core.proxy.client_cert cimport add_client_cert
 from fastmesh.core.proxy.cors cimport cors_out
+from fastmesh.core.proxy.substitute cimport expand
 from fastmesh.core.proxy.transit cimport Transit
-from fastmesh.core.route.header_ops cimport HeaderOps
+from fastmesh.core.route.header_ops cimport HeaderOps, Made
 from fastmesh.core.wire.h1_write cimport HeadOut, OutField, out_clear, out_field, write_number
 from fastmesh.core.wire.message cimport (
     FIELD_HOP, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, FRAMING_STREAM, HDR_CONTENT_LENGTH, HDR_DATE, HDR_OTHER,
@@ -41,20 +43,40 @@ cdef void _remove(HeadOut* out, bytes name) noexcept:
             out.fields[i].name_size = 0
 
 
-cdef void apply_ops(list levels, HeadOut* out):
+cdef void apply_ops(Transit t, list levels, HeadOut* out):
     """Level by level: remove, set, add. The names and values belong to the rule, which outlives the write."""
     cdef HeaderOps ops
     cdef bytes name, value
+    cdef bint begun = False
     for ops in levels:
         for name in ops.removed:
             _remove(out, name)
+        if ops.made is not None:
+            if not begun:
+                scratch_reset(&t.engine.made)
+                begun = True
+            expand(t, ops, out)
         for name, value in ops.assigned:
             _remove(out, name)
             out_field(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), PyBytes_AS_STRING(value),
                       PyBytes_GET_SIZE(value), HDR_OTHER)
+        if ops.made is not None:
+            _put_made(ops.made, out, False)
         for name, value in ops.appended:
             out_field(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), PyBytes_AS_STRING(value),
                       PyBytes_GET_SIZE(value), HDR_OTHER)
+        if ops.made is not None:
+            _put_made(ops.made, out, True)
+
+
+cdef void _put_made(list values, HeadOut* out, bint append):
+    cdef Made made
+    for made in values:
+        if made.append != append or made.now.size == 0:
+            continue
+        if not append:
+            _remove(out, made.name)
+        out_field(out, PyBytes_AS_STRING(made.name), <uint32_t>PyBytes_GET_SIZE(made.name), made.now.value, made.now.size, HDR_OTHER)
 
 
 cdef void _target(Transit t, HeadOut* out):
@@ -121,7 +143,7 @@ cdef void request_out(Transit t, HeadOut* out, RelayText* text):
         _drop_envoy(out, "x-envoy-original-path", 21)
         out_field(out, "x-envoy-original-path", 21, PyBytes_AS_STRING(t.original_path), PyBytes_GET_SIZE(t.original_path), 0)
     if t.destination is not None and t.destination.request_ops is not None:
-        apply_ops(t.destination.request_ops, out)
+        apply_ops(t, t.destination.request_ops, out)
     out.framing = head.framing if head.framing != FRAMING_STREAM else FRAMING_CHUNKED
     if head.framing == FRAMING_NONE and head.minor == 2 \
             and (head.method == METHOD_POST or head.method == METHOD_PUT or head.method == METHOD_PATCH):
@@ -185,7 +207,7 @@ cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* tex
         date = t.engine.http_date()
         out_field(out, "date", 4, PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date), HDR_DATE)
     if t.destination is not None and t.destination.response_ops is not None:
-        apply_ops(t.destination.response_ops, out)
+        apply_ops(t, t.destination.response_ops, out)
     if t.cors_policy is not None and head.status >= 200:
         cors_out(t, out)
     out.framing = FRAMING_CHUNKED if head.framing == FRAMING_CLOSE or head.framing == FRAMING_STREAM else head.framing

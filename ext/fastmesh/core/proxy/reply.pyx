@@ -56,7 +56,7 @@ cdef class Replying(Finding):
         out_field(out, "date", 4, PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date), 0)
         out_field(out, "server", 6, PyBytes_AS_STRING(self.snapshot.server_name), PyBytes_GET_SIZE(self.snapshot.server_name), 0)
         if self.rule is not None and self.rule.response_ops is not None:
-            apply_ops(self.rule.response_ops, out)
+            apply_ops(self, self.rule.response_ops, out)
         if self.cors_policy is not None:
             cors_out(self, out)
         out.framing = FRAMING_NONE if self.grpc or status == 204 or status == 304 else FRAMING_LENGTH

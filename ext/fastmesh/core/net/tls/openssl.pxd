@@ -75,6 +75,8 @@ cdef extern from "<openssl/params.h>":
 cdef extern from "<openssl/asn1.h>":
     ctypedef struct ASN1_STRING:
         pass
+    ctypedef struct ASN1_INTEGER:
+        pass
     ctypedef struct ASN1_TIME:
         pass
     int ASN1_STRING_length(const ASN1_STRING* text)
@@ -129,6 +131,9 @@ cdef extern from "<openssl/x509v3.h>":
     int X509_check_private_key(const X509* certificate, const EVP_PKEY* key)
     void* X509_get_ext_d2i(const X509* certificate, int nid, int* critical, int* index)
     X509_NAME* X509_get_subject_name(const X509* certificate)
+    X509_NAME* X509_get_issuer_name(const X509* certificate)
+    const ASN1_INTEGER* X509_get0_serialNumber(const X509* certificate)
+    int i2a_ASN1_INTEGER(BIO* bio, const ASN1_INTEGER* number)
     X509_NAME* X509_NAME_dup(const X509_NAME* name)
     int X509_NAME_print_ex(BIO* out, const X509_NAME* name, int indent, unsigned long flags)
     X509_PUBKEY* X509_get_X509_PUBKEY(const X509* certificate)

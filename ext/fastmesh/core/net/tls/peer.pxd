@@ -6,6 +6,8 @@ cdef class Peer:
     cdef bytes principal      # its SPIFFE ID; b"": it has none
     cdef bytes hash           # SHA-256 of the certificate, hex
     cdef bytes subject        # RFC 2253
+    cdef bytes issuer         # RFC 2253
+    cdef bytes serial         # hex
     cdef list uris            # bytes; none has a character that would end an element of a header
     cdef list dns
     cdef bytes forwarded      # an element of x-forwarded-client-cert: By, Hash, Subject, URI, DNS

@@ -2,7 +2,8 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from fastmesh.core.net.tls.openssl cimport (
     BIO, BIO_free, BIO_get_mem_data, BIO_new, BIO_s_mem, EVP_sha256, GEN_DNS, GEN_URI, PEM_write_bio_X509,
-    SSL_get0_peer_certificate, X509, X509_NAME_print_ex, X509_digest, X509_get_subject_name, XN_FLAG_RFC2253,
+    SSL_get0_peer_certificate, X509, X509_NAME, X509_NAME_print_ex, X509_digest, X509_get0_serialNumber, X509_get_issuer_name,
+    X509_get_subject_name, XN_FLAG_RFC2253, i2a_ASN1_INTEGER,
 )
 from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.net.tls.client cimport ClientContext
@@ -31,6 +32,8 @@ cdef object _make_peer(X509* leaf, object context):
     peer.label = -1
     peer.hash = _digest(leaf)
     peer.subject = _printed(leaf, False)
+    peer.issuer = _name(X509_get_issuer_name(leaf))
+    peer.serial = _serial(leaf)
     names = names_of(leaf) or []
     peer.uris = [_plain(value) for kind, value in names if kind == GEN_URI]
     peer.dns = [_plain(value) for kind, value in names if kind == GEN_DNS]
@@ -55,13 +58,28 @@ cdef bytes _digest(X509* leaf):
 cdef bytes _printed(X509* leaf, bint whole):
     """The certificate as PEM, or its subject."""
     cdef BIO* bio = BIO_new(BIO_s_mem())
-    cdef char* data = NULL
-    cdef long size
     if whole:
         PEM_write_bio_X509(bio, leaf)
     else:
         X509_NAME_print_ex(bio, X509_get_subject_name(leaf), 0, XN_FLAG_RFC2253)
-    size = BIO_get_mem_data(bio, &data)
+    return _taken(bio)
+
+
+cdef bytes _name(X509_NAME* name):
+    cdef BIO* bio = BIO_new(BIO_s_mem())
+    X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253)
+    return _taken(bio)
+
+
+cdef bytes _serial(X509* leaf):
+    cdef BIO* bio = BIO_new(BIO_s_mem())
+    i2a_ASN1_INTEGER(bio, X509_get0_serialNumber(leaf))
+    return _taken(bio).lower()
+
+
+cdef bytes _taken(BIO* bio):
+    cdef char* data = NULL
+    cdef long size = BIO_get_mem_data(bio, &data)
     text = PyBytes_FromStringAndSize(data, size)
     BIO_free(bio)
     return text
