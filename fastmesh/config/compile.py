@@ -21,16 +21,16 @@ from fastmesh.config.listeners.api_chains import ApiChains
 from fastmesh.config.listeners.gateway_chains import GatewayChains
 from fastmesh.config.listeners.gateway_places import chosen, places
 from fastmesh.config.listeners.gateways import GatewayHosts
-from fastmesh.config.listeners.inbound import Inbound, loops
-from fastmesh.config.listeners.mesh_chains import MeshChains
+from fastmesh.config.listeners.inbound import Inbound
+from fastmesh.config.listeners.ingress import doors, loops
+from fastmesh.config.listeners.outbound import Outbound
 from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, VirtualHostPlan, encode
-from fastmesh.config.resource import Resource
 from fastmesh.config.routes.delegates import Delegates
 from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.http_route import Backends
 from fastmesh.config.routes.limits import Limits
 from fastmesh.config.routes.matches import MESH, Scope
-from fastmesh.config.routes.virtual_hosts import MeshHosts, binds
+from fastmesh.config.routes.virtual_hosts import binds
 from fastmesh.config.routes.virtual_service import Routes
 from fastmesh.config.services.backend_tls import BackendPolicies
 from fastmesh.config.services.clusters import Clusters
@@ -39,10 +39,10 @@ from fastmesh.config.services.instances import dns_names
 from fastmesh.config.services.peer_authentications import PeerAuthentications
 from fastmesh.config.services.registry import Registry
 from fastmesh.config.services.role import Role, about_flag, stand_for
+from fastmesh.config.services.scope import imports_of, unknown_hosts
 from fastmesh.config.services.upstream_tls import UpstreamTLS
 from fastmesh.config.store import ConfigSet
 from fastmesh.errors import Problem
-from fastmesh.model.virtual_service import VirtualService
 
 __all__ = ["Role", "compile_plan", "dns_names"]
 
@@ -66,7 +66,22 @@ class _Compiler:
         self.role, self.own, self.problems = stand_for(config, role)
         role = self.role
         self.gateway = role.kind == "gateway"
-        self.registry = Registry(config, role.namespace, resolve, role.trust_domain, role.believed)
+        self.virtual_services = [
+            item for item in config.virtual_services if exported(item.spec.export_to, item.namespace, role.namespace)
+        ]
+        delegates = Delegates(config.virtual_services)
+        self.problems += delegates.problems
+        sidecars = [] if self.gateway else config.sidecars
+        self.imports = imports_of(sidecars, role.namespace, role.labels, ROOT_NAMESPACE)
+        self.registry = Registry(
+            config,
+            role.namespace,
+            resolve,
+            role.trust_domain,
+            role.believed,
+            self.imports,
+            ((item, delegates.hosts_of(item)) for item in self.virtual_services),
+        )
         self.credentials = Credentials(config, role.namespace, identity=role.identity)
         self.grants = Grants(config.reference_grants)
         self.material = Material(self.credentials, self.grants)
@@ -81,12 +96,10 @@ class _Compiler:
         )
         rules = DestinationRules(config.destination_rules, role.namespace, role.labels)
         self.clusters = Clusters(self.registry, rules, self.tls, gateway=self.gateway)
-        delegates = Delegates(config.virtual_services)
-        self.problems += delegates.problems
         self.routes = Routes(self.clusters, delegates)
         self.limits = Limits(config.rate_limits)
         self.backends = Backends(self.clusters, self.grants, self.problems)
-        self.inbound = Inbound(self.registry, self.limits, self.policies, self.credentials, self.own)
+        self.inbound = Inbound(self.registry, self.limits, self.policies, self.credentials, self.own, rules)
 
     def _backend_policies(self) -> BackendPolicies:
         gateways = own_gateways(self.config.api_gateways, self.role.labels)
@@ -119,46 +132,47 @@ class _Compiler:
     def _scope(self, gateways: frozenset[str]) -> Scope:
         return Scope(port=0, gateways=gateways, namespace=self.role.namespace, labels=self.role.labels)
 
-    def _virtual_services(self) -> list[Resource[VirtualService]]:
-        return [
-            item
-            for item in self.config.virtual_services
-            if exported(item.spec.export_to, item.namespace, self.role.namespace)
-        ]
-
     def _mesh(self) -> tuple[list[ListenerPlan], list[VirtualHostPlan]]:
         scope = self._scope(frozenset({MESH}))
-        written = [item for item in self._virtual_services() if binds(item, scope.gateways)]
-        http_routes = HTTPRoutes(self.config, self.backends, scope, self.problems)
-        hosts = MeshHosts(self.registry, self.routes, http_routes, self.limits, written, scope).build()
-        listener = ListenerPlan(
-            name="mesh",
-            role="mesh",
-            port=0,
-            address=self.role.listen,
-            domains=hosts.listed(),
-            unknown="passthrough",
-            chains=MeshChains(self.registry, self.clusters, self.routes, scope).build(written),
+        outbound = Outbound(
+            registry=self.registry,
+            clusters=self.clusters,
+            routes=self.routes,
+            http_routes=HTTPRoutes(self.config, self.backends, scope, self.problems),
+            limits=self.limits,
+            imports=self.imports,
+            written=[item for item in self.virtual_services if binds(item, scope.gateways)],
+            scope=scope,
+            unknown=unknown_hosts(self.imports),
         )
-        vhosts = list(hosts.plans)
-        outbound = [listener] if self.role.listen else []  # a sidecar may stand only before its workload
-        return [*outbound, *self._inbound(vhosts)], vhosts
+        vhosts: list[VirtualHostPlan] = []
+        listeners = list(outbound.listeners(self.role.listen, vhosts))
+        return [*listeners, *self._inbound(vhosts)], vhosts
 
     def _inbound(self, vhosts: list[VirtualHostPlan]) -> list[ListenerPlan]:
-        """The listeners of a sidecar that face the mesh; a pair that would lead back into the proxy is refused."""
+        """The listeners of a sidecar that face the mesh; a door that would lead back into the proxy is refused."""
         role = self.role
-        for listen, target, own in loops(role.listen, role.inbound):
+        if role.kind != "sidecar":
+            return []
+        found = doors(role, self.imports.sidecar, self.own.address, self.problems)
+        for door, own in loops(role.listen, found):
+            written = dict(role.inbound).get(door.listen, door.target)
             message = f"forwards to {own}, where this proxy itself listens; name the port of the application"
-            self.problems.append(about_flag(f"--inbound {listen}={target}", message))
-        if role.inbound and not role.identity:
+            if door.sidecar is not None and door.path:
+                self.problems.append(door.sidecar.problem(door.path, f"{written} {message}"))
+            else:
+                self.problems.append(about_flag(f"--inbound {door.listen}={written}", message))
+        if found and not role.identity:
             message = "this sidecar has no identity, so mutual TLS with it fails; start it with --certs DIR"
             self.problems.append(about_flag("--inbound", message, "warning"))
-        return [self.inbound.listener(listen, target, vhosts) for listen, target in role.inbound]
+        listeners = [self.inbound.listener(door, vhosts) for door in found]
+        self.problems += self.inbound.problems
+        return listeners
 
     def _gateway(self) -> tuple[list[ListenerPlan], list[VirtualHostPlan]]:
         scope = self._scope(frozenset())
         http_routes = HTTPRoutes(self.config, self.backends, scope, self.problems)
-        written = self._virtual_services()
+        written = self.virtual_services
         hosts = GatewayHosts(
             self.registry,
             self.routes,

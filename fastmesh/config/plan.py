@@ -379,7 +379,7 @@ class ListenerPlan(PlanPart, frozen=True):
     """One listening socket. A mesh listener routes by Host and port; the others by Host alone (all ports 0)."""
 
     name: str  # "mesh", "0.0.0.0_8080" for gateways, "inbound_15006" for the side of the application
-    role: Literal["mesh", "gateway", "inbound"]
+    role: Literal["mesh", "gateway", "inbound", "egress"]  # egress: a mesh listener for one port, of a Sidecar
     port: int  # the port of the configuration (Gateway server port); 0 for the mesh listener
     address: str  # where it is bound: HOST:PORT
     domains: list[DomainPlan] = []

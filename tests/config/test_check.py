@@ -361,6 +361,8 @@ RIGHT = [
                 "tls: {mode: SIMPLE, credentialName: c}}]"),
     ("Gateway", "servers: [{port: {number: 80, name: a, protocol: GRPC}, hosts: ['*']}]"),
     ("Gateway", secure("ecdhCurves: [P-256], cipherSuites: [AES128-SHA], minProtocolVersion: TLSV1_2, verifyCertificateHash: []")),
+    ("Sidecar", "egress: [{hosts: ['./*']}]\noutboundTrafficPolicy: {mode: REGISTRY_ONLY}"),
+    ("Sidecar", "ingress: [{port: {number: 80, protocol: HTTP, name: a}, defaultEndpoint: 'unix:///a.sock'}]"),
     ("WorkloadEntry", "address: vm.example.com\nlabels: {app: a}\nlocality: r/z/s"),
 ]  # fmt: skip
 
@@ -381,7 +383,7 @@ UNSERVED = [
     ("DestinationRule", "host: b\nsubsets: [{name: v1, trafficPolicy: {retryBudget: {}}}]",
      "spec.subsets[0].trafficPolicy.retryBudget"),
     ("Gateway", "servers: [{port: {number: 80, name: a, protocol: TCP}, hosts: ['*']}]", "spec.servers[0].port.protocol"),
-    ("Sidecar", "egress: [{hosts: ['./*']}]", ""),
+    ("Sidecar", "egress: [{hosts: ['./*'], captureMode: IPTABLES}]", "spec.egress[0].captureMode"),
     ("WorkloadGroup", "template: {}", ""),
     ("ServiceEntry", "hosts: [x.com]\nports: [{number: 443, name: a, protocol: MONGO}]", "spec.ports[0].protocol"),
 ]  # fmt: skip

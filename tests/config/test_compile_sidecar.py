@@ -76,7 +76,7 @@ def test_the_cluster_of_the_application() -> None:
     assert (workload.name, workload.app, workload.version, workload.principal) == ("pay-v1", "pay", "v1", SHOP)
 
 
-def test_a_rule_for_clients_does_not_shape_what_comes_in() -> None:
+def test_a_rule_for_clients_limits_what_comes_in_and_shapes_nothing_else() -> None:
     rule = """---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -87,7 +87,7 @@ spec:
 """
     outside, inside = sidecar(HTTP + rule).clusters
     assert (outside.max_connections, outside.max_requests, outside.outlier is not None) == (1, 1, True)
-    assert (inside.max_connections, inside.max_requests, inside.outlier) == (0, 0, None)
+    assert (inside.max_connections, inside.max_requests, inside.outlier) == (1, 1, None)
 
 
 def test_permissive_opens_the_meshs_tls_alone() -> None:

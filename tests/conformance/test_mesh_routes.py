@@ -51,7 +51,13 @@ def rules(case: dict[str, Any]) -> str:
         text += "\n---\n" + yaml.safe_dump({
             "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
             "metadata": {"name": f"rule-{number}", "namespace": rule["namespace"]},
-            "spec": {"hosts": [rule["host"]], "http": [http]},
+            "spec": {"hosts": rule.get("hosts") or [rule["host"]], "http": [http]},
+        })  # fmt: skip
+    if "imports" in case:
+        text += "\n---\n" + yaml.safe_dump({
+            "apiVersion": "networking.istio.io/v1", "kind": "Sidecar",
+            "metadata": {"name": "sidecar", "namespace": case["client"]},
+            "spec": {"egress": [{"hosts": case["imports"]}]},
         })  # fmt: skip
     return text
 

@@ -25,6 +25,7 @@ from fastmesh.model.gateway import Gateway, ServerTLS
 from fastmesh.model.gateway_api import Gateway as APIGateway
 from fastmesh.model.kubernetes import Service
 from fastmesh.model.service_entry import ServiceEntry
+from fastmesh.model.sidecar import Sidecar
 from fastmesh.model.virtual_service import Headers, VirtualService
 
 _POLICY = (
@@ -45,7 +46,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "Gateway": ("servers[].defaultEndpoint",),
     "Service": ("internalTrafficPolicy", "trafficDistribution"),
 }  # fmt: skip
-_WHOLE = frozenset(("ProxyConfig", "Sidecar", "Telemetry", "WorkloadGroup"))
+_WHOLE = frozenset(("ProxyConfig", "Telemetry", "WorkloadGroup"))
 # Whoever writes them believes something to be protected: they are errors until somebody says that this is known.
 _UNENFORCED = frozenset(("AuthorizationPolicy", "RequestAuthentication"))
 # Bytes without TLS have no server name: without interception the mesh listener cannot tell where they want to go.
@@ -169,6 +170,15 @@ def _service_entry(spec: ServiceEntry, at: At) -> None:
             at["ports"][index]["protocol"].unserved(f"traffic with protocol {port.protocol}")
 
 
+def _sidecar(spec: Sidecar, at: At) -> None:
+    """There is no interception: clients say whom they mean, and a listener that captures is the mesh listener."""
+    modes = [("ingress", index, each.capture_mode) for index, each in enumerate(spec.ingress)]
+    modes += [("egress", index, each.capture_mode) for index, each in enumerate(spec.egress)]
+    for name, index, mode in modes:
+        if mode == "IPTABLES":
+            at[name][index]["captureMode"].unserved("IPTABLES")
+
+
 def _service(spec: Service, at: At) -> None:
     for index, port in enumerate(spec.ports):
         spoken = protocols.of_service_port(port.port, port.name, port.protocol, port.app_protocol)
@@ -182,5 +192,6 @@ _BY_VALUE: dict[str, Callable[[Any, At], None]] = {
     "Gateway": _gateway,
     "Service": _service,
     "ServiceEntry": _service_entry,
+    "Sidecar": _sidecar,
     "VirtualService": _virtual_service,
 }

@@ -7,9 +7,12 @@ comes and opens nothing; PERMISSIVE opens the mesh's TLS, known by its ALPN, and
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fastmesh.config import protocols
 from fastmesh.config.credentials.names import Credentials
+from fastmesh.config.credentials.server_tls import server_tls
+from fastmesh.config.listeners.ingress import UNIX, Door
 from fastmesh.config.origins import origin
 from fastmesh.config.plan import (
     ChainPlan,
@@ -27,11 +30,15 @@ from fastmesh.config.plan import (
 from fastmesh.config.routes.limits import Limits
 from fastmesh.config.routes.matches import MESH, Scope
 from fastmesh.config.selectors import selects
+from fastmesh.config.services.clusters import pool_fields
+from fastmesh.config.services.destinations import DestinationRules, policy_for
 from fastmesh.config.services.peer_authentications import Mode, PeerAuthentications
 from fastmesh.config.services.registry import MeshService, Port, Registry
 from fastmesh.config.services.role import Own
 from fastmesh.config.services.upstream_tls import http_version
 from fastmesh.config.services.workloads import port_named
+from fastmesh.errors import Problem
+from fastmesh.model.destination_rule import ConnectionPool
 from fastmesh.model.kubernetes import Service as KubernetesService
 from fastmesh.model.service_entry import ServiceEntry
 
@@ -45,8 +52,16 @@ class Inbound:
     """`clusters` grows with the listeners that are asked for."""
 
     def __init__(
-        self, registry: Registry, limits: Limits, policies: PeerAuthentications, credentials: Credentials, own: Own
+        self,
+        registry: Registry,
+        limits: Limits,
+        policies: PeerAuthentications,
+        credentials: Credentials,
+        own: Own,
+        rules: DestinationRules,
     ) -> None:
+        self.problems: list[Problem] = []
+        self._rules = rules
         self._registry = registry
         self._limits = limits
         self._policies = policies
@@ -59,12 +74,13 @@ class Inbound:
     def clusters(self) -> list[ClusterPlan]:
         return list(self._clusters.values())
 
-    def listener(self, listen: str, target: str, vhosts: list[VirtualHostPlan]) -> ListenerPlan:
-        """The listener of one pair; its virtual host joins `vhosts`."""
-        address, number = split(target)
-        _, outside = split(listen)
+    def listener(self, door: Door, vhosts: list[VirtualHostPlan]) -> ListenerPlan:
+        """The listener of one door; its virtual host joins `vhosts`."""
+        number, outside = door.number, door.outside
         service, port = self._served(number, outside)
-        cluster = self._cluster(address, number, service, port)
+        if door.protocol:
+            port = _as_written(door, port)
+        cluster = self._cluster(door, service, port)
         place = origin(service.written, "default") if service is not None else self._origin()
         destination = DestinationPlan(cluster=cluster.name, weight=1)
         grpc = port is not None and port.protocol.startswith("GRPC")
@@ -77,12 +93,13 @@ class Inbound:
         mode, _ = self._policies.mode(self._own.namespace, self._own.workload.labels, number, outside)
         is_http = port is None or port.is_http
         return ListenerPlan(
-            name=self._name(listen, outside),
+            name=self._name(door.listen, outside),
             role="inbound",
             port=number,
-            address=listen,
+            address=door.listen,
             domains=[DomainPlan(domain="*", port=0, vhost=len(vhosts) - 1)],
-            chains=self._chains(mode, is_http, destination),
+            chains=self._own_tls(door, is_http or door.protocol.upper() == "HTTPS", destination, mode)
+            or self._chains(mode, is_http, destination),
         )
 
     def _name(self, listen: str, outside: int) -> str:
@@ -92,6 +109,20 @@ class Inbound:
             name = f"inbound_{listen}"
         self._names.add(name)
         return name
+
+    def _own_tls(self, door: Door, is_http: bool, destination: DestinationPlan, mode: Mode) -> list[ChainPlan]:
+        """TLS of an ingress listener, for clients outside of the mesh: only where the mesh's own is switched off."""
+        if door.tls is None or door.sidecar is None:
+            return []
+        path = (*door.path, "tls")
+        is_http = is_http or door.protocol.upper() == "HTTPS"  # what HTTPS is inside of
+        if mode != "DISABLE":
+            message = f"has an effect only where PeerAuthentication is DISABLE for port {door.number}, it is {mode}"
+            self.problems.append(door.sidecar.problem(path, message, "warning", "reference"))
+            return []
+        tls = server_tls(door.tls, door.sidecar, path, self._credentials, self._registry.client_domains, http=is_http)
+        inside: Mapping[str, object] = {"kind": "http"} if is_http else {"kind": "tcp", "destinations": [destination]}
+        return [ChainPlan(name="tls", transport="tls", tls=tls, **inside)]  # type: ignore[arg-type]
 
     def _chains(self, mode: Mode, is_http: bool, destination: DestinationPlan) -> list[ChainPlan]:
         inside: Mapping[str, object] = {"kind": "http"} if is_http else {"kind": "tcp", "destinations": [destination]}
@@ -110,25 +141,33 @@ class Inbound:
         mesh = ChainPlan(name="mesh", transport="tls", mesh_alpn=not strict, tls=tls, **inside)  # type: ignore[arg-type]
         return [mesh] if strict else [mesh, opaque, plaintext]
 
-    def _cluster(self, address: str, number: int, service: MeshService | None, port: Port | None) -> ClusterPlan:
-        """No DestinationRule shapes it: those are the clients'."""
+    def _cluster(self, door: Door, service: MeshService | None, port: Port | None) -> ClusterPlan:
+        """The Sidecar's limits, else those of the service's DestinationRule; nothing else of that is for this side."""
+        number = door.number
         name = f"inbound|{number}||"
         if name not in self._clusters:
             workload = self._registry.workloads.put(self._own.workload, self._own.namespace)
+            pool = door.pool or (self._pool_of(service, port) if service is not None and port is not None else None)
+            socket = door.address.startswith(UNIX)
             self._clusters[name] = ClusterPlan(
                 name=name,
                 host=service.host if service is not None else "",
                 port=number,
                 service_name=service.name if service is not None else "unknown",
                 service_namespace=service.namespace if service is not None else "unknown",
-                endpoints=[EndpointPlan(address=address, port=number, workload=workload)],
+                endpoints=[EndpointPlan(address=door.address, port=0 if socket else number, workload=workload)],
                 http=http_version(port or UNDECLARED, False, False, False),  # type: ignore[arg-type]
+                **pool_fields(pool),  # type: ignore[arg-type]
             )
         return self._clusters[name]
 
+    def _pool_of(self, service: MeshService, port: Port) -> ConnectionPool | None:
+        rule = self._rules.find_for_all(service.host, service.namespace)
+        return policy_for(rule, port.number, None).connection_pool if rule is not None else None
+
     def _served(self, number: int, outside: int) -> tuple[MeshService | None, Port | None]:
         """The oldest service, and its port, that leads to this port of the workload."""
-        for service in self._registry.services.values():
+        for service in self._registry.known:
             if service.namespace == self._own.namespace and self._is_behind(service):
                 for port in service.ports:
                     if self._leads(service, port, number, outside):
@@ -173,24 +212,7 @@ class Inbound:
 UNDECLARED = Port(number=0, name="", protocol=protocols.SNIFF, target=0)
 
 
-def split(address: str) -> tuple[str, int]:
-    """HOST:PORT, IPv6 in brackets; `localhost` is 127.0.0.1."""
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    return "127.0.0.1" if host == "localhost" else host, int(port)
-
-
-def loops(listen: str, pairs: tuple[tuple[str, str], ...]) -> list[tuple[str, str, str]]:
-    """The pairs that forward to a listener of the proxy itself: what they say, and which listener it is."""
-    own = [address for address in (listen, *(pair[0] for pair in pairs)) if address]
-    return [(inside, target, each) for inside, target in pairs for each in own if _reaches(target, each)]
-
-
-def _reaches(target: str, listener: str) -> bool:
-    (address, port), (bound, number) = split(target), split(listener)
-    if port != number:
-        return False
-    return address == bound or bound in _EVERY or address in _EVERY
-
-
-_EVERY = frozenset({"", "0.0.0.0", "::"})
+def _as_written(door: Door, port: Port | None) -> Port:
+    """The port of the service, speaking what the ingress listener says."""
+    known = port or Port(number=door.outside, name="", protocol="", target=door.number)
+    return replace(known, protocol=protocols.declared(door.protocol))

@@ -17,14 +17,14 @@ from fastmesh.config.routes.matches import Scope
 from fastmesh.config.routes.virtual_hosts import short_names
 from fastmesh.config.routes.virtual_service import Routes
 from fastmesh.config.services.clusters import Clusters
-from fastmesh.config.services.registry import MeshService, Port, Registry
+from fastmesh.config.services.service import MeshService, Port, Services
 from fastmesh.model.virtual_service import VirtualService
 
 HTTPS_PORT = 443
 
 
 class MeshChains:
-    def __init__(self, registry: Registry, clusters: Clusters, routes: Routes, scope: Scope) -> None:
+    def __init__(self, registry: Services, clusters: Clusters, routes: Routes, scope: Scope) -> None:
         self._registry = registry
         self._clusters = clusters
         self._routes = routes

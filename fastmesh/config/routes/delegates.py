@@ -51,6 +51,19 @@ class Delegates:
         found = self._rules.get((written.namespace, written.name))
         return list(_own(written)) if found is None else found
 
+    def hosts_of(self, written: Resource[VirtualService]) -> list[str]:
+        """The hosts that its rules send to, or copy requests for."""
+        found: dict[str, None] = {}
+        for owned in self.rules_of(written):
+            rule = owned.rule
+            named = [each.destination for each in rule.route] + [each.destination for each in rule.mirrors]
+            for destination in [*named, *([rule.mirror] if rule.mirror is not None else [])]:
+                found[fqdn(destination.host, owned.owner.namespace)] = None
+        passed_on = [route for tls in written.spec.tls for route in tls.route]
+        passed_on += [route for tcp in written.spec.tcp for route in tcp.route]
+        found.update((fqdn(route.destination.host, written.namespace), None) for route in passed_on)
+        return list(found)
+
     def _expand(self, root: Resource[VirtualService]) -> Iterator[Owned]:
         for own in _own(root):
             if own.rule.delegate is None:

@@ -6,7 +6,7 @@ governs keeps the default route of its service.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from fastmesh.config.hosts import DOMAIN, HostIndex, as_domain, covers, fqdn, is_wildcard
@@ -17,7 +17,7 @@ from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.limits import Limits
 from fastmesh.config.routes.matches import MESH, Scope, gateway_name
 from fastmesh.config.routes.virtual_service import Routes
-from fastmesh.config.services.registry import MeshService, Registry
+from fastmesh.config.services.service import MeshService, Services
 from fastmesh.model.virtual_service import VirtualService
 
 HTTP_PORT = 80
@@ -49,8 +49,8 @@ class Governed:
 class VirtualHosts:
     """Collects virtual hosts and the domains that lead to them; the first taker of a domain keeps it."""
 
-    def __init__(self) -> None:
-        self.plans: list[VirtualHostPlan] = []
+    def __init__(self, plans: list[VirtualHostPlan]) -> None:
+        self.plans = plans  # of all listeners
         self.domains: dict[tuple[str, int], int] = {}
         self._shared: dict[tuple[object, ...], int] = {}
 
@@ -82,21 +82,28 @@ class VirtualHosts:
     def listed(self) -> list[DomainPlan]:
         return [DomainPlan(domain=domain, port=port, vhost=index) for (domain, port), index in self.domains.items()]
 
+    def by_name(self) -> list[DomainPlan]:
+        """For a listener of one port: what Host says of a port is not looked at."""
+        return [DomainPlan(domain=domain, port=ANY_PORT, vhost=index) for (domain, _), index in self.domains.items()]
+
 
 class MeshHosts:
-    """Builds the virtual hosts of the mesh listener."""
+    """Adds to `hosts` what one egress listener serves: its services and VirtualServices, on the ports that are its."""
 
     def __init__(
         self,
-        registry: Registry,
+        hosts: VirtualHosts,
+        services: Services,
         routes: Routes,
         http_routes: HTTPRoutes,
         limits: Limits,
         virtual_services: list[Resource[VirtualService]],
         scope: Scope,
+        serves: Callable[[int], bool] = lambda port: True,
     ) -> None:
-        self.hosts = VirtualHosts()
-        self._registry = registry
+        self.hosts = hosts
+        self._serves = serves
+        self._registry = services
         self._routes = routes
         self._http_routes = http_routes
         self._limits = limits
@@ -104,15 +111,13 @@ class MeshHosts:
         self._written = virtual_services
         self._taken: set[tuple[str, int]] = set()
 
-    def build(self) -> VirtualHosts:
+    def build(self) -> None:
         for written, governed in self._govern():
             for port, services in governed.ports().items():
-                self._add_virtual_service(written, port, services, governed.hosts)
+                if self._serves(port):
+                    self._add_virtual_service(written, port, services, governed.hosts)
         for service in self._registry.rule_owners():
             self._add_defaults(service)
-        self.hosts.add_portless()
-        self._add_any()
-        return self.hosts
 
     def _govern(self) -> Iterator[tuple[Resource[VirtualService], Governed]]:
         """Each VirtualService with the services and the other hosts that are its own.
@@ -162,7 +167,7 @@ class MeshHosts:
 
     def _add_defaults(self, service: MeshService) -> None:
         for port in service.http_ports:
-            if (service.host, port.number) in self._taken:
+            if (service.host, port.number) in self._taken or not self._serves(port.number):
                 continue
             place = origin(service.written, "default")
             rules = self._http_routes.of_service(service, port.number)
@@ -195,7 +200,7 @@ class MeshHosts:
             domains += ["*." + domain for domain in domains]
         return domains + [as_domain(address.lower()) for address in service.addresses]
 
-    def _add_any(self) -> None:
+    def add_any(self) -> None:
         """A VirtualService for `*` (Istio refuses it on the mesh) takes what nobody else has."""
         for written in self._written:
             if "*" in written.spec.hosts:
@@ -220,7 +225,7 @@ def short_names(host: str, namespace: str) -> list[str]:
 
 
 def _hosts(written: Resource[VirtualService]) -> list[str]:
-    """The hosts in full, but for `*`, which `_add_any` serves."""
+    """The hosts in full, but for `*`, which `add_any` serves."""
     return [fqdn(host, written.namespace) for host in written.spec.hosts if host != "*"]
 
 

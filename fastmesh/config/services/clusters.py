@@ -118,7 +118,7 @@ def _plan(name: str, target: Target, endpoints: list[EndpointPlan], tls: ClientT
         http=target.http,  # type: ignore[arg-type]
         outlier=_outlier(policy.outlier_detection),
         origin=origin(rule.policy_from) if rule is not None else None,
-        **_pool(policy.connection_pool),  # type: ignore[arg-type]
+        **pool_fields(policy.connection_pool),  # type: ignore[arg-type]
     )
 
 
@@ -131,7 +131,7 @@ def _http(block: ConnectionPool | None, port: Port, gateway: bool) -> str:
     return http_version(port, http.use_client_protocol, http.h2_upgrade_policy == "UPGRADE", gateway)
 
 
-def _pool(block: ConnectionPool | None) -> dict[str, object]:
+def pool_fields(block: ConnectionPool | None) -> dict[str, object]:
     """Fields of ClusterPlan; zero means "not set" as in Istio, but for idle timeouts, where it means "never"."""
     found: dict[str, object] = {}
     if block is None:

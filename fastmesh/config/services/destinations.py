@@ -74,11 +74,20 @@ class DestinationRules:
 
     def find(self, host: str, service_namespace: str) -> MergedRule | None:
         """The rule for a host of the registry as this client sees it."""
+        found = self._found(host, service_namespace)
+        return self._choose(found, self._labels) if found is not None else None
+
+    def find_for_all(self, host: str, service_namespace: str) -> MergedRule | None:
+        """The same without rules for chosen workloads: those are for what a workload calls."""
+        found = self._found(host, service_namespace)
+        return self._choose(found, {}) if found is not None else None
+
+    def _found(self, host: str, service_namespace: str) -> list[MergedRule] | None:
         own = self._private_root if self._namespace == ROOT_NAMESPACE else self._by_namespace.get(self._namespace)
         for index in (own, self._by_namespace.get(service_namespace), self._by_namespace.get(ROOT_NAMESPACE)):
             found = index.most_specific(host) if index is not None else None
             if found is not None:
-                return self._choose(found)
+                return found
         return None
 
     def _add(self, written: Resource[DestinationRule]) -> None:
@@ -100,10 +109,10 @@ class DestinationRules:
         merged.take(written)
         rules.append(merged)
 
-    def _choose(self, rules: list[MergedRule]) -> MergedRule | None:
+    def _choose(self, rules: list[MergedRule], labels: Mapping[str, str]) -> MergedRule | None:
         """A rule that selects this workload beats one for all."""
         for rule in rules:
-            if rule.selector and selects(rule.selector, self._labels):
+            if rule.selector and selects(rule.selector, labels):
                 return rule
         return next((rule for rule in rules if not rule.selector), None)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fastmesh.config.hosts import TRUST_DOMAIN
+from fastmesh.config.hosts import TRUST_DOMAIN, is_address
 from fastmesh.config.plan import WorkloadPlan
 from fastmesh.config.resource import DEFAULT_NAMESPACE, Resource
 from fastmesh.config.services.workloads import DEFAULT_ACCOUNT, UNKNOWN, Workload, facts
@@ -42,6 +42,7 @@ class Own:
     workload: Workload
     namespace: str
     containers: PodSpec | None = None
+    address: str = ""  # an IP, when somebody wrote it down
 
 
 def stand_for(config: ConfigSet, role: Role) -> tuple[Role, Own, list[Problem]]:
@@ -51,7 +52,7 @@ def stand_for(config: ConfigSet, role: Role) -> tuple[Role, Own, list[Problem]]:
     if role.name and found is None:
         message = "there is no WorkloadEntry, Pod, Deployment or StatefulSet of this name, so it has only --labels"
         problems.append(about_flag(f"--workload {role.name}.{role.namespace}", message, "warning"))
-    known, containers = found or (Workload(role.name), None)
+    known, containers, address = found or (Workload(role.name), None, "")
     told = known.principal_in(role.trust_domain, role.namespace)
     if role.principal and told and role.principal != told:
         message = f"the certificate of --certs is for {role.principal}; clients expect {told} by the service account"
@@ -60,25 +61,27 @@ def stand_for(config: ConfigSet, role: Role) -> tuple[Role, Own, list[Problem]]:
     if role.name:
         plan = facts(own.name, role.namespace, own.labels, own.principal_in(role.trust_domain, role.namespace))
         role = dataclasses.replace(role, labels=own.labels, workload=plan)
-    return role, Own(workload=own, namespace=role.namespace, containers=containers), problems
+    return role, Own(workload=own, namespace=role.namespace, containers=containers, address=address), problems
 
 
-def find_workload(config: ConfigSet, namespace: str, name: str) -> tuple[Workload, PodSpec | None] | None:
-    """A WorkloadEntry, a Pod, a Deployment or a StatefulSet; with its containers where they are known."""
+def find_workload(config: ConfigSet, namespace: str, name: str) -> tuple[Workload, PodSpec | None, str] | None:
+    """A WorkloadEntry, a Pod, a Deployment or a StatefulSet; with containers and address where they are known."""
     wanted = (namespace, name)
     for entry in config.workload_entries:
         if (entry.namespace, entry.name) == wanted:
-            return Workload(name, entry.spec.labels, entry.spec.service_account), None
+            address = entry.spec.address if is_address(entry.spec.address) else ""
+            return Workload(name, entry.spec.labels, entry.spec.service_account), None, address
     for pod in config.pods:
         if (pod.namespace, pod.name) == wanted:
             spec = pod.spec.spec
-            return Workload(name, pod.labels, spec.service_account_name or DEFAULT_ACCOUNT), spec
+            account = spec.service_account_name or DEFAULT_ACCOUNT
+            return Workload(name, pod.labels, account), spec, pod.spec.status.pod_ip
     templates: list[Resource[Deployment] | Resource[StatefulSet]] = [*config.deployments, *config.stateful_sets]
     for item in templates:
         if (item.namespace, item.name) == wanted:
             template = item.spec.template
             account = template.spec.service_account_name or DEFAULT_ACCOUNT
-            return Workload(name, template.metadata.labels, account), template.spec
+            return Workload(name, template.metadata.labels, account), template.spec, ""
     return None
 
 

@@ -1,0 +1,145 @@
+"""The side of a proxy that its workload calls others by: the mesh listener, and the egress listeners of a Sidecar that
+listen by themselves.
+
+Clients speak to the proxy, so the mesh listener routes by Host and by the port in it. An egress listener without a
+`bind` has its routes there, for its port alone. One with a `bind` (or `captureMode: NONE`) is a socket of its own, on
+which a client cannot mean another port; with protocol HTTP_PROXY it is a mesh listener for all ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from fastmesh.config import protocols
+from fastmesh.config.listeners.mesh_chains import MeshChains
+from fastmesh.config.origins import origin
+from fastmesh.config.plan import ChainPlan, DestinationPlan, ListenerPlan, RulePlan, VirtualHostPlan
+from fastmesh.config.resource import Resource
+from fastmesh.config.routes.gateway_api import HTTPRoutes
+from fastmesh.config.routes.limits import Limits
+from fastmesh.config.routes.matches import Scope
+from fastmesh.config.routes.retries import DEFAULT as DEFAULT_RETRY
+from fastmesh.config.routes.virtual_hosts import ANY_PORT, HTTP_PORT, MeshHosts, VirtualHosts
+from fastmesh.config.routes.virtual_service import Routes
+from fastmesh.config.services.clusters import Clusters
+from fastmesh.config.services.registry import Registry
+from fastmesh.config.services.scope import Egress, Imports
+from fastmesh.config.services.service import Services
+from fastmesh.model.virtual_service import VirtualService
+
+Unknown = Literal["passthrough", "blackhole"]
+
+
+@dataclass(slots=True)
+class Outbound:
+    registry: Registry
+    clusters: Clusters
+    routes: Routes
+    http_routes: HTTPRoutes
+    limits: Limits
+    imports: Imports
+    written: list[Resource[VirtualService]]  # those for the mesh
+    scope: Scope
+    unknown: Unknown
+
+    def listeners(self, address: str, vhosts: list[VirtualHostPlan]) -> Iterator[ListenerPlan]:
+        """Their virtual hosts join `vhosts`. An empty address: the workload calls nobody through the mesh listener."""
+        shared = self.imports.shared()
+        if address:
+            yield self._mesh(address, shared, vhosts)
+        for egress in self.imports.apart():
+            yield self._apart(egress, vhosts)
+
+    def _mesh(self, address: str, shared: list[Egress], vhosts: list[VirtualHostPlan]) -> ListenerPlan:
+        hosts = VirtualHosts(vhosts)
+        taken = {each.port for each in shared if each.port}
+        parts = []
+        for egress in shared:
+            parts.append(
+                self._hosts(hosts, egress, _only(egress.port) if egress.port else lambda port: port not in taken)
+            )
+        hosts.add_portless()
+        for part in parts:
+            part.add_any()
+        self._add_proxy(hosts)
+        written = [item for item in self.written if any(each.virtual_service(item) for each in shared)]
+        return ListenerPlan(
+            name="mesh",
+            role="mesh",
+            port=0,
+            address=address,
+            domains=hosts.listed(),
+            unknown=self.unknown,
+            chains=self._chains(self.registry.view(*shared), written),
+        )
+
+    def _apart(self, egress: Egress, vhosts: list[VirtualHostPlan]) -> ListenerPlan:
+        hosts = VirtualHosts(vhosts)
+        own = egress.port
+        view = self.registry.view(egress)
+        written = [item for item in self.written if egress.virtual_service(item)]
+        if protocols.is_http(egress.protocol):
+            part = self._hosts(hosts, egress, _only(own) if own else lambda port: True)
+            if not own:
+                hosts.add_portless()
+            part.add_any()
+            self._add_proxy(hosts)
+        chains: list[ChainPlan] = []
+        if egress.protocol in protocols.TLS or egress.protocol == protocols.SNIFF:
+            chains = self._chains(view, written)
+        elif egress.protocol not in protocols.HTTP:
+            chains = self._opaque(view, own)
+        return ListenerPlan(
+            name=egress.address.replace(":", "_") if not egress.address.startswith("unix:") else egress.address,
+            role="egress" if own else "mesh",
+            port=own,
+            address=egress.address,
+            domains=hosts.listed() if not own else hosts.by_name(),
+            unknown=self.unknown,
+            chains=chains,
+        )
+
+    def _hosts(self, hosts: VirtualHosts, egress: Egress, serves: Callable[[int], bool]) -> MeshHosts:
+        written = [item for item in self.written if egress.virtual_service(item)]
+        part = MeshHosts(
+            hosts,
+            self.registry.view(egress),
+            self.routes,
+            self.http_routes,
+            self.limits,
+            written,
+            self.scope,
+            serves,
+        )
+        part.build()
+        return part
+
+    def _add_proxy(self, hosts: VirtualHosts) -> None:
+        """The egressProxy of a Sidecar takes what nobody else has."""
+        sidecar = self.imports.sidecar
+        policy = sidecar.spec.outbound_traffic_policy if sidecar is not None else None
+        if sidecar is None or policy is None or policy.egress_proxy is None:
+            return
+        place = origin(sidecar, path=("spec", "outboundTrafficPolicy", "egressProxy"))
+        name, exists = self.routes.cluster(policy.egress_proxy, sidecar.namespace, HTTP_PORT)
+        to = DestinationPlan(cluster=name, weight=1, missing=not exists)
+        rule = RulePlan(origin=place, destinations=[to], retry=DEFAULT_RETRY)
+        hosts.add(["*"], ANY_PORT, VirtualHostPlan(name="egressProxy", rules=[rule], origin=place))
+
+    def _chains(self, view: Services, written: list[Resource[VirtualService]]) -> list[ChainPlan]:
+        return MeshChains(view, self.clusters, self.routes, self.scope).build(written)
+
+    def _opaque(self, view: Services, port: int) -> list[ChainPlan]:
+        """Bytes do not say whom they are for: the first imported service with this port takes them."""
+        for service in view.rule_owners():
+            if service.port(port) is not None:
+                name, exists = self.clusters.use(service.host, port, "")
+                to = DestinationPlan(cluster=name, weight=1, missing=not exists)
+                return [ChainPlan(name=service.host, kind="tcp", destinations=[to])]
+        return []
+
+
+def _only(own: int) -> Callable[[int], bool]:
+    return lambda port: port == own
