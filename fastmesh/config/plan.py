@@ -46,6 +46,7 @@ class NamedMatchPlan(PlanPart, frozen=True):
     name: str
     match: StringMatchPlan
     invert: bool = False  # withoutHeaders: a missing header counts as empty, but the presence form wants it absent
+    claim: list[str] = []  # of a validated token, from the outside in: then `name` is no header
 
 
 class MatchPlan(PlanPart, frozen=True):
@@ -59,6 +60,7 @@ class MatchPlan(PlanPart, frozen=True):
     authority: StringMatchPlan | None = None  # raw Host header, port included
     headers: list[NamedMatchPlan] = []
     query: list[NamedMatchPlan] = []
+    stat_prefix: str = ""
 
 
 class SegmentPlan(PlanPart, frozen=True):

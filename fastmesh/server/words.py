@@ -11,6 +11,7 @@ ENTRY_SERIES = 5
 ENTRY_WORKER = 6
 ENTRY_LIMIT = 8
 ENTRY_TCP_SERIES = 9
+ENTRY_ROUTE = 20
 
 OUTLIER_WORDS = 8
 OUT_EJECTED_UNTIL = 3
@@ -20,6 +21,7 @@ CLUSTER_ROW = 32
 ENDPOINT_ROW = 8
 WORKER_ROW = 128
 LIMIT_ROW = 4
+ROUTE_ROW = 8
 
 CLUSTER_WORDS = {
     "CL_RQ_ACTIVE": "upstream_rq_active",
@@ -128,6 +130,17 @@ WORKER_WORDS = {
 }
 
 LIMIT_WORDS = {"LM_PASSED": "passed", "LM_LIMITED": "limited", "LM_EVICTED": "evicted"}
+
+ROUTE_WORDS = {
+    "RT_RQ_TOTAL": "upstream_rq_total",
+    "RT_RQ_2XX": "upstream_rq_2xx",
+    "RT_RQ_3XX": "upstream_rq_3xx",
+    "RT_RQ_4XX": "upstream_rq_4xx",
+    "RT_RQ_5XX": "upstream_rq_5xx",
+    "RT_RQ_TIMEOUT": "upstream_rq_timeout",
+    "RT_RQ_RETRY": "upstream_rq_retry",
+    "RT_RQ_MS": "upstream_rq_time_sum",
+}
 
 
 def summed(words: tuple[int, ...], row: int, names: dict[str, str], first: int = 0) -> list[tuple[str, int]]:

@@ -35,6 +35,9 @@ def lines(arena: ReadableArena, plan: Plan | None = None) -> dict[str, int]:
             _put(found, "", values, names.WORKER_ROW, names.WORKER_WORDS)
         elif kind == names.ENTRY_LIMIT:
             _put(found, f"rate_limit.{key.decode('utf-8', 'replace')}.", values, names.LIMIT_ROW, names.LIMIT_WORDS)
+        elif kind == names.ENTRY_ROUTE:
+            host, _, prefix = key.decode("utf-8", "replace").partition("\0")
+            _put(found, f"vhost.{host}.route.{prefix}.", values, names.ROUTE_ROW, names.ROUTE_WORDS)
     return dict(sorted(found.items()))
 
 

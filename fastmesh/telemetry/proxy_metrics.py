@@ -156,6 +156,18 @@ LIMIT = (
     _count("LM_EVICTED", "fastmesh_rate_limit_evictions", "Keyed buckets given to another key before they were full."),
 )
 
+_ROUTED = "Requests of matches with a statPrefix, by class of status."
+ROUTE = (
+    _count("RT_RQ_TOTAL", "fastmesh_route_requests", "Requests that a match with a statPrefix sent on."),
+    _count("RT_RQ_2XX", "fastmesh_route_responses", _ROUTED, code_class="2xx"),
+    _count("RT_RQ_3XX", "fastmesh_route_responses", _ROUTED, code_class="3xx"),
+    _count("RT_RQ_4XX", "fastmesh_route_responses", _ROUTED, code_class="4xx"),
+    _count("RT_RQ_5XX", "fastmesh_route_responses", _ROUTED, code_class="5xx"),
+    _count("RT_RQ_TIMEOUT", "fastmesh_route_timeouts", "Those that exceeded a time-out."),
+    _count("RT_RQ_RETRY", "fastmesh_route_retries", "Further attempts of those."),
+    _count("RT_RQ_MS", "fastmesh_route_milliseconds", "How long those took, in all."),
+)
+
 
 class Table:
     """The families of one sort of row."""
@@ -184,6 +196,7 @@ def families(entries: Iterable[Entry], plan: Plan | None = None) -> list[Family]
     worker = Table(WORKER, names.WORKER_WORDS, names.WORKER_ROW)
     cluster = Table(CLUSTER, names.CLUSTER_WORDS, names.CLUSTER_ROW)
     limit = Table(LIMIT, names.LIMIT_WORDS, names.LIMIT_ROW)
+    route = Table(ROUTE, names.ROUTE_WORDS, names.ROUTE_ROW)
     endpoints: list[tuple[bytes, tuple[int, ...]]] = []
     for kind, key, values in entries:
         if kind == names.ENTRY_WORKER:
@@ -194,7 +207,9 @@ def families(entries: Iterable[Entry], plan: Plan | None = None) -> list[Family]
             endpoints.append((key, values))
         elif kind == names.ENTRY_LIMIT:
             limit.add(values, label_text(["limit"], [key.decode("utf-8", "replace")]))
-    return [*worker.families, *cluster.families, *_endpoints(endpoints, present), *limit.families]
+        elif kind == names.ENTRY_ROUTE:
+            route.add(values, label_text(["virtual_host", "route"], key.decode("utf-8", "replace").split("\0")))
+    return [*worker.families, *cluster.families, *_endpoints(endpoints, present), *limit.families, *route.families]
 
 
 def _endpoints(found: list[tuple[bytes, tuple[int, ...]]], present: Members | None) -> list[Family]:

@@ -1,4 +1,4 @@
-"""Istio's integration cases of single VirtualServices, asked through `fastmesh explain`."""
+"""Istio's integration cases of single VirtualServices, and TestBuildHTTPRoutes, asked through `fastmesh explain`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from tests.conformance.explaining import ask
 
 pytest.importorskip("fastmesh.core.proxy.explain")
 
-TABLE = yaml.safe_load(Path(__file__).with_name("virtual_service.yaml").read_text())
+HERE = Path(__file__).parent
+TABLE = [
+    case for name in ("virtual_service", "route_table") for case in yaml.safe_load((HERE / f"{name}.yaml").read_text())
+]
 PORTS = [{"name": "http", "port": 80}, {"name": "http2", "port": 85}]
-ASKED = ("method", "url", "headers", "port")
+ASKED = ("method", "url", "headers", "port", "client")
 
 
-def documents(http: list[dict[str, Any]]) -> str:
+def documents(http: list[dict[str, Any]], **spec: Any) -> str:
     rule = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "VirtualService",
         "metadata": {"name": "default"},
-        "spec": {"hosts": ["a"], "http": http},
+        "spec": {"hosts": ["a"], "http": http, **spec},
     }
     services = []
     for name in "abc":
@@ -38,9 +41,10 @@ CASES = [pytest.param(case, id=case["name"]) for case in TABLE]
 @pytest.mark.parametrize("case", CASES)
 def test_virtual_service(case: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
-    file.write_text(documents(case["http"]))
+    file.write_text(documents(case["http"], **{"gateways": case["gateways"]} if "gateways" in case else {}))
     for request in case["requests"]:
         options = [part for name, value in request.get("headers", {}).items() for part in ("-H", f"{name}: {value}")]
+        options += request.get("client", [])
         if "port" in request:
             options += ["--port", str(request["port"])]
         answer = ask([file], request.get("method", "GET"), request["url"], *options)

@@ -99,6 +99,7 @@ def test_words_are_those_of_the_arena() -> None:
         ("EndpointWord", words.ENDPOINT_WORDS, words.ENDPOINT_ROW),
         ("WorkerWord", words.WORKER_WORDS, words.WORKER_ROW),
         ("LimitWord", words.LIMIT_WORDS, words.LIMIT_ROW),
+        ("RouteWord", words.ROUTE_WORDS, words.ROUTE_ROW),
     ):
         body = re.search(rf"cdef enum[^\n]*\b{enum}\b[^\n]*\n(.*?)\n\n", text + "\n\n", re.DOTALL)
         assert body is not None

@@ -127,6 +127,7 @@ def test_every_word_of_the_arena_has_a_metric() -> None:
         (proxy_metrics.CLUSTER, words.CLUSTER_WORDS),
         (proxy_metrics.ENDPOINT, words.ENDPOINT_WORDS),
         (proxy_metrics.LIMIT, words.LIMIT_WORDS),
+        (proxy_metrics.ROUTE, words.ROUTE_WORDS),
     ):
         assert [row.word for row in table] == [word for word in named if word not in unwritten]
 

@@ -22,6 +22,7 @@ from fastmesh.config.check.shared import (
     say,
 )
 from fastmesh.config.read import syntax
+from fastmesh.config.read.claims import claim_names
 from fastmesh.config.read.shape import closest
 from fastmesh.model.base import StringMatch
 from fastmesh.model.virtual_service import (
@@ -33,8 +34,6 @@ from fastmesh.model.virtual_service import (
     HTTPRewrite,
     HTTPRoute,
 )
-
-CLAIMS = "@request.auth.claims"
 
 RETRY_POLICIES = frozenset((
     "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx", "refused-stream",
@@ -110,7 +109,7 @@ def check_match(match: HTTPMatchRequest, at: At) -> None:
             check_string_match(value, at[name])
     for name, headers in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
         for header, value in headers.items():
-            if not header.startswith(CLAIMS):
+            if not claim_names(header):
                 say(at[name][header], syntax.header_name(header))
             check_string_match(value, at[name][header], presence=True)
     for parameter, value in match.query_params.items():

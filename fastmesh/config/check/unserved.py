@@ -14,10 +14,10 @@ import msgspec
 
 from fastmesh.config import protocols
 from fastmesh.config.api_listeners import SERVED
-from fastmesh.config.check.http_route import CLAIMS
 from fastmesh.config.check.report import At
 from fastmesh.config.check.virtual_service import MESH
 from fastmesh.config.read import substitutions, syntax
+from fastmesh.config.read.claims import claim_names
 from fastmesh.config.resource import AnyResource
 from fastmesh.errors import Problem
 from fastmesh.model.destination_rule import PortTrafficPolicy, TrafficPolicy
@@ -38,7 +38,7 @@ _POLICIES = (
 )  # fmt: skip
 _FIELDS: dict[str, tuple[str, ...]] = {
     "VirtualService": (
-        "http[].match[].statPrefix", "tls[].match[].destinationSubnets",
+        "tls[].match[].destinationSubnets",
     ),
     "DestinationRule": tuple(f"{where}.{field}" for where in _POLICIES for field in _POLICY),
     "ServiceEntry": ("endpoints[].network",),
@@ -103,8 +103,8 @@ def _virtual_service(spec: VirtualService, at: At) -> None:
         for number, match in enumerate(rule.match):
             for name, headers in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
                 for header in headers:
-                    if header.startswith(CLAIMS):
-                        place["match"][number][name][header].unserved("matching claims of a token")
+                    if claim_names(header):
+                        place["match"][number][name][header].unserved("a token, so that claims never match,")
         _substitutions(rule.headers, place["headers"])
         for number, route in enumerate(rule.route):
             _substitutions(route.headers, place["route"][number]["headers"])

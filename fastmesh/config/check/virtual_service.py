@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fastmesh.config.check.http_route import CLAIMS, check_gateway_names, check_http_route
+from fastmesh.config.check.http_route import check_gateway_names, check_http_route
 from fastmesh.config.check.report import At
 from fastmesh.config.check.shared import (
     check_destination,
@@ -20,6 +20,7 @@ from fastmesh.config.check.shared import (
     say,
 )
 from fastmesh.config.read import syntax
+from fastmesh.config.read.claims import claim_names
 from fastmesh.config.resource import AnyResource
 from fastmesh.model.virtual_service import (
     HTTPMatchRequest,
@@ -108,7 +109,7 @@ def _check_claims(rule: HTTPRoute, at: At) -> None:
     for index, match in enumerate(rule.match):
         for name, headers in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
             for header in headers:
-                if header.startswith(CLAIMS):
+                if claim_names(header):
                     at["match"][index][name][header].error("claims can be matched on a gateway only, add gateways")
 
 

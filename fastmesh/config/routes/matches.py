@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fastmesh.config.plan import MatchPlan, NamedMatchPlan, StringMatchPlan
+from fastmesh.config.read.claims import claim_names
 from fastmesh.config.selectors import selects
 from fastmesh.model.base import StringMatch
 from fastmesh.model.virtual_service import HTTPMatchRequest
@@ -62,11 +63,8 @@ def clauses(matches: Iterable[HTTPMatchRequest], scope: Scope, namespace: str) -
 
 
 def clause(match: HTTPMatchRequest) -> MatchPlan:
-    headers = [NamedMatchPlan(name=name.lower(), match=comparison(value)) for name, value in match.headers.items()]
-    headers += [
-        NamedMatchPlan(name=name.lower(), match=comparison(value), invert=True)
-        for name, value in match.without_headers.items()
-    ]
+    headers = [_header(name, value, False) for name, value in match.headers.items()]
+    headers += [_header(name, value, True) for name, value in match.without_headers.items()]
     return MatchPlan(
         name=match.name,
         path=optional(match.uri, match.ignore_uri_case),
@@ -75,7 +73,15 @@ def clause(match: HTTPMatchRequest) -> MatchPlan:
         authority=optional(match.authority),
         headers=headers,
         query=[NamedMatchPlan(name=name, match=comparison(value)) for name, value in match.query_params.items()],
+        stat_prefix=match.stat_prefix,
     )
+
+
+def _header(name: str, value: StringMatch | None, invert: bool) -> NamedMatchPlan:
+    """Names of claims keep their case."""
+    claim = claim_names(name)
+    key = name if claim else name.lower()
+    return NamedMatchPlan(name=key, match=comparison(value), invert=invert, claim=claim)
 
 
 def optional(match: StringMatch | None, ignore_case: bool = False) -> StringMatchPlan | None:

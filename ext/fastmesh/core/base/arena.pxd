@@ -17,6 +17,7 @@ cdef enum EntryKind:
     ENTRY_RING = 7           # shared round-robin position of a cluster
     ENTRY_LIMIT = 8          # rows of LimitRow
     ENTRY_TCP_SERIES = 9     # as ENTRY_SERIES, of connections
+    ENTRY_ROUTE = 20         # rows of RouteRow
 
 cdef struct Entry:
     uint64_t hash

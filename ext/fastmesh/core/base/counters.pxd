@@ -125,3 +125,14 @@ cdef enum:                # LimitWord
     LM_LIMITED
     LM_EVICTED
     LIMIT_ROW = 4
+
+cdef enum:                # RouteWord: matches with a statPrefix
+    RT_RQ_TOTAL = 0
+    RT_RQ_2XX
+    RT_RQ_3XX
+    RT_RQ_4XX
+    RT_RQ_5XX
+    RT_RQ_TIMEOUT
+    RT_RQ_RETRY
+    RT_RQ_MS                  # how long they took, in all
+    ROUTE_ROW = 8

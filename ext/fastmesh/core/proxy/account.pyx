@@ -11,8 +11,10 @@ from fastmesh.core.base.counters cimport (
 from fastmesh.core.net.tls.client cimport ClientContext
 from fastmesh.core.net.tls.peer cimport Peer, peer_of
 from fastmesh.core.net.tls.server cimport ServerContext
+from fastmesh.core.proxy.route_stats cimport count_route
 from fastmesh.core.proxy.transit cimport FLAG_NR, FLAG_RL, Transit
 from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.route.rule cimport STEP_COUNT
 from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Snapshot
 
 # Histogram bounds of Istio's standard metrics, in ms and in bytes alike
@@ -213,6 +215,8 @@ cdef void account(Transit t, uint64_t now):
         fm_bump(&words[1 + 3 * HISTOGRAM], t.request_frames.messages)
         fm_bump(&words[2 + 3 * HISTOGRAM], t.response_frames.messages)
     _count(t)
+    if t.steps & STEP_COUNT and not t.copied:
+        count_route(t)
 
 
 cdef uint64_t* account_connection(Transit t):

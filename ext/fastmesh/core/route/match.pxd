@@ -1,5 +1,5 @@
 """Comparisons of one request with the clauses of a rule. Values are compiled once; a request only walks them."""
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastmesh.core.wire.message cimport Head
 
 cdef struct Request:          # what rules look at: a head whose path was normalised
@@ -34,7 +34,8 @@ cdef class Named:             # a header or query parameter
     cdef bytes name
     cdef Matcher matcher
     cdef bint invert
-    cdef uint8_t pseudo       # 0 = a header; else 1 method, 2 authority, 3 path, 4 scheme
+    cdef uint8_t pseudo       # 0 = a header; else 1 method, 2 authority, 3 path, 4 scheme, 5 a claim of a token
+    cdef list claim           # its names from the outside in
 
 cdef class Clause:            # one HTTPMatchRequest: AND of all that is set
     cdef readonly str name
@@ -44,6 +45,8 @@ cdef class Clause:            # one HTTPMatchRequest: AND of all that is set
     cdef Matcher authority
     cdef list headers         # of Named
     cdef list query           # of Named
+    cdef bytes stat_prefix    # or None
+    cdef uint64_t* row        # of its statPrefix: see proxy/route_stats
     cdef bint test(self, const Request* request)
     cdef bint _test_headers(self, const Request* request)
     cdef bint _test_query(self, const Request* request)

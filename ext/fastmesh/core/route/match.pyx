@@ -66,6 +66,8 @@ cdef Named _make_named(dict plan, bint header):
     named.matcher = make_matcher(plan["match"])
     named.invert = plan["invert"]
     named.pseudo = PSEUDO.get(plan["name"], 0) if header else 0
+    if plan["claim"]:
+        named.pseudo, named.claim = 5, [name.encode() for name in plan["claim"]]
     return named
 
 
@@ -78,6 +80,7 @@ cdef Clause make_clause(dict plan):
     clause.authority = make_matcher(plan["authority"])
     clause.headers = [_make_named(named, True) for named in plan["headers"]]
     clause.query = [_make_named(named, False) for named in plan["query"]]
+    clause.stat_prefix = plan["stat_prefix"].encode() or None
     return clause
 
 
@@ -160,6 +163,10 @@ cdef class Clause:
         cdef Py_ssize_t size
         cdef Named named
         for named in self.headers:
+            if named.pseudo == 5:         # no token was validated: there are no claims
+                if not named.invert:
+                    return False
+                continue
             value = _pseudo(request, named.pseudo, &size) if named.pseudo else header_value(
                 request.head, PyBytes_AS_STRING(named.name), PyBytes_GET_SIZE(named.name), &size, joined, sizeof(joined))
             if size < 0:

@@ -12,6 +12,7 @@ cdef enum Step:               # steps of the story that a rule asks for; a step 
     STEP_REWRITE = 8
     STEP_CORS = 16
     STEP_MIRROR = 32
+    STEP_COUNT = 1048576      # no step of the story: what ended is counted by its match
 
 cdef enum RetryOn:
     RETRY_5XX = 1

@@ -197,6 +197,7 @@ cdef bint _is_root(list clauses):
 cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
     cdef Rule rule = Rule.__new__(Rule)
     cdef Destination destination
+    cdef Clause clause
     rule.origin = plan["origin"]
     rule.route_name = rule.origin["route"].encode()
     rule.clauses = make_clauses(plan["matches"])
@@ -230,6 +231,9 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
         rule.steps |= STEP_REWRITE
     if rule.mirrors is not None:
         rule.steps |= STEP_MIRROR
+    for clause in rule.clauses:
+        if clause.stat_prefix is not None:
+            rule.steps |= STEP_COUNT
     return rule
 
 
