@@ -53,8 +53,19 @@ PYTHON_LAW = {
 }
 
 # Inside `config`: what stands left knows nothing of what stands right. Files outside of folders are the words that all
-# use, but for `store` (between `check` and `credentials`), and `findings` and `compile`, which come last.
-CONFIG_LAW = ["read", "check", "store", "credentials", "services", "routes", "listeners", "findings", "compile"]
+# use, but for `store` (between `check` and `credentials`), and `findings`, `startup` and `compile`, which come last.
+CONFIG_LAW = [
+    "read",
+    "check",
+    "store",
+    "credentials",
+    "services",
+    "routes",
+    "listeners",
+    "findings",
+    "startup",
+    "compile",
+]
 
 MAY_IMPORT_CORE = {
     "fastmesh.server.worker": "runs the data plane",

@@ -22,6 +22,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @click.command(short_help="Say which rule decides a request, and what happens.")
 @click.option("-f", "files", multiple=True, required=True, metavar="PATH", help="A file, a folder, or - (repeatable).")
+@click.option("--mesh-config", default="", metavar="PATH", help="A file with MeshConfig.")
 @click.argument("method")
 @click.argument("url")
 @click.option("-H", "--header", "headers", multiple=True, metavar="'K: V'", help="A request header (repeatable).")
@@ -32,6 +33,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 @click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def explain(
     files: tuple[str, ...],
+    mesh_config: str,
     method: str,
     url: str,
     headers: tuple[str, ...],
@@ -42,7 +44,7 @@ def explain(
     output: str,
 ) -> int:
     """Say which rule decides METHOD URL and what happens, as the proxy's own tables answer it; nothing is sent."""
-    result = read(files, allow_unenforced=True)
+    result = read(files, allow_unenforced=True, mesh_config=mesh_config)
     if not result.ok:
         _show(result.problems)
         return EXIT_DATA

@@ -25,6 +25,9 @@ _FIELDS = ("file", "line", "kind", "namespace", "name", "field", "message")
     "--per-object", is_flag=True, envvar="FASTMESH_PER_OBJECT",
     help="Say what a proxy with --per-object serves: a wrong object is left out.",
 )  # fmt: skip
+@click.option(
+    "--mesh-config", default="", envvar="FASTMESH_MESH_CONFIG", metavar="PATH", help="A file with MeshConfig."
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.argument("more", nargs=-1, metavar="[PATH]...")
 def validate(
@@ -33,6 +36,7 @@ def validate(
     strict: bool,
     allow_unenforced: bool,
     per_object: bool,
+    mesh_config: str,
     output: str,
 ) -> None:
     """Check configuration files. Ends with 0, or with 65 when something is refused.
@@ -40,13 +44,15 @@ def validate(
     Errors, warnings and notes go to standard error, a line each; with -o json the verdict goes to standard output.
     """
     paths = [*files, *more]
-    if not paths:
+    if not paths and not mesh_config:
         raise click.UsageError("nothing to check, name a file or directory: -f PATH")
     if strict and per_object:
         raise click.UsageError(
             "--strict refuses the whole for a warning, --per-object nothing but one object: keep one"
         )
-    result = read(paths, strict=strict, allow_unenforced=allow_unenforced, per_object=per_object)
+    result = read(
+        paths, strict=strict, allow_unenforced=allow_unenforced, per_object=per_object, mesh_config=mesh_config
+    )
     if output == "json":
         click.echo(as_json(result))
         _say(problem for problem in result.problems if problem.severity == "note")

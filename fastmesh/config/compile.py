@@ -16,7 +16,6 @@ from fastmesh.config.credentials.api_material import Material
 from fastmesh.config.credentials.grants import Grants
 from fastmesh.config.credentials.names import Credentials
 from fastmesh.config.findings import findings
-from fastmesh.config.hosts import ROOT_NAMESPACE, exported
 from fastmesh.config.listeners.api_chains import ApiChains
 from fastmesh.config.listeners.gateway_chains import GatewayChains
 from fastmesh.config.listeners.gateway_places import chosen, places
@@ -24,12 +23,14 @@ from fastmesh.config.listeners.gateways import GatewayHosts
 from fastmesh.config.listeners.inbound import Inbound
 from fastmesh.config.listeners.ingress import doors, loops
 from fastmesh.config.listeners.outbound import Outbound
+from fastmesh.config.mesh import mesh_of
 from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, VirtualHostPlan, encode
 from fastmesh.config.routes.delegates import Delegates
 from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.http_route import Backends
 from fastmesh.config.routes.limits import Limits
 from fastmesh.config.routes.matches import MESH, Scope
+from fastmesh.config.routes.retries import default_retry
 from fastmesh.config.routes.virtual_hosts import binds
 from fastmesh.config.routes.virtual_service import Routes
 from fastmesh.config.services.backend_tls import BackendPolicies
@@ -63,43 +64,48 @@ def compile_plan(
 class _Compiler:
     def __init__(self, config: ConfigSet, role: Role, resolve: Mapping[str, Sequence[str]]) -> None:
         self.config = config
-        self.role, self.own, self.problems = stand_for(config, role)
+        self.mesh = mesh_of(config.mesh_config)
+        self.role, self.own, self.problems = stand_for(config, role, self.mesh)
         role = self.role
         self.gateway = role.kind == "gateway"
+        seen = self.mesh.virtual_services.seen
         self.virtual_services = [
-            item for item in config.virtual_services if exported(item.spec.export_to, item.namespace, role.namespace)
+            item for item in config.virtual_services if seen(item.spec.export_to, item.namespace, role.namespace)
         ]
-        delegates = Delegates(config.virtual_services)
+        delegates = Delegates(config.virtual_services, self.mesh.virtual_services)
         self.problems += delegates.problems
         sidecars = [] if self.gateway else config.sidecars
-        self.imports = imports_of(sidecars, role.namespace, role.labels, ROOT_NAMESPACE)
+        self.imports = imports_of(sidecars, role.namespace, role.labels, self.mesh.root)
         self.registry = Registry(
             config,
             role.namespace,
             resolve,
             role.trust_domain,
-            role.believed,
+            (*self.mesh.aliases, *role.believed),
             self.imports,
+            self.mesh.services,
             ((item, delegates.hosts_of(item)) for item in self.virtual_services),
         )
         self.credentials = Credentials(config, role.namespace, identity=role.identity)
         self.grants = Grants(config.reference_grants)
         self.material = Material(self.credentials, self.grants)
-        self.policies = PeerAuthentications(config.peer_authentications)
+        self.policies = PeerAuthentications(config.peer_authentications, self.mesh.root)
         self.tls = UpstreamTLS(
             self.credentials,
             self.policies,
             role.trust_domain,
             identity=role.identity,
+            auto=self.mesh.auto_mtls,
+            aliases=self.mesh.aliases,
             gateway=self.gateway,
             backends=self._backend_policies() if self.gateway else None,
         )
-        rules = DestinationRules(config.destination_rules, role.namespace, role.labels)
-        self.clusters = Clusters(self.registry, rules, self.tls, gateway=self.gateway)
-        self.routes = Routes(self.clusters, delegates)
+        rules = DestinationRules(config.destination_rules, role.namespace, role.labels, self.mesh)
+        self.clusters = Clusters(self.registry, rules, self.tls, self.mesh, gateway=self.gateway)
+        self.routes = Routes(self.clusters, delegates, default_retry(self.mesh.retry))
         self.limits = Limits(config.rate_limits)
-        self.backends = Backends(self.clusters, self.grants, self.problems)
-        self.inbound = Inbound(self.registry, self.limits, self.policies, self.credentials, self.own, rules)
+        self.backends = Backends(self.clusters, self.grants, self.problems, self.routes.default_retry)
+        self.inbound = Inbound(self.registry, self.limits, self.policies, self.credentials, self.own, rules, self.mesh)
 
     def _backend_policies(self) -> BackendPolicies:
         gateways = own_gateways(self.config.api_gateways, self.role.labels)
@@ -109,12 +115,14 @@ class _Compiler:
     def run(self) -> tuple[Plan, list[Problem]]:
         listeners, vhosts = self._gateway() if self.gateway else self._mesh()
         scope = self._scope(frozenset())
-        root = self.limits.of_namespace(ROOT_NAMESPACE, scope)
+        root = self.limits.of_namespace(self.mesh.root, scope)
         plan = Plan(
             mesh=MeshPlan(
                 version="",
                 workload=self.role.workload,
                 trust_domain=self.role.trust_domain,
+                trust_domain_aliases=list(self.mesh.aliases),
+                path_normalization=self.mesh.normalization,
                 namespace_limits=root,
             ),
             workloads=self.registry.workloads.plans,
@@ -143,7 +151,7 @@ class _Compiler:
             imports=self.imports,
             written=[item for item in self.virtual_services if binds(item, scope.gateways)],
             scope=scope,
-            unknown=unknown_hosts(self.imports),
+            unknown=unknown_hosts(self.imports, self.mesh.unknown),
         )
         vhosts: list[VirtualHostPlan] = []
         listeners = list(outbound.listeners(self.role.listen, vhosts))

@@ -397,6 +397,7 @@ class MeshPlan(PlanPart, frozen=True):
     version: str  # hash of the sources, shown in /server_info and /config_dump
     workload: WorkloadPlan  # this proxy's own identity: the source_* labels
     trust_domain: str = "cluster.local"
+    trust_domain_aliases: list[str] = []  # their names mean the same: the same roots are asked
     domain: str = "cluster.local"
     http10: bool = True
     path_normalization: Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "BASE"

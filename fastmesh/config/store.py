@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastmesh.config.check.by_kind import check_object
+from fastmesh.config.check.mesh_config import check_mesh_config
 from fastmesh.config.check.references import check_references
-from fastmesh.config.check.report import strictly
+from fastmesh.config.check.report import At, strictly
 from fastmesh.config.check.unserved import note_unserved
 from fastmesh.config.place import Source
 from fastmesh.config.read.decode import decode
 from fastmesh.config.read.load import Loaded, load
+from fastmesh.config.read.mesh_config import is_mesh_map, of_map, of_own
 from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.errors import ConfigError, Problem
 from fastmesh.model import gateway_api, gateway_api_tls
@@ -33,6 +35,7 @@ from fastmesh.model.kubernetes import (
     ServiceAccount,
     StatefulSet,
 )
+from fastmesh.model.mesh_config import MeshConfig
 from fastmesh.model.proxy_config import ProxyConfig
 from fastmesh.model.rate_limit import RateLimit
 from fastmesh.model.request_authentication import RequestAuthentication
@@ -78,6 +81,7 @@ class ConfigSet:
     authorization_policies: list[Resource[AuthorizationPolicy]] = field(default_factory=list)
     request_authentications: list[Resource[RequestAuthentication]] = field(default_factory=list)
     telemetries: list[Resource[Telemetry]] = field(default_factory=list)
+    mesh_configs: list[Resource[MeshConfig]] = field(default_factory=list)
     proxy_configs: list[Resource[ProxyConfig]] = field(default_factory=list)
     by_key: dict[tuple[str, str, str], AnyResource] = field(default_factory=dict)  # kind, namespace, name
 
@@ -94,6 +98,10 @@ class ConfigSet:
         else:
             objects[next(index for index, each in enumerate(objects) if each is older)] = resource
         return older
+
+    @property
+    def mesh_config(self) -> MeshConfig | None:
+        return self.mesh_configs[-1].spec if self.mesh_configs else None
 
     def __iter__(self) -> Iterator[AnyResource]:
         return iter(self.by_key.values())
@@ -113,7 +121,7 @@ _LISTS = {
     "CapacityModel": "capacity_models",
     "ReferenceGrant": "reference_grants", "BackendTLSPolicy": "backend_tls_policies",
     "AuthorizationPolicy": "authorization_policies", "RequestAuthentication": "request_authentications",
-    "Telemetry": "telemetries", "ProxyConfig": "proxy_configs",
+    "Telemetry": "telemetries", "ProxyConfig": "proxy_configs", "MeshConfig": "mesh_configs",
 }  # fmt: skip
 
 
@@ -162,28 +170,45 @@ def _is_error(problem: Problem) -> bool:
 
 
 def read(
-    paths: Iterable[str], *, strict: bool = False, allow_unenforced: bool = False, per_object: bool = False
+    paths: Iterable[str],
+    *,
+    strict: bool = False,
+    allow_unenforced: bool = False,
+    per_object: bool = False,
+    mesh_config: str = "",
 ) -> ReadResult:
     """Load, decode and check everything under `paths`. Reports all problems at once and raises for none.
 
     `strict` turns every warning into an error; `allow_unenforced` accepts security objects that nothing enforces yet,
     with a warning; `per_object` leaves out an object that is wrong. Without it one wrong object refuses the whole set.
+    `mesh_config` is a file with the mesh's settings, in place of the ConfigMap `istio`.
     """
     collecting = gc.isenabled()
     gc.disable()  # a large configuration is all live objects: collecting meanwhile doubles the time
     try:
-        return read_documents(load(paths), strict=strict, allow_unenforced=allow_unenforced, per_object=per_object)
+        loaded = load(paths)
+        mesh = load([mesh_config]) if mesh_config else Loaded([], [], [])
+        loaded.problems += mesh.problems
+        return read_documents(
+            loaded, strict=strict, allow_unenforced=allow_unenforced, per_object=per_object, mesh=mesh.documents
+        )
     finally:
         if collecting:
             gc.enable()
 
 
 def read_documents(
-    loaded: Loaded, *, strict: bool = False, allow_unenforced: bool = False, per_object: bool = False
+    loaded: Loaded,
+    *,
+    strict: bool = False,
+    allow_unenforced: bool = False,
+    per_object: bool = False,
+    mesh: Sequence[Source] = (),
 ) -> ReadResult:
     """The same for documents that were loaded already, such as those of `load.load_text`."""
     resources, problems = ConfigSet(), loaded.problems
     left_out = [_unread(problem) for problem in problems if _is_error(problem) and problem.line] if per_object else []
+    _take_mesh(loaded.documents, mesh, resources, problems)
     for document in loaded.documents:
         before = len(problems)
         resource = decode(document, problems)
@@ -196,9 +221,24 @@ def read_documents(
         elif resource is not None:
             _take(resource, resources, problems)
     check_references(resources, problems)
-    order = {file: index for index, file in enumerate(loaded.files)}
+    files = [*loaded.files, *dict.fromkeys(document.file for document in mesh)]
+    order = {file: index for index, file in enumerate(files)}
     problems.sort(key=lambda problem: (order.get(problem.file, -1), problem.line))
-    return ReadResult(resources, strictly(problems) if strict else problems, loaded.files, left_out)
+    return ReadResult(resources, strictly(problems) if strict else problems, files, left_out)
+
+
+def _take_mesh(
+    documents: Iterable[Source], own: Sequence[Source], resources: ConfigSet, problems: list[Problem]
+) -> None:
+    """The mesh's settings: the first document of a file of their own, else the ConfigMap `istio`. A mistake in them
+    refuses the whole set, also where objects are taken one by one: they hold for every object."""
+    maps = [document for document in documents if is_mesh_map(document.root)]
+    for document in own or maps[-1:]:
+        found = (of_map if is_mesh_map(document.root) else of_own)(document, problems)
+        if found is not None:
+            check_mesh_config(found, found.spec, At(found, problems, ()))
+            resources.add(found)
+            return
 
 
 def _take(resource: AnyResource, resources: ConfigSet, problems: list[Problem]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from fastmesh.config.plan import Plan
+from fastmesh.config.startup import Startup
 from fastmesh.security.material import Loaded, Request
 from fastmesh.server.sockets import Wanted
 
@@ -32,6 +33,7 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     objects: list[dict[str, Any]] = []  # status of each object, for /config_dump
     hosts: frozenset[str] = frozenset()  # DNS names whose addresses the plan needs
     requests: list[Request] = []  # the credentials that the plan names, but for the proxy's own
+    startup: Startup = Startup()
     loaded: Loaded = Loaded()  # their material, as it stands in `plan` and `encoded`
 
     def refused(self) -> int:

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import uvloop
 
 from fastmesh.config.plan import Plan
@@ -134,7 +135,7 @@ class Master:
 
     async def _start(self) -> None:
         raise_descriptor_limit()
-        look = await self._loop.run_in_executor(self._threads, watch.fingerprint, self.settings.files)
+        look = await self._loop.run_in_executor(self._threads, watch.fingerprint, self.settings.paths())
         try:
             if self._succession.left is None:
                 await self._first_start()
@@ -149,7 +150,7 @@ class Master:
         self._tasks.append(asyncio.create_task(self._rotate_tickets()))
         self._tasks.append(asyncio.create_task(self.rotation.run(self.settings.watch)))
         if self.settings.watch and self.settings.files:
-            changed = watch.watch(self.settings.files, lambda: self.reloader.trigger("files"), self._threads, look)
+            changed = watch.watch(self.settings.paths(), lambda: self.reloader.trigger("files"), self._threads, look)
             self._tasks.append(asyncio.create_task(changed))
         if self._notifier.watchdog_period is not None:
             self._tasks.append(asyncio.create_task(self._feed_watchdog(self._notifier.watchdog_period)))
@@ -162,6 +163,7 @@ class Master:
             await self.admin.bind(self.settings)
         except BindError as error:
             raise StartError(EXIT_UNAVAILABLE, str(error)) from None
+        self.settle(compiled)
         self.crew.start(self.make_image(compiled, change), self.count())
         try:
             await self.crew.settled()
@@ -222,6 +224,17 @@ class Master:
 
     def count(self) -> int:
         return self.resized or self.settings.workers or len(os.sched_getaffinity(0))
+
+    def settle(self, compiled: Compiled) -> None:
+        """What the configuration says of the start counts where no flag did."""
+        said, worker = compiled.startup, self.settings.worker
+        if not self.settings.access_log and said.access_log:
+            worker = msgspec.structs.replace(
+                worker, access_log=said.access_log, access_log_format=said.access_log_format
+            )
+        workers = self.settings.workers or min(said.concurrency or 0, self.arena.slots // SLOTS_A_WORKER)
+        self.settings = msgspec.structs.replace(self.settings, worker=worker, workers=workers)
+        self.crew.settings = worker
 
     def _make_arena(self) -> SharedArena:
         slots = max(SLOTS_LEAST, SLOTS_A_WORKER * self.count())

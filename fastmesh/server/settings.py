@@ -165,6 +165,10 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
     files: Annotated[
         list[str], Flag("--file", "A YAML file or a directory of them; may be repeated.", short="-f", metavar="PATH")
     ] = []
+    mesh_config: Annotated[
+        str,
+        Flag("--mesh-config", "A file with MeshConfig; else the ConfigMap istio of the files.", metavar="PATH"),
+    ] = ""
     role: Annotated[
         RoleName,
         Flag(
@@ -214,9 +218,14 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
             metavar="HOST:PORT",
         ),
     ] = []
-    access_log: Annotated[str, Flag("--access-log", "A file, - for standard output, or off.", metavar="FILE|-|off")] = (
-        "off"
-    )
+    access_log: Annotated[
+        str,
+        Flag(
+            "--access-log",
+            "A file, - for standard output, or off; without it MeshConfig's accessLogFile, else off.",
+            metavar="FILE|-|off",
+        ),
+    ] = ""
     namespace: Annotated[str, Flag("--namespace", "The namespace that the proxy stands in.", short="-n")] = "default"
     labels: Annotated[
         str, Flag("--labels", "The labels of the workload that the proxy stands for.", metavar="K=V,...")
@@ -233,6 +242,10 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
         int, Flag("--arena-size", "Most shared memory for counters and limits; touched as needed.", "size")
     ] = 256 << 20
     worker: WorkerSettings = WorkerSettings()
+
+    def paths(self) -> list[str]:
+        """Where the configuration lies."""
+        return [*self.files, *([self.mesh_config] if self.mesh_config else [])]
 
     def label_map(self) -> dict[str, str]:
         """`labels` as a dict; ValueError when one of them has no value."""

@@ -19,6 +19,7 @@ from fastmesh.config.credentials.sources import Piece as Written
 from fastmesh.config.credentials.sources import Wanted, collect
 from fastmesh.config.plan import CredentialPlan, Plan, WorkloadPlan, encode
 from fastmesh.config.services.workloads import UNKNOWN, facts
+from fastmesh.config.startup import startup
 from fastmesh.config.store import ReadResult, read
 from fastmesh.errors import EXIT_CONFIG, Problem
 from fastmesh.security import folder, spiffe
@@ -55,6 +56,7 @@ class FileSources:
             strict=settings.strict,
             allow_unenforced=settings.allow_unenforced,
             per_object=settings.per_object,
+            mesh_config=settings.mesh_config,
         )
         if not found.ok:
             raise SourcesError([str(problem) for problem in found.errors])
@@ -76,6 +78,7 @@ class FileSources:
             objects=_statuses(found, problems),
             hosts=frozenset(dns_names(found.resources)),
             requests=requests,
+            startup=startup(found.resources, self._role),
             loaded=loaded,
         )
 
@@ -148,7 +151,17 @@ def _complete(plan: Plan, loaded: Loaded) -> Plan:
     made = [
         CredentialPlan(**{name: getattr(material, name) for name in names}) for material in loaded.materials.values()
     ]
+    made = [_with_aliases(each, plan) if each.bundles else each for each in made]
     return msgspec.structs.replace(plan, credentials=made)
+
+
+def _with_aliases(credential: CredentialPlan, plan: Plan) -> CredentialPlan:
+    """The other names of the trust domain stand for the same roots, but for those that have roots of their own."""
+    roots = credential.bundles.get(plan.mesh.trust_domain)
+    if roots is None or not plan.mesh.trust_domain_aliases:
+        return credential
+    aliases = dict.fromkeys(plan.mesh.trust_domain_aliases, roots)
+    return msgspec.structs.replace(credential, bundles={**aliases, **credential.bundles})
 
 
 def _request(wanted: Wanted) -> Request:

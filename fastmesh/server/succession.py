@@ -89,6 +89,7 @@ class Succession:
             self._stay_with_old(left, error)
             return
         image = master.make_image(compiled, change)
+        master.settle(compiled)
         master.crew.start(image, master.count())
         try:
             await master.crew.settled()

@@ -87,7 +87,7 @@ def _check_blocks(policy: TrafficPolicy | PortTrafficPolicy, at: At) -> None:
     if policy.connection_pool is not None:
         check_connection_pool(policy.connection_pool, at["connectionPool"])
     if policy.outlier_detection is not None:
-        _check_outlier(policy.outlier_detection, at["outlierDetection"])
+        check_outlier_detection(policy.outlier_detection, at["outlierDetection"])
     if policy.tls is not None:
         _check_tls(policy.tls, at["tls"])
 
@@ -197,7 +197,7 @@ def _check_http(http: HTTPSettings, at: At) -> None:
             check_duration(value, at["http2KeepAlive"][name])
 
 
-def _check_outlier(outlier: OutlierDetection, at: At) -> None:
+def check_outlier_detection(outlier: OutlierDetection, at: At) -> None:
     if outlier.consecutive_errors:
         at["consecutiveErrors"].advice("is ignored, write consecutive5xxErrors or consecutiveGatewayErrors")
     if outlier.consecutive_local_origin_failures and not outlier.split_external_local_origin_errors:

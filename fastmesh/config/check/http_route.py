@@ -67,7 +67,7 @@ def check_http_route(rule: HTTPRoute, at: At, *, delegate: bool) -> None:
     if rule.fault is not None:
         check_fault(rule.fault, at["fault"])
     if rule.retries is not None:
-        _check_retries(rule.retries, at["retries"])
+        check_retries(rule.retries, at["retries"])
     if rule.cors_policy is not None:
         _check_cors(rule.cors_policy, at["corsPolicy"])
     _check_mirrors(rule, at)
@@ -205,7 +205,7 @@ def _check_rewrite(rewrite: HTTPRewrite, at: At) -> None:
         say(at["uriRegexRewrite"]["match"], syntax.regex(regex.match))
 
 
-def _check_retries(retries: HTTPRetry, at: At) -> None:
+def check_retries(retries: HTTPRetry, at: At) -> None:
     if retries.attempts < 0:
         at["attempts"].error(f"{retries.attempts} is negative, the number of retries is 0 or more")
     if retries.attempts == 0:

@@ -49,6 +49,11 @@ class At:
         message = f"{what or 'this'} is valid but not served yet, it has no effect"
         self._problems.append(self._resource.problem(self._path, message, "warning", "unserved"))
 
+    def elsewhere(self) -> None:
+        """Note a value that is for a control plane or for a proxy that one starts: it has no meaning here."""
+        message = "is for a proxy that a control plane runs and has no meaning here"
+        self._problems.append(self._resource.problem(self._path, message, "note", "skipped"))
+
     def unenforced(self, *, allowed: bool) -> None:
         """Refuse a security object that nothing enforces, or warn of it when the user knows."""
         kind = self._resource.kind

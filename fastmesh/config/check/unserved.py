@@ -44,9 +44,10 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "ServiceEntry": ("endpoints[].network",),
     "WorkloadEntry": ("network",),
     "Gateway": ("servers[].defaultEndpoint",),
+    "ProxyConfig": ("environmentVariables", "image"),
     "Service": ("internalTrafficPolicy", "trafficDistribution"),
 }  # fmt: skip
-_WHOLE = frozenset(("ProxyConfig", "Telemetry", "WorkloadGroup"))
+_WHOLE = frozenset(("Telemetry", "WorkloadGroup"))
 # Whoever writes them believes something to be protected: they are errors until somebody says that this is known.
 _UNENFORCED = frozenset(("AuthorizationPolicy", "RequestAuthentication"))
 # Bytes without TLS have no server name: without interception the mesh listener cannot tell where they want to go.

@@ -13,6 +13,7 @@ from fastmesh.config import protocols
 from fastmesh.config.credentials.names import Credentials
 from fastmesh.config.credentials.server_tls import server_tls
 from fastmesh.config.listeners.ingress import UNIX, Door
+from fastmesh.config.mesh import Mesh
 from fastmesh.config.origins import origin
 from fastmesh.config.plan import (
     ChainPlan,
@@ -59,7 +60,9 @@ class Inbound:
         credentials: Credentials,
         own: Own,
         rules: DestinationRules,
+        mesh: Mesh,
     ) -> None:
+        self._mesh = mesh
         self.problems: list[Problem] = []
         self._rules = rules
         self._registry = registry
@@ -157,7 +160,7 @@ class Inbound:
                 service_namespace=service.namespace if service is not None else "unknown",
                 endpoints=[EndpointPlan(address=door.address, port=0 if socket else number, workload=workload)],
                 http=http_version(port or UNDECLARED, False, False, False),  # type: ignore[arg-type]
-                **pool_fields(pool),  # type: ignore[arg-type]
+                **pool_fields(pool, self._mesh),  # type: ignore[arg-type]
             )
         return self._clusters[name]
 

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from fastmesh.config import protocols
 from fastmesh.config.listeners.mesh_chains import MeshChains
+from fastmesh.config.mesh import Unknown
 from fastmesh.config.origins import origin
 from fastmesh.config.plan import ChainPlan, DestinationPlan, ListenerPlan, RulePlan, VirtualHostPlan
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.limits import Limits
 from fastmesh.config.routes.matches import Scope
-from fastmesh.config.routes.retries import DEFAULT as DEFAULT_RETRY
 from fastmesh.config.routes.virtual_hosts import ANY_PORT, HTTP_PORT, MeshHosts, VirtualHosts
 from fastmesh.config.routes.virtual_service import Routes
 from fastmesh.config.services.clusters import Clusters
@@ -28,8 +27,6 @@ from fastmesh.config.services.registry import Registry
 from fastmesh.config.services.scope import Egress, Imports
 from fastmesh.config.services.service import Services
 from fastmesh.model.virtual_service import VirtualService
-
-Unknown = Literal["passthrough", "blackhole"]
 
 
 @dataclass(slots=True)
@@ -125,7 +122,7 @@ class Outbound:
         place = origin(sidecar, path=("spec", "outboundTrafficPolicy", "egressProxy"))
         name, exists = self.routes.cluster(policy.egress_proxy, sidecar.namespace, HTTP_PORT)
         to = DestinationPlan(cluster=name, weight=1, missing=not exists)
-        rule = RulePlan(origin=place, destinations=[to], retry=DEFAULT_RETRY)
+        rule = RulePlan(origin=place, destinations=[to], retry=self.routes.default_retry)
         hosts.add(["*"], ANY_PORT, VirtualHostPlan(name="egressProxy", rules=[rule], origin=place))
 
     def _chains(self, view: Services, written: list[Resource[VirtualService]]) -> list[ChainPlan]:

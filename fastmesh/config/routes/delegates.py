@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from fastmesh.config.hosts import exported, fqdn
+from fastmesh.config.hosts import fqdn
+from fastmesh.config.mesh import Visibility
 from fastmesh.config.place import Path
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes.matches import gateway_name
@@ -36,7 +37,8 @@ class Owned(NamedTuple):
 
 
 class Delegates:
-    def __init__(self, virtual_services: Iterable[Resource[VirtualService]]) -> None:
+    def __init__(self, virtual_services: Iterable[Resource[VirtualService]], visible: Visibility) -> None:
+        self._visible = visible
         written = list(virtual_services)
         self._delegates = {(each.namespace, each.name): each for each in written if not each.spec.hosts}
         self.problems: list[Problem] = []
@@ -84,7 +86,7 @@ class Delegates:
         assert own.rule.delegate is not None
         namespace, name = own.rule.delegate.namespace or own.owner.namespace, own.rule.delegate.name
         found = self._delegates.get((namespace, name))
-        if found is not None and exported(found.spec.export_to, namespace, own.owner.namespace):
+        if found is not None and self._visible.seen(found.spec.export_to, namespace, own.owner.namespace):
             return found
         if found is None:
             message = f"no VirtualService without hosts is {namespace}/{name}, so this rule is left out"

@@ -91,7 +91,7 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backen
         authority=(rewrite.hostname or None if rewrite is not None else None) or _host(filters),
         response_headers=response,
         timeout=int(timeout) if timeout else None,
-        retry=_retry(rule),
+        retry=_retry(rule, backends.default_retry),
         cors=cors,
         mirrors=_mirrors(written, number, rule, backends),
     )
@@ -123,7 +123,10 @@ def _missing(written: Resource[HTTPRoute]) -> int:
 class Backends:
     """Clusters of backendRefs. One of another namespace that nobody granted is as good as none, and is told."""
 
-    def __init__(self, clusters: Clusters, grants: Grants, problems: list[Problem]) -> None:
+    def __init__(
+        self, clusters: Clusters, grants: Grants, problems: list[Problem], retry: RetryPlan = DEFAULT_RETRY
+    ) -> None:
+        self.default_retry = retry
         self._clusters = clusters
         self._grants = grants
         self._problems = problems
@@ -258,12 +261,12 @@ def _rewrite(written: URLRewrite | None) -> RewritePlan | None:
     return RewritePlan(kind="matched", value=prefix) if prefix is not None else None
 
 
-def _retry(rule: HTTPRouteRule) -> RetryPlan:
+def _retry(rule: HTTPRouteRule, otherwise: RetryPlan) -> RetryPlan:
     tried = rule.timeouts.backend_request if rule.timeouts is not None else None
     per_try = int(tried) if tried else None
     written = rule.retry
     if written is None:
-        return msgspec.structs.replace(DEFAULT_RETRY, per_try_timeout=per_try)
+        return msgspec.structs.replace(otherwise, per_try_timeout=per_try)
     return RetryPlan(
         attempts=2 if written.attempts is None else written.attempts,
         retry_on=[*RETRY_ON, "retriable-status-codes"] if written.codes else RETRY_ON,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+import msgspec
+
 from fastmesh.config.plan import RetryPlan
 from fastmesh.model.virtual_service import HTTPRetry
 
@@ -14,10 +16,10 @@ OFF = RetryPlan(attempts=0, retry_on=[])
 _STATUSES = frozenset(int(status) for status in HTTPStatus)
 
 
-def retry_plan(written: HTTPRetry | None) -> RetryPlan:
+def retry_plan(written: HTTPRetry | None, otherwise: RetryPlan = DEFAULT) -> RetryPlan:
     """No block: the mesh's default. A block without attempts: off. An empty `retryOn`: the default list."""
     if written is None:
-        return DEFAULT
+        return otherwise
     if written.attempts <= 0:
         return OFF
     policies, codes = _split(written.retry_on) if written.retry_on else (DEFAULT_ON, [])
@@ -35,6 +37,11 @@ def retry_plan(written: HTTPRetry | None) -> RetryPlan:
         remote_localities=bool(written.retry_remote_localities),
         written=shown,
     )
+
+
+def default_retry(written: HTTPRetry | None) -> RetryPlan:
+    """What holds for rules that say nothing, by the mesh's settings: a time for each try has no place there."""
+    return DEFAULT if written is None else retry_plan(msgspec.structs.replace(written, per_try_timeout=None))
 
 
 def _split(written: str) -> tuple[list[str], list[int]]:

@@ -15,6 +15,7 @@ from fastmesh.config.plan import (
     MirrorPlan,
     Origin,
     RedirectPlan,
+    RetryPlan,
     RewritePlan,
     RulePlan,
 )
@@ -49,7 +50,8 @@ GRPC_STATUS: Mapping[str, int] = {
 class Routes:
     """Rules of VirtualServices for one proxy, made per port because a port may be implied."""
 
-    def __init__(self, clusters: Clusters, delegates: Delegates) -> None:
+    def __init__(self, clusters: Clusters, delegates: Delegates, retry: RetryPlan = DEFAULT_RETRY) -> None:
+        self.default_retry = retry
         self._clusters = clusters
         self._delegates = delegates
 
@@ -72,7 +74,7 @@ class Routes:
         """The rule of a service that no VirtualService governs."""
         name, exists = self._clusters.use(host, port, "")
         destination = DestinationPlan(cluster=name, weight=1, missing=not exists)
-        return RulePlan(origin=place, destinations=[destination], retry=DEFAULT_RETRY)
+        return RulePlan(origin=place, destinations=[destination], retry=self.default_retry)
 
     def _rule(self, route: HTTPRoute, matches: list[MatchPlan], place: Origin, owner: str, port: int) -> RulePlan:
         answers = route.redirect is not None or route.direct_response is not None
@@ -90,7 +92,7 @@ class Routes:
             authority=None if answers else authority,
             response_headers=[response] if response is not None else [],
             timeout=int(route.timeout) if route.timeout else None,
-            retry=None if answers else retry_plan(route.retries),
+            retry=None if answers else retry_plan(route.retries, self.default_retry),
             fault=_fault(route.fault),
             cors=of_policy(route.cors_policy),
             mirrors=[] if answers else self._mirrors(route, owner, port),

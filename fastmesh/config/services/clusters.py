@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from fastmesh.config.mesh import Mesh
 from fastmesh.config.origins import origin
 from fastmesh.config.plan import ClientTLSPlan, ClusterPlan, EndpointPlan, OutlierPlan
 from fastmesh.config.selectors import selects
-from fastmesh.config.services.destinations import DestinationRules, MergedRule, Policy, policy_for
+from fastmesh.config.services.destinations import DestinationRules, MergedRule
 from fastmesh.config.services.registry import MeshService, Port, Registry
 from fastmesh.config.services.upstream_tls import Target, UpstreamTLS, http_version, mesh_sni
-from fastmesh.model.destination_rule import ConnectionPool, HTTPSettings, LoadBalancer, OutlierDetection
+from fastmesh.model.destination_rule import ConnectionPool, HTTPSettings, LoadBalancer, OutlierDetection, TcpKeepalive
 
 _BALANCERS = {"ROUND_ROBIN": "ROUND_ROBIN", "RANDOM": "RANDOM", "PASSTHROUGH": "PASSTHROUGH"}
 
 
 class Clusters:
-    def __init__(self, registry: Registry, rules: DestinationRules, tls: UpstreamTLS, *, gateway: bool) -> None:
+    def __init__(
+        self, registry: Registry, rules: DestinationRules, tls: UpstreamTLS, mesh: Mesh, *, gateway: bool
+    ) -> None:
+        self._mesh = mesh
         self.registry = registry
         self.plans: list[ClusterPlan] = []
         self._rules = rules
@@ -42,7 +46,7 @@ class Clusters:
             self._made[name] = target is not None
             if target is not None:
                 endpoints = [endpoint for endpoint in self._select(target) if endpoint.mesh_tls]
-                self.plans.append(_plan(name, target, endpoints, None))
+                self.plans.append(self._plan(name, target, endpoints, None))
         return name
 
     def subsets(self, service: MeshService) -> list[str]:
@@ -60,7 +64,7 @@ class Clusters:
         if target is None:
             return False
         endpoints = self._select(target)
-        self.plans.append(_plan(name, target, endpoints, self._tls.plan(target, endpoints)))
+        self.plans.append(self._plan(name, target, endpoints, self._tls.plan(target, endpoints)))
         return True
 
     def _target(self, service: MeshService, number: int, subset_name: str) -> Target | None:
@@ -69,8 +73,8 @@ class Clusters:
         subset = rule.subsets.get(subset_name) if rule is not None else None
         if port is None or (subset_name and subset is None):
             return None
-        policy = policy_for(rule, number, subset) if rule is not None else Policy()
-        http = _http(policy.connection_pool, port, self._gateway)
+        policy = self._rules.policy(rule, number, subset)
+        http = _http(policy.connection_pool, port, self._gateway, self._mesh.upgrade)
         return Target(service, port, subset, http, policy, rule)
 
     def _select(self, target: Target) -> list[EndpointPlan]:
@@ -100,51 +104,48 @@ class Clusters:
             found = self._endpoints[key] = list(by_address.values())
         return found
 
-
-def _plan(name: str, target: Target, endpoints: list[EndpointPlan], tls: ClientTLSPlan | None) -> ClusterPlan:
-    service, policy, rule = target.service, target.policy, target.rule
-    original = service.destination == "original_dst"
-    return ClusterPlan(
-        name=name,
-        kind="original_dst" if original else "endpoints",
-        host=service.host,
-        port=target.port.number,
-        subset=target.subset_name,
-        service_name=service.name,
-        service_namespace=service.namespace,
-        endpoints=endpoints,
-        balancer="PASSTHROUGH" if original else _balancer(policy.load_balancer),  # type: ignore[arg-type]
-        tls=tls,
-        http=target.http,  # type: ignore[arg-type]
-        outlier=_outlier(policy.outlier_detection),
-        origin=origin(rule.policy_from) if rule is not None else None,
-        **pool_fields(policy.connection_pool),  # type: ignore[arg-type]
-    )
+    def _plan(self, name: str, target: Target, endpoints: list[EndpointPlan], tls: ClientTLSPlan | None) -> ClusterPlan:
+        service, policy, rule = target.service, target.policy, target.rule
+        original = service.destination == "original_dst"
+        return ClusterPlan(
+            name=name,
+            kind="original_dst" if original else "endpoints",
+            host=service.host,
+            port=target.port.number,
+            subset=target.subset_name,
+            service_name=service.name,
+            service_namespace=service.namespace,
+            endpoints=endpoints,
+            balancer="PASSTHROUGH" if original else _balancer(policy.load_balancer),  # type: ignore[arg-type]
+            tls=tls,
+            http=target.http,  # type: ignore[arg-type]
+            outlier=_outlier(policy.outlier_detection),
+            origin=origin(rule.policy_from) if rule is not None else None,
+            **pool_fields(policy.connection_pool, self._mesh),  # type: ignore[arg-type]
+        )
 
 
 def _balancer(block: LoadBalancer | None) -> str:
     return _BALANCERS.get(block.simple or "", "LEAST_REQUEST") if block is not None else "LEAST_REQUEST"
 
 
-def _http(block: ConnectionPool | None, port: Port, gateway: bool) -> str:
+def _http(block: ConnectionPool | None, port: Port, gateway: bool, upgrade: bool) -> str:
     http = block.http if block is not None and block.http is not None else HTTPSettings()
-    return http_version(port, http.use_client_protocol, http.h2_upgrade_policy == "UPGRADE", gateway)
+    wanted = "UPGRADE" if http.h2_upgrade_policy == "DEFAULT" and upgrade else http.h2_upgrade_policy
+    return http_version(port, http.use_client_protocol, wanted == "UPGRADE", gateway)
 
 
-def pool_fields(block: ConnectionPool | None) -> dict[str, object]:
+def pool_fields(block: ConnectionPool | None, mesh: Mesh) -> dict[str, object]:
     """Fields of ClusterPlan; zero means "not set" as in Istio, but for idle timeouts, where it means "never"."""
-    found: dict[str, object] = {}
+    found: dict[str, object] = {"connect_timeout": mesh.connect_timeout, "keepalive": _keepalive(mesh.keepalive)}
     if block is None:
         return found
     if block.tcp is not None:
         found["max_connections"] = block.tcp.max_connections
-        found["connect_timeout"] = int(block.tcp.connect_timeout or 10_000)
+        found["connect_timeout"] = int(block.tcp.connect_timeout or mesh.connect_timeout)
         found["idle_timeout"] = _milliseconds(block.tcp.idle_timeout)
         found["max_connection_duration"] = _milliseconds(block.tcp.max_connection_duration) or None
-        keepalive = block.tcp.tcp_keepalive
-        if keepalive is not None:
-            time, interval = (keepalive.time or 0) // 1000, (keepalive.interval or 0) // 1000
-            found["keepalive"] = (keepalive.probes, time, interval)
+        found["keepalive"] = _keepalive(block.tcp.tcp_keepalive or mesh.keepalive)
     if block.http is not None:
         found["max_pending"] = block.http.http1_max_pending_requests
         found["max_requests"] = block.http.http2_max_requests
@@ -157,6 +158,12 @@ def pool_fields(block: ConnectionPool | None) -> dict[str, object]:
         if ping is not None:
             found["h2_ping"] = (int(ping.interval or 0), int(ping.timeout or 0))
     return found
+
+
+def _keepalive(block: TcpKeepalive | None) -> tuple[int, int, int] | None:
+    if block is None:
+        return None
+    return block.probes, (block.time or 0) // 1000, (block.interval or 0) // 1000
 
 
 def _milliseconds(written: int | None) -> int | None:

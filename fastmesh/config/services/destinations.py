@@ -7,9 +7,10 @@ has a rule for the host.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from fastmesh.config.hosts import ROOT_NAMESPACE, HostIndex, exported, fqdn
+from fastmesh.config.hosts import HostIndex, fqdn
+from fastmesh.config.mesh import Mesh
 from fastmesh.config.place import Path
 from fastmesh.config.resource import Resource
 from fastmesh.config.selectors import selects
@@ -22,6 +23,8 @@ from fastmesh.model.destination_rule import (
     Subset,
     TrafficPolicy,
 )
+
+MESH = Mesh()
 
 Place = tuple[Resource[DestinationRule], Path]  # where something was written
 
@@ -63,14 +66,30 @@ class Policy:
 
 
 class DestinationRules:
-    def __init__(self, rules: Iterable[Resource[DestinationRule]], namespace: str, labels: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Resource[DestinationRule]],
+        namespace: str,
+        labels: Mapping[str, str],
+        mesh: Mesh = MESH,
+    ) -> None:
+        self._mesh = mesh
         self._namespace = namespace
         self._labels = labels
         self._by_namespace: dict[str, HostIndex[list[MergedRule]]] = {}
         for rule in rules:
-            if exported(rule.spec.export_to, rule.namespace, namespace):
+            if mesh.destination_rules.seen(rule.spec.export_to, rule.namespace, namespace):
                 self._add(rule)
-        self._private_root = _private(self._by_namespace.get(ROOT_NAMESPACE))
+        self._private_root = _private(self._by_namespace.get(mesh.root))
+
+    def policy(self, rule: MergedRule | None, port: int, subset: Subset | None) -> Policy:
+        """What holds for a port and subset: by the rule, else by the mesh."""
+        policy = policy_for(rule, port, subset) if rule is not None else Policy()
+        return replace(
+            policy,
+            connection_pool=policy.connection_pool or self._mesh.connection_pool,
+            outlier_detection=policy.outlier_detection or self._mesh.outlier_detection,
+        )
 
     def find(self, host: str, service_namespace: str) -> MergedRule | None:
         """The rule for a host of the registry as this client sees it."""
@@ -83,8 +102,8 @@ class DestinationRules:
         return self._choose(found, {}) if found is not None else None
 
     def _found(self, host: str, service_namespace: str) -> list[MergedRule] | None:
-        own = self._private_root if self._namespace == ROOT_NAMESPACE else self._by_namespace.get(self._namespace)
-        for index in (own, self._by_namespace.get(service_namespace), self._by_namespace.get(ROOT_NAMESPACE)):
+        own = self._private_root if self._namespace == self._mesh.root else self._by_namespace.get(self._namespace)
+        for index in (own, self._by_namespace.get(service_namespace), self._by_namespace.get(self._mesh.root)):
             found = index.most_specific(host) if index is not None else None
             if found is not None:
                 return found
@@ -100,7 +119,7 @@ class DestinationRules:
         if rules is None:
             rules = []
             index.put(host, rules)
-        export_to = frozenset(written.spec.export_to or ["*"])
+        export_to = frozenset(self._mesh.destination_rules.of(written.spec.export_to))
         for rule in rules:
             if rule.selector == selector and (rule.export_to >= export_to or "*" in rule.export_to):
                 rule.take(written)

@@ -19,14 +19,15 @@ Written = Resource[PeerAuthentication]
 
 
 class PeerAuthentications:
-    def __init__(self, policies: Iterable[Written]) -> None:
+    def __init__(self, policies: Iterable[Written], root: str = ROOT_NAMESPACE) -> None:
+        self._root = root
         self._whole: dict[str, Written] = {}  # by namespace; the root namespace's is the mesh's
         self._chosen: dict[str, list[tuple[Mapping[str, str], Written]]] = {}
         for policy in policies:
             labels = policy.spec.selector.match_labels if policy.spec.selector is not None else {}
             if not labels:
                 self._whole.setdefault(policy.namespace, policy)
-            elif policy.namespace != ROOT_NAMESPACE:
+            elif policy.namespace != root:
                 self._chosen.setdefault(policy.namespace, []).append((labels, policy))
 
     def __bool__(self) -> bool:
@@ -37,7 +38,7 @@ class PeerAuthentications:
         mode: Mode = "PERMISSIVE"
         decided = None
         chosen = next((each for own, each in self._chosen.get(namespace, ()) if selects(own, labels)), None)
-        for policy in (self._whole.get(ROOT_NAMESPACE), self._whole.get(namespace), chosen):
+        for policy in (self._whole.get(self._root), self._whole.get(namespace), chosen):
             if policy is not None and policy.spec.mtls is not None and policy.spec.mtls.mode != "UNSET":
                 mode, decided = policy.spec.mtls.mode, policy
         if chosen is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from fastmesh.config import protocols
-from fastmesh.config.hosts import TRUST_DOMAIN, exported, fqdn, is_address
+from fastmesh.config.hosts import TRUST_DOMAIN, fqdn, is_address
+from fastmesh.config.mesh import Visibility
 from fastmesh.config.resource import Resource
 from fastmesh.config.services.instances import Instance, Instances
 from fastmesh.config.services.scope import Egress, Imports, imports_of
@@ -18,6 +19,7 @@ from fastmesh.model.virtual_service import VirtualService
 
 __all__ = ["MeshService", "Port", "Registry"]
 
+EVERYWHERE = Visibility()
 EXPORT_TO = "networking.istio.io/exportTo"
 
 
@@ -33,6 +35,7 @@ class Registry(Services):
         trust_domain: str = TRUST_DOMAIN,
         believed: Sequence[str] = (),
         imports: Imports | None = None,
+        visible: Visibility = EVERYWHERE,
         sends: Iterable[tuple[Resource[VirtualService], list[str]]] = (),
     ) -> None:
         super().__init__(namespace)
@@ -40,6 +43,7 @@ class Registry(Services):
         self.client_domains = list(dict.fromkeys((trust_domain, *believed)))  # of clients in mutual TLS
         self.workloads = WorkloadTable(trust_domain)
         self._instances = Instances(config, self.workloads, resolve)
+        self._visible = visible
         self.known: list[MeshService] = []
         self._by_key: dict[tuple[str, str], MeshService] = {}
         for service in config.services:
@@ -85,7 +89,7 @@ class Registry(Services):
     def _add_kubernetes(self, written: Resource[Service]) -> None:
         spec = written.spec
         visible = [name.strip() for name in written.annotations.get(EXPORT_TO, "").split(",") if name.strip()]
-        if not exported(visible, written.namespace, self.namespace):
+        if not self._visible.seen(visible, written.namespace, self.namespace):
             return
         addresses = spec.cluster_ips or [spec.cluster_ip]
         alias = (spec.external_name or "").lower().rstrip(".") if spec.type == "ExternalName" else ""
@@ -109,7 +113,7 @@ class Registry(Services):
 
     def _add_entry(self, written: Resource[ServiceEntry]) -> None:
         spec = written.spec
-        if not exported(spec.export_to, written.namespace, self.namespace):
+        if not self._visible.seen(spec.export_to, written.namespace, self.namespace):
             return
         ports = [
             Port(port.number, port.name, protocols.declared(port.protocol), port.target_port or port.number)

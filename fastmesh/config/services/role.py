@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fastmesh.config.hosts import TRUST_DOMAIN, is_address
+from fastmesh.config.mesh import Mesh
 from fastmesh.config.plan import WorkloadPlan
 from fastmesh.config.resource import DEFAULT_NAMESPACE, Resource
 from fastmesh.config.services.workloads import DEFAULT_ACCOUNT, UNKNOWN, Workload, facts
@@ -31,7 +32,7 @@ class Role:
     workload: WorkloadPlan = UNKNOWN  # without a name: what metrics say of the proxy
     identity: bool = False  # whether the proxy has a certificate of the mesh (--certs)
     principal: str = ""  # the SPIFFE id of that certificate; "": what the service account says
-    trust_domain: str = TRUST_DOMAIN
+    trust_domain: str = ""  # "": what MeshConfig says, else cluster.local
     believed: tuple[str, ...] = ()  # other trust domains whose clients are let in: --certs has their roots
 
 
@@ -45,8 +46,9 @@ class Own:
     address: str = ""  # an IP, when somebody wrote it down
 
 
-def stand_for(config: ConfigSet, role: Role) -> tuple[Role, Own, list[Problem]]:
+def stand_for(config: ConfigSet, role: Role, mesh: Mesh) -> tuple[Role, Own, list[Problem]]:
     """The role with what the configuration knows of its workload: labels, service account, the facts of metrics."""
+    role = dataclasses.replace(role, trust_domain=role.trust_domain or mesh.trust_domain or TRUST_DOMAIN)
     problems = []
     found = find_workload(config, role.namespace, role.name) if role.name else None
     if role.name and found is None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from fastmesh.config import protocols
 from fastmesh.config.hosts import covers, fqdn, intersection, is_wildcard
+from fastmesh.config.mesh import Unknown
 from fastmesh.config.resource import Resource
 from fastmesh.config.selectors import selects
 from fastmesh.model.sidecar import EgressListener, Sidecar
@@ -135,10 +135,12 @@ class Imports:
         return [each for each in self.egress if not each.address]
 
 
-def unknown_hosts(imports: Imports) -> Literal["passthrough", "blackhole"]:
+def unknown_hosts(imports: Imports, otherwise: Unknown) -> Unknown:
     """What hosts get that the mesh does not know; an empty outboundTrafficPolicy is REGISTRY_ONLY, the zero value."""
     policy = imports.sidecar.spec.outbound_traffic_policy if imports.sidecar is not None else None
-    return "blackhole" if policy is not None and policy.mode == "REGISTRY_ONLY" else "passthrough"
+    if policy is None:
+        return otherwise
+    return "blackhole" if policy.mode == "REGISTRY_ONLY" else "passthrough"
 
 
 def imports_of(sidecars: Iterable[Resource[Sidecar]], namespace: str, labels: Mapping[str, str], root: str) -> Imports:

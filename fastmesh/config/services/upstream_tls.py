@@ -7,7 +7,7 @@ mutual TLS unless its PeerAuthentication says DISABLE; the others get plaintext.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -67,6 +67,8 @@ class UpstreamTLS:
         trust_domain: str,
         *,
         identity: bool,
+        auto: bool,
+        aliases: Sequence[str],
         gateway: bool,
         backends: BackendPolicies | None = None,
     ) -> None:
@@ -74,8 +76,9 @@ class UpstreamTLS:
         self.problems: list[Problem] = []
         self._credentials = credentials
         self._policies = policies
-        self._trust_domain = trust_domain
         self._identity = identity
+        self._auto = auto
+        self._domains = list(dict.fromkeys((trust_domain, *aliases)))
         self._gateway = gateway
         self._strict: dict[tuple[str, int], Written] = {}  # where some endpoint refuses plaintext, and who says so
 
@@ -101,6 +104,9 @@ class UpstreamTLS:
                 return plan
         if not self._identity:
             self._refused(target, "without --certs DIR this proxy speaks plaintext")
+            return None
+        if not self._auto:
+            self._refused(target, "enableAutoMtls: false sends plaintext")
             return None
         if not any(endpoint.mesh_tls for endpoint in endpoints):
             return None
@@ -130,7 +136,7 @@ class UpstreamTLS:
         return ClientTLSPlan(
             credential=credential,
             mesh=True,
-            trust_domains=[self._trust_domain],
+            trust_domains=self._domains,
             sans=self._accounts(target.service),
             sni=target.sni,
             alpn=_MESH_ALPN[target.http] if target.port.is_http else _MESH_TCP_ALPN,
@@ -149,9 +155,10 @@ class UpstreamTLS:
     def _accounts(self, service: MeshService) -> list[str]:
         """The identities behind a service: of its workloads, and what its ServiceEntry names."""
         known = {
-            principal_of(self._trust_domain, instance.namespace, instance.account)
+            principal_of(domain, instance.namespace, instance.account)
             for instance in service.instances
             if instance.account
+            for domain in self._domains
         }
         return sorted(known.union(service.alt_names))
 

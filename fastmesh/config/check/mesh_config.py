@@ -1,0 +1,110 @@
+"""MeshConfig: what Istio refuses in it, and what of it this proxy does not act on.
+
+https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fastmesh.config.check.destination_rule import check_connection_pool, check_outlier_detection
+from fastmesh.config.check.http_route import check_retries
+from fastmesh.config.check.locality import check_locality
+from fastmesh.config.check.report import At
+from fastmesh.config.check.shared import check_duration, check_export_to, say
+from fastmesh.config.read import syntax
+from fastmesh.config.resource import AnyResource
+from fastmesh.model.destination_rule import LocalityLoadBalancer
+from fastmesh.model.mesh_config import DefaultProxy, InboundPolicy, MeshConfig
+
+_EXPORTS = {
+    "defaultServiceExportTo": "default_service_export_to",
+    "defaultVirtualServiceExportTo": "default_virtual_service_export_to",
+    "defaultDestinationRuleExportTo": "default_destination_rule_export_to",
+}
+# What somebody writes for a proxy that a control plane starts, or for parts of Istio that are not here: no effect, and
+# nothing that a user of this proxy misses.
+_ELSEWHERE = frozenset((
+    "proxyListenPort", "proxyInboundListenPort", "proxyHttpPort", "hboneIdleTimeout", "ingressClass", "ingressService",
+    "ingressControllerMode", "ingressSelector", "disableEnvoyListenerLog", "configSources", "inboundClusterStatName",
+    "outboundClusterStatName", "certificates", "enablePrometheusMerge", "verifyCertificateAtClient", "ca",
+    "defaultProviders", "extensionProviders", "serviceEntryVisibility", "dnsRefreshRate", "enableTracing",
+))  # fmt: skip
+_ELSEWHERE_PROXY = frozenset((
+    "image", "discoveryAddress", "configPath", "binaryPath", "serviceCluster", "tracingServiceName",
+    "discoveryRefreshDelay", "statNameLength", "proxyBootstrapTemplatePath", "controlPlaneAuthPolicy",
+    "customConfigFile", "proxyMetadata", "meshId", "readinessProbe", "holdApplicationUntilProxyStarts",
+    "proxyAdminPort", "statusPort", "terminationDrainDuration", "drainDuration", "interceptionMode",
+    "fileFlushInterval", "fileFlushMinSizeKb", "statsCompression", "availabilityZone", "sds",
+))  # fmt: skip
+_SERVED = frozenset((
+    "outboundTrafficPolicy", "connectTimeout", "tcpKeepalive", "defaultHttpRetryPolicy", "defaultTrafficPolicy",
+    "h2UpgradePolicy", "enableAutoMtls", "rootNamespace", "trustDomain", "trustDomainAliases", "pathNormalization",
+    "accessLogFile", "accessLogEncoding", "defaultConfig", *_EXPORTS,
+))  # fmt: skip
+_SERVED_PROXY = frozenset(("concurrency",))
+
+
+def check_mesh_config(resource: AnyResource, spec: MeshConfig, at: At) -> None:
+    check_duration(spec.connect_timeout, at["connectTimeout"])
+    if spec.protocol_detection_timeout is not None:
+        check_duration(spec.protocol_detection_timeout, at["protocolDetectionTimeout"], zero=True)
+    if spec.default_http_retry_policy is not None:
+        check_retries(spec.default_http_retry_policy, at["defaultHttpRetryPolicy"])
+    if spec.default_traffic_policy is not None:
+        pool, outlier = spec.default_traffic_policy.connection_pool, spec.default_traffic_policy.outlier_detection
+        if pool is not None:
+            check_connection_pool(pool, at["defaultTrafficPolicy"]["connectionPool"])
+        if outlier is not None:
+            check_outlier_detection(outlier, at["defaultTrafficPolicy"]["outlierDetection"])
+    for name, attribute in _EXPORTS.items():
+        written = getattr(spec, attribute)
+        check_export_to(written, resource.namespace, at[name])
+        if len(written) > 1:
+            at[name].error("has one entry: . for the own namespace, * for all")
+    if spec.root_namespace:
+        say(at["rootNamespace"], syntax.label(spec.root_namespace, "namespace"))
+    if spec.locality_lb_setting is not None:
+        check_locality(spec.locality_lb_setting, True, at["localityLbSetting"])
+    if spec.default_config is not None and (spec.default_config.concurrency or 0) < 0:
+        at["defaultConfig"]["concurrency"].error("is negative, write 0 (a worker for each core) or more")
+    _note(spec, at)
+
+
+def _note(spec: MeshConfig, at: At) -> None:
+    """Each field that is written and has no effect."""
+    for name in _written(spec):
+        if name in _SERVED or _as_if_absent(spec, name):
+            continue
+        if name in _ELSEWHERE:
+            at[name].elsewhere()
+        else:
+            at[name].unserved(name)
+    if spec.default_config is not None:
+        for name in _written(spec.default_config):
+            if name in _ELSEWHERE_PROXY:
+                at["defaultConfig"][name].elsewhere()
+            elif name not in _SERVED_PROXY:
+                at["defaultConfig"][name].unserved(name)
+    if spec.outbound_traffic_policy is not None and spec.outbound_traffic_policy.tls is not None:
+        at["outboundTrafficPolicy"]["tls"].unserved("tls to unknown hosts")
+
+
+def _as_if_absent(spec: MeshConfig, name: str) -> bool:
+    """Istio's own defaults, as its installation writes them down."""
+    match name:
+        case "protocolDetectionTimeout":
+            return spec.protocol_detection_timeout == 0
+        case "inboundTrafficPolicy":
+            return spec.inbound_traffic_policy == InboundPolicy()
+        case "localityLbSetting":
+            return spec.locality_lb_setting == LocalityLoadBalancer(enabled=True)
+    return False
+
+
+def _written(part: MeshConfig | DefaultProxy) -> list[str]:
+    return [
+        field.encode_name
+        for field in msgspec.structs.fields(part)
+        if getattr(part, field.name) not in (field.default, None, [], {})
+    ]
