@@ -7,6 +7,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from .build import ROOT
 from .peers import Peer, Setup
@@ -40,7 +41,7 @@ spec:
     connectionPool:
       tcp: {{maxConnections: 1024}}
       http: {{http1MaxPendingRequests: 1024, http2MaxRequests: 1024{upgrade}}}
-    outlierDetection: {{consecutive5xxErrors: 5, interval: 10s, baseEjectionTime: 30s}}
+    outlierDetection: {{consecutive5xxErrors: 5, interval: 10s, baseEjectionTime: 30s}}{hashed}
   subsets:
   - {{name: v1, labels: {{version: v1}}}}
 ---
@@ -93,11 +94,13 @@ spec: {address: 127.0.0.2, labels: {app: client}, serviceAccount: client}
 """
 BEHIND_SIDECAR = ", security.istio.io/tlsMode: istio"
 UPGRADE = ", h2UpgradePolicy: UPGRADE"  # between sidecars, as Envoy's pair has it
+HASHED = "\n    loadBalancer: {consistentHash: {httpHeaderName: user-agent}}"
 PORT_NAMES = {"h1": "http", "h2": "http2", "grpc": "grpc"}
 
 
 class Fastmesh(Peer):
     name = "fastmesh"
+    unable: ClassVar = {}
 
     def missing(self) -> str | None:
         return None if FASTMESH.exists() else "not installed: make build"
@@ -138,7 +141,8 @@ def _role(setup: Setup) -> list[str]:
 
 def _objects(setup: Setup) -> Iterator[str]:
     sidecar, upgrade = (BEHIND_SIDECAR, UPGRADE) if setup.side else ("", "")
-    yield MESH.format(upstream=setup.upstream, port_name=PORT_NAMES[setup.app], sidecar=sidecar, upgrade=upgrade)
+    words = {"sidecar": sidecar, "upgrade": upgrade, "hashed": HASHED if setup.hashed else ""}
+    yield MESH.format(upstream=setup.upstream, port_name=PORT_NAMES[setup.app], **words)
     for name in setup.names:
         full = "bench.default.svc.cluster.local" if name == "bench" else name
         yield RULE.format(name=name.partition(".")[0], host=full, gateway="bench" if setup.tls else "mesh")

@@ -117,7 +117,10 @@ ORIGINATED = """\
 
 class Nginx(Peer):
     name = "nginx"
-    unable: ClassVar = {"h2_to_h2": "it speaks HTTP/2 to applications only as gRPC, one call a connection at a time"}
+    unable: ClassVar = {
+        **Peer.unable,
+        "h2_to_h2": "it speaks HTTP/2 to applications only as gRPC, one call a connection at a time",
+    }
 
     def missing(self) -> str | None:
         return install.debian("nginx")

@@ -41,6 +41,7 @@ class Setup:
     upstream: int
     hosts: int = 1
     log: bool = False
+    hashed: bool = False  # endpoints are picked by a hash of the user agent
     clients: Literal["h1", "h2"] = "h1"
     app: Literal["h1", "h2", "grpc"] = "h1"  # what the upstream speaks; grpc: HTTP/2, and clients make calls
     tls: Pem | None = None  # what clients are shown; without it they come in plaintext
@@ -68,7 +69,8 @@ class Peer(ABC):
 
     name: str
     log_to_stdout = False  # the proxy writes its access log there, and we make that a file
-    unable: ClassVar[Mapping[str, str]] = {}  # scenarios that it cannot do, and why
+    # Scenarios that it does not take part in, and why
+    unable: ClassVar[Mapping[str, str]] = {"hash": "what fastmesh pays is asked, not what it does better"}
 
     @abstractmethod
     def missing(self) -> str | None:

@@ -150,6 +150,11 @@ def _access_log(bench: Bench, peer: Peer) -> Figures:
     return on | {"cpu_us_plain": off["cpu_us"], "price_us": on["cpu_us"] - off["cpu_us"]}
 
 
+def _hash(bench: Bench, peer: Peer) -> Figures:
+    off, on = _pair(bench, peer, (bench.setup(), Shape()), (bench.setup(hashed=True), Shape()))
+    return on | {"cpu_us_plain": off["cpu_us"], "price_us": on["cpu_us"] - off["cpu_us"]}
+
+
 PER_CPU = ("per_cpu_s", "conn/CPU s", "more")
 SCENARIOS = (
     Scenario("keepalive_small", "64 kept connections, 13-byte body", _loaded(H1), "cpu_us", "us/req"),
@@ -171,5 +176,6 @@ SCENARIOS = (
     Scenario("idle_h2_10k", "the same, HTTP/2", _idle(H2, _h2_to("h1")), "rss_each", "B/conn"),
     Scenario("hosts_10k", "10,000 hosts, random, against one", _many_hosts, "change_percent", "% CPU"),
     Scenario("access_log", "JSON log to tmpfs, against none", _access_log, "price_us", "us/req"),
+    Scenario("hash", "consistentHash on a header, against none", _hash, "price_us", "us/req"),
     Scenario("at_rest", "a worker that has served one request", _at_rest, "rss_rest_mib", "MiB RSS"),
 )

@@ -288,6 +288,7 @@ class EndpointPlan(PlanPart, frozen=True):
     weight: int = 1
     locality: str = ""
     workload: int = 0  # index of Plan.workloads
+    priority: int = 0  # the healthy ones of 0 serve, then those of 1, ...; without gaps
     mesh_tls: bool = False  # a sidecar ends mTLS there, and the server's PeerAuthentication does not forbid it
 
 
@@ -303,6 +304,16 @@ class OutlierPlan(PlanPart, frozen=True):
     codes: list[int] = []  # when given these replace "5xx"
 
 
+class HashPlan(PlanPart, frozen=True):
+    """consistentHash: what of a request is hashed, and the table that leads from a hash to an endpoint."""
+
+    source: Literal["", "header", "cookie", "source_ip", "query"] = ""
+    name: str = ""
+    cookie: str | None = None  # what stands behind `name="value"` of a cookie that the proxy makes; None: it makes none
+    table: Literal["ring", "maglev"] = "ring"
+    size: int = 1024  # least points of the ring, places of the maglev table
+
+
 class ClusterPlan(PlanPart, frozen=True):
     """One destination: service + port + subset, with its endpoints and its limits (0 = no limit)."""
 
@@ -315,6 +326,8 @@ class ClusterPlan(PlanPart, frozen=True):
     service_namespace: str = "unknown"
     endpoints: list[EndpointPlan] = []
     balancer: Literal["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "PASSTHROUGH"] = "LEAST_REQUEST"
+    hash: HashPlan | None = None  # instead of `balancer`
+    localities: list[tuple[int, str, int]] = []  # that share a priority by weight: priority, locality, weight
     connect_timeout: int = 10_000
     max_connections: int = 0
     max_pending: int = 0

@@ -377,7 +377,6 @@ UNSERVED = [
     ("VirtualService", "hosts: [a]\ntcp: [{route: [{destination: {host: a}}]}]", "spec.tcp"),
     ("VirtualService", "hosts: [a]\ngateways: [mesh, edge]\ntcp: [{route: [{destination: {host: a}}]}]", "spec.tcp"),
     ("VirtualService", route("headers: {request: {set: {x: '%STREAM_ID%'}}}"), H + "headers.request.set.x"),
-    ("DestinationRule", policy("loadBalancer: {consistentHash: {useSourceIp: true}}"), P + "loadBalancer.consistentHash"),
     ("DestinationRule", policy("loadBalancer: {simple: PASSTHROUGH}"), P + "loadBalancer.simple"),
     ("DestinationRule", policy("loadBalancer: {localityLbSetting: {}}"), P + "loadBalancer.localityLbSetting"),
     ("DestinationRule", "host: b\nsubsets: [{name: v1, trafficPolicy: {retryBudget: {}}}]",

@@ -29,7 +29,7 @@ from fastmesh.model.sidecar import Sidecar
 from fastmesh.model.virtual_service import Headers, VirtualService
 
 _POLICY = (
-    "loadBalancer.consistentHash", "loadBalancer.zoneAwareLbSetting", "loadBalancer.warmup",
+    "loadBalancer.zoneAwareLbSetting", "loadBalancer.warmup",
     "loadBalancer.warmupDurationSecs", "loadBalancer.backendUtilization", "tunnel", "proxyProtocol", "retryBudget",
 )  # fmt: skip
 _POLICIES = (

@@ -6,12 +6,11 @@ from fastmesh.config.mesh import Mesh
 from fastmesh.config.origins import origin
 from fastmesh.config.plan import ClientTLSPlan, ClusterPlan, EndpointPlan, OutlierPlan
 from fastmesh.config.selectors import selects
+from fastmesh.config.services.balancing import balancer, hash_plan
 from fastmesh.config.services.destinations import DestinationRules, MergedRule
 from fastmesh.config.services.registry import MeshService, Port, Registry
 from fastmesh.config.services.upstream_tls import Target, UpstreamTLS, http_version, mesh_sni
-from fastmesh.model.destination_rule import ConnectionPool, HTTPSettings, LoadBalancer, OutlierDetection, TcpKeepalive
-
-_BALANCERS = {"ROUND_ROBIN": "ROUND_ROBIN", "RANDOM": "RANDOM", "PASSTHROUGH": "PASSTHROUGH"}
+from fastmesh.model.destination_rule import ConnectionPool, HTTPSettings, OutlierDetection, TcpKeepalive
 
 
 class Clusters:
@@ -116,17 +115,14 @@ class Clusters:
             service_name=service.name,
             service_namespace=service.namespace,
             endpoints=endpoints,
-            balancer="PASSTHROUGH" if original else _balancer(policy.load_balancer),  # type: ignore[arg-type]
+            balancer="PASSTHROUGH" if original else balancer(policy.load_balancer),
+            hash=None if original else hash_plan(policy.load_balancer),
             tls=tls,
             http=target.http,  # type: ignore[arg-type]
             outlier=_outlier(policy.outlier_detection),
             origin=origin(rule.policy_from) if rule is not None else None,
             **pool_fields(policy.connection_pool, self._mesh),  # type: ignore[arg-type]
         )
-
-
-def _balancer(block: LoadBalancer | None) -> str:
-    return _BALANCERS.get(block.simple or "", "LEAST_REQUEST") if block is not None else "LEAST_REQUEST"
 
 
 def _http(block: ConnectionPool | None, port: Port, gateway: bool, upgrade: bool) -> str:

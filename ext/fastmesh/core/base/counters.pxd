@@ -49,8 +49,13 @@ cdef enum:                # OutlierWord; shared words of an endpoint, before its
     OUT_EJECTED_AT
     OUT_EJECT_COUNT           # multiplier of the base ejection time
     OUT_EJECTIONS             # ejections so far
-    OUT_RETURNED_AT           # when it came back last
+    OUT_BORN_AT               # when this proxy saw it first; kept for clusters with a warm-up
     OUTLIER_WORDS = 8
+
+cdef enum:                # RingWord; shared words of a cluster
+    RING_TURN = 0             # position of round robin
+    RING_EJECTIONS            # how often an endpoint was ejected: who has counted the healthy ones counts anew
+    RING_WORDS = 8
 
 cdef enum:                # WorkerWord
     WK_CX_ACTIVE = 0          # gauges: downstream connections

@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 from fastmesh.core.base.atomics cimport fm_add, fm_cas, fm_load, fm_store
 from fastmesh.core.base.counters cimport (
     OUT_CONSECUTIVE_5XX, OUT_CONSECUTIVE_GATEWAY, OUT_CONSECUTIVE_LOCAL, OUT_EJECTED_AT, OUT_EJECTED_UNTIL,
-    OUT_EJECTIONS, OUT_EJECT_COUNT, OUT_RETURNED_AT,
+    OUT_EJECTIONS, OUT_EJECT_COUNT,
 )
 
 cdef uint64_t LONGEST = 300_000      # ms: an ejection lasts at most this, or the base when that is longer

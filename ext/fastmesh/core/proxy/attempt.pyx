@@ -22,6 +22,7 @@ from fastmesh.core.proxy.call cimport call_out
 from fastmesh.core.proxy.find cimport WAIT
 from fastmesh.core.proxy.relay cimport RelayText, request_out
 from fastmesh.core.proxy.reply cimport Replying
+from fastmesh.core.proxy.sticky cimport take_hash
 from fastmesh.core.proxy.transit cimport FLAG_URX
 from fastmesh.core.route.cluster cimport Cluster, HTTP_2, HTTP_AS_CLIENT, TRIED_MAX
 from fastmesh.core.route.rule cimport (
@@ -42,12 +43,14 @@ cdef class Attempting(Replying):
         cdef int failure = FAIL_NONE
         cdef bint avoid = retry is not None and retry.avoid_tried
         if not fresh or self.endpoint is None:
-            self.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.watched else 0, self.tried,
-                                         self.tried_count if avoid else 0)
+            if cluster.hash is not None and not self.hashed and self.attempts == 0:
+                take_hash(self)
+            self.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.watched else 0,
+                                         &self.hash if self.hashed else NULL, self.tried, self.tried_count if avoid else 0)
         if self.endpoint is None:
             fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
             return self._give_up(FAIL_NO_HEALTHY)
-        if cluster.watched and not cluster.usable(self.endpoint, now_ms()) and not cluster.panicking(now_ms()):
+        if cluster.watched and not cluster.admits(self.endpoint, now_ms()):
             self.endpoint = None
             fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
             return self._give_up(FAIL_NO_HEALTHY)

@@ -10,9 +10,11 @@ from fastmesh.core.proxy.cors cimport find_origin, is_preflight, preflight_field
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.exchange cimport Exchange, take_exchange
 from fastmesh.core.proxy.relay cimport RelayText, apply_ops, request_out
+from fastmesh.core.proxy.sticky cimport take_hash
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.route.hash_policy cimport HASH_SOURCE_IP, HashPolicy
 from fastmesh.core.route.limit cimport Limit
 from fastmesh.core.route.rule cimport Destination, Fault, Mirror, Retry, Rule
 from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Listener, Snapshot
@@ -224,8 +226,34 @@ cdef dict _tell_destination(Story story, Exchange x):
     if not endpoints and chosen.cluster.kind == 0:
         story.tell("attempt", "503", "the cluster has no endpoint")
         return story.answered("route", 503, ["UH"])
+    if chosen.cluster.hash is not None and endpoints:
+        return _tell_hash(story, x)
     story.tell("attempt", "one of " + ", ".join(endpoints) if endpoints else "the original destination",
                ("round robin", "random", "least request")[chosen.cluster.balancer])
+    return story.end()
+
+
+cdef dict _tell_hash(Story story, Exchange x):
+    """The endpoint that this very request meets while nobody is ejected."""
+    cdef Cluster cluster = x.cluster
+    cdef HashPolicy policy = cluster.hash
+    cdef Endpoint endpoint
+    table = "Maglev" if policy.maglev else "ring hash"
+    what = ("nothing", "header ", "cookie ", "the client's address", "query parameter ")[policy.source] + policy.name.decode()
+    cluster.attach(x.engine.arena, 0)
+    x.peer = b"127.0.0.1"
+    x.local_text = x.peer_text = b""
+    take_hash(x)
+    if not x.hashed or x.new_cookie is not None or policy.source == HASH_SOURCE_IP:
+        why = "known when it comes" if policy.source == HASH_SOURCE_IP else "not in this request"
+        if x.new_cookie is not None:
+            why += f", so the answer sets it: {policy.name.decode()}=\"...\"{policy.made.decode()}"
+        story.tell("hash", what, why)
+        story.tell("attempt", "one of " + ", ".join(story.result["endpoints"]), f"{table}, one for each hash")
+        return story.end()
+    endpoint = cluster.pick(&x.engine.rng, 0, &x.hash, NULL, 0)
+    story.tell("hash", f"{x.hash:016x}", what)
+    story.tell("attempt", endpoint.text.decode(), f"{table} of {what}")
     return story.end()
 
 

@@ -59,8 +59,10 @@ cdef class Passage(TunnelOwner):
             return
         if cluster.rows == NULL:
             cluster.attach(self.engine.arena, self.engine.slot)
-        t.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.watched else 0, NULL, 0)
-        if t.endpoint is None or cluster.watched and not cluster.usable(t.endpoint, now_ms()) and not cluster.panicking(now_ms()):
+        if cluster.hash is not None:
+            t.hashed = cluster.hash.find_peer(t.peer, &t.hash)
+        t.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.watched else 0, &t.hash if t.hashed else NULL, NULL, 0)
+        if t.endpoint is None:
             fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
             t.endpoint = None
             self._fail(FLAG_UH)

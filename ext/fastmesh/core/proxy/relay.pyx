@@ -5,6 +5,7 @@ from libc.string cimport memcpy
 from fastmesh.core.base.scratch cimport scratch_reset
 from fastmesh.core.proxy.client_cert cimport add_client_cert
 from fastmesh.core.proxy.cors cimport cors_out
+from fastmesh.core.proxy.sticky cimport cookie_out
 from fastmesh.core.proxy.substitute cimport expand
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.route.header_ops cimport HeaderOps, Made
@@ -208,8 +209,11 @@ cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* tex
         out_field(out, "date", 4, PyBytes_AS_STRING(date), PyBytes_GET_SIZE(date), HDR_DATE)
     if t.destination is not None and t.destination.response_ops is not None:
         apply_ops(t, t.destination.response_ops, out)
-    if t.cors_policy is not None and head.status >= 200:
-        cors_out(t, out)
+    if head.status >= 200:
+        if t.cors_policy is not None:
+            cors_out(t, out)
+        if t.new_cookie is not None:
+            cookie_out(t, out)
     out.framing = FRAMING_CHUNKED if head.framing == FRAMING_CLOSE or head.framing == FRAMING_STREAM else head.framing
     out.length = head.length
     if t.grpc and head.framing == FRAMING_LENGTH and head.length == 0:

@@ -172,6 +172,7 @@ cdef class Replying(Finding):
         self.transport_failure = NULL
         self.client_cert = None
         self.cors_policy = None
+        self.new_cookie = None
         self.snapshot = None
         self.vhost = None
         self.rule = None
@@ -191,7 +192,7 @@ cdef class Replying(Finding):
         self.details = NULL
         self.request_done = self.response_begun = self.counted = self.retrying = False
         self.stale_retried = self.replayable = self.client_paused = self.upstream_paused = self.tunnel = False
-        self.grpc = self.unreported = self.copied = False
+        self.grpc = self.unreported = self.copied = self.hashed = False
         self.tunnel_ends = self.charged = 0
         self.deadline = 0
         self.attempts = self.retries_left = 0

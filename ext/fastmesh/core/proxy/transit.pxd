@@ -72,6 +72,9 @@ cdef class Transit(StreamUser):
     cdef bytes original_path          # path and query as the client sent them, when rewritten
     cdef bytes rewritten              # the path as sent upstream, query included when the rewrite brought one
     cdef bytes client_cert            # x-forwarded-client-cert as sent upstream
+    cdef bint hashed                  # `hash` is what the request is hashed to
+    cdef uint64_t hash
+    cdef bytes new_cookie             # a set-cookie for the answer
     cdef Cors cors_policy             # the rule's, when the client's origin is one that it allows
     cdef const char* origin_at        # that origin; set when `cors_policy` is
     cdef uint16_t origin_size

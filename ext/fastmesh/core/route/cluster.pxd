@@ -4,6 +4,8 @@ from fastmesh.core.base.arena cimport Arena
 from fastmesh.core.base.rng cimport Rng
 from fastmesh.core.guard.outlier cimport OutlierRule
 from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.route.hash_policy cimport HashPolicy
+from fastmesh.core.route.tier cimport Tier
 
 cdef enum ClusterKind:
     CLUSTER_ENDPOINTS = 0
@@ -20,6 +22,10 @@ cdef enum ClusterHTTP:        # the version that is spoken with endpoints
     HTTP_2
     HTTP_AS_CLIENT            # that of the request
 
+cdef enum Extra:              # how a cluster is picked from otherwise than by its balancer alone; none is the likely case
+    EXTRA_HASH = 1
+    EXTRA_TIERS = 2           # priorities, or shares of localities
+
 cdef enum:
     TRIED_MAX = 16            # hosts that a retry remembers
 
@@ -34,10 +40,15 @@ cdef class Cluster:
     cdef readonly str service_namespace
     cdef uint8_t kind         # ClusterKind
     cdef uint8_t balancer     # Balancer
+    cdef uint8_t extras       # Extra bits
     cdef list endpoints
-    cdef list weighted        # endpoints, each as often as its share asks for; = endpoints when all weigh the same
+    cdef list tiers           # of Tier, the first priority first
+    cdef Tier first           # the only tier of most clusters
+    cdef HashPolicy hash      # consistentHash; None: there is none
     cdef int slots
-    cdef uint64_t* ring       # shared position of round robin
+    cdef uint64_t* ring       # RingWord words, shared
+    cdef uint64_t looked      # RING_EJECTIONS when endpoints were counted last,
+    cdef uint64_t look_again  # and when to count them anew at the latest: an ejection ends
     cdef uint64_t* rows       # row 0 of ClusterWord, made at the first request
     cdef uint64_t* row        # this worker's row
     cdef uint64_t max_connections     # 0 = no limit, here and below
@@ -64,11 +75,18 @@ cdef class Cluster:
     cdef object series        # proxy.account's table for requests that met no endpoint
 
     cdef void attach(self, Arena arena, int slot)
-    # The endpoint for one attempt, or None: no healthy one. `tried` are those that failed this request already.
-    cdef Endpoint pick(self, Rng* rng, uint64_t now, void** tried, int tried_count)
-    cdef Endpoint _one(self, Rng* rng, uint64_t now)
+    # The endpoint for one attempt, or None: no healthy one. `hash` is what the request is hashed to, NULL: nothing. `tried` are those
+    # that failed this request already.
+    cdef Endpoint pick(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count)
+    cdef Endpoint _pick_extra(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count)
+    cdef Endpoint _draw(self, Tier tier, Endpoint endpoint, Rng* rng, uint64_t now, void** tried, int tried_count)
+    cdef Endpoint _one(self, Tier tier, Rng* rng, uint64_t now)
+    cdef Endpoint _along(self, Tier tier, uint64_t hash, uint64_t now)
     cdef bint usable(self, Endpoint endpoint, uint64_t now) noexcept
-    cdef bint panicking(self, uint64_t now) noexcept
+    cdef bint admits(self, Endpoint endpoint, uint64_t now)   # it is usable, or its tier panics
+    cdef void look(self, uint64_t now)                        # count healthy endpoints, when that may have changed
+    cdef uint32_t _healthy(self, list endpoints, uint64_t now)
+    cdef bint build(self, uint64_t until) except -1           # the hash tables, until that time; True: complete
     # One outcome of an attempt for outlier detection; True when the endpoint was ejected by it.
     cdef bint report(self, Endpoint endpoint, int outcome, int status, uint64_t now)
 

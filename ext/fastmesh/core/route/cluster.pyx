@@ -1,39 +1,47 @@
 """See cluster.pxd."""
-from math import gcd
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
-from libc.stdint cimport uint64_t
+from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from fastmesh.core.base.arena cimport (
     ENTRY_CLUSTER, ENTRY_ENDPOINT, ENTRY_RING, Arena,
 )
-from fastmesh.core.base.counters cimport CL_EJECTIONS, CLUSTER_ROW, ENDPOINT_ROW, OUTLIER_WORDS, OUT_EJECTED_UNTIL
-from fastmesh.core.base.atomics cimport fm_bump
-from fastmesh.core.base.rng cimport Rng, rng_below
+from fastmesh.core.base.atomics cimport fm_add, fm_bump, fm_load
+from fastmesh.core.base.counters cimport (
+    CL_EJECTIONS, CLUSTER_ROW, ENDPOINT_ROW, OUTLIER_WORDS, OUT_EJECTED_UNTIL, RING_EJECTIONS, RING_TURN, RING_WORDS,
+)
+from fastmesh.core.base.rng cimport Rng, rng_below, rng_next
 from fastmesh.core.guard.outlier cimport outlier_eject, outlier_is_out, outlier_may_eject, outlier_result
 from fastmesh.core.route.endpoint cimport Endpoint, make_endpoint
+from fastmesh.core.route.hash_policy cimport make_hash_policy
+from fastmesh.core.route.hash_table cimport HashTable
 from fastmesh.core.route.least_request cimport less_loaded
+from fastmesh.core.route.maglev cimport make_maglev
 from fastmesh.core.route.random_pick cimport random_pick
+from fastmesh.core.route.ring_hash cimport make_ring
 from fastmesh.core.route.round_robin cimport round_robin
+from fastmesh.core.route.tier cimport Tier, choose_tier, make_tier, weigh_tiers
 
 cdef dict BALANCERS = {"ROUND_ROBIN": BALANCE_ROUND_ROBIN, "RANDOM": BALANCE_RANDOM,
                        "LEAST_REQUEST": BALANCE_LEAST_REQUEST, "PASSTHROUGH": BALANCE_RANDOM}
 cdef dict KINDS = {"endpoints": CLUSTER_ENDPOINTS, "original_dst": CLUSTER_ORIGINAL_DST, "blackhole": CLUSTER_BLACKHOLE}
 cdef int REPICKS = 5          # Envoy's host_selection_retry_max_attempts as Istio sets it
-cdef int EXPANDED_MAX = 4096  # a longer expansion of weights is drawn by chance instead
-
 cdef dict HTTP = {"http1": HTTP_1, "http2": HTTP_2, "client": HTTP_AS_CLIENT}
 
 cdef class Cluster:
     cdef void attach(self, Arena arena, int slot):
         """Find the shared state of the cluster and its endpoints; done when the first request comes."""
         cdef Endpoint endpoint
+        cdef Tier tier, part
         cdef bytes key
         self.slots = arena.slots
         self.rows = arena.words(ENTRY_CLUSTER, PyBytes_AS_STRING(self.name), PyBytes_GET_SIZE(self.name),
                                 CLUSTER_ROW * arena.slots)
         self.row = self.rows + slot * CLUSTER_ROW
-        self.ring = arena.words(ENTRY_RING, PyBytes_AS_STRING(self.name), PyBytes_GET_SIZE(self.name), 8)
+        self.ring = arena.words(ENTRY_RING, PyBytes_AS_STRING(self.name), PyBytes_GET_SIZE(self.name), RING_WORDS)
+        for number, tier in enumerate(self.tiers):
+            tier.turn = &self.ring[RING_TURN] if number == 0 else _turn(arena, self.name, number, "")
+            for part in tier.parts or ():
+                part.turn = _turn(arena, self.name, number, part.locality)
         for endpoint in self.endpoints:
             key = self.name + b"\0" + endpoint.text
             endpoint.cell = arena.words(ENTRY_ENDPOINT, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
@@ -44,25 +52,56 @@ cdef class Cluster:
     cdef bint usable(self, Endpoint endpoint, uint64_t now) noexcept:
         return not self.watched or not outlier_is_out(endpoint.cell, now)
 
-    cdef bint panicking(self, uint64_t now) noexcept:
-        """Fewer healthy endpoints than minHealthPercent: health is ignored (Envoy's panic threshold)."""
-        cdef Endpoint endpoint
-        cdef uint64_t healthy = 0
-        if not self.watched or self.outlier.min_health_percent == 0:
-            return False
-        for endpoint in self.endpoints:
-            if not outlier_is_out(endpoint.cell, now):
-                healthy += 1
-        return healthy * 100 < self.outlier.min_health_percent * <uint64_t>PyList_GET_SIZE(self.endpoints)
+    cdef bint admits(self, Endpoint endpoint, uint64_t now):
+        if self.usable(endpoint, now):
+            return True
+        self.look(now)
+        return (<Tier>PyList_GET_ITEM(self.tiers, endpoint.priority)).panics
 
-    cdef Endpoint _one(self, Rng* rng, uint64_t now):
-        cdef list pool = self.weighted
+    cdef void look(self, uint64_t now):
+        cdef Tier tier, part
+        cdef uint64_t ejections
+        if not self.watched:
+            return
+        ejections = fm_load(&self.ring[RING_EJECTIONS])
+        if ejections == self.looked and now < self.look_again:
+            return                        # the likely case
+        self.looked, self.look_again = ejections, UINT64_MAX
+        for tier in self.tiers:
+            tier.healthy = self._healthy(tier.endpoints, now)
+            if tier.parts is not None:
+                for part in tier.parts:
+                    part.healthy = self._healthy(part.endpoints, now)
+                tier.weigh_parts()
+        weigh_tiers(self.tiers, self.outlier.min_health_percent)
+
+    cdef uint32_t _healthy(self, list endpoints, uint64_t now):
+        cdef Endpoint endpoint
+        cdef uint64_t until
+        cdef uint32_t count = 0
+        for endpoint in endpoints:
+            until = fm_load(&endpoint.cell[OUT_EJECTED_UNTIL])
+            if until <= now:
+                count += 1
+            elif until < self.look_again:
+                self.look_again = until
+        return count
+
+    cdef bint build(self, uint64_t until) except -1:
+        cdef Tier tier
+        for tier in self.tiers:
+            if tier.table is not None and not tier.table.build(until):
+                return False
+        return True
+
+    cdef Endpoint _one(self, Tier tier, Rng* rng, uint64_t now):
+        cdef list pool = tier.weighted
         cdef size_t count = PyList_GET_SIZE(pool)
         cdef Endpoint a, b
         if count == 0:
             return None
         if self.balancer == BALANCE_ROUND_ROBIN:
-            return <Endpoint>PyList_GET_ITEM(pool, round_robin(self.ring, count))
+            return <Endpoint>PyList_GET_ITEM(pool, round_robin(tier.turn, count))
         a = <Endpoint>PyList_GET_ITEM(pool, random_pick(rng, count))
         if self.balancer == BALANCE_RANDOM or count == 1:
             return a
@@ -71,27 +110,63 @@ cdef class Cluster:
             return a
         return b
 
-    cdef Endpoint pick(self, Rng* rng, uint64_t now, void** tried, int tried_count):
-        cdef Endpoint endpoint = self._one(rng, now)
+    cdef Endpoint pick(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count):
+        cdef Endpoint endpoint
+        if self.extras:
+            return self._pick_extra(rng, now, hash, tried, tried_count)
+        endpoint = self._one(self.first, rng, now)
+        if endpoint is None or (tried_count == 0 and self.usable(endpoint, now)):
+            return endpoint               # the likely case
+        self.look(now)
+        return self._draw(self.first, endpoint, rng, now, tried, tried_count)
+
+    cdef Endpoint _pick_extra(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count):
+        """First the priority, then the locality in it, then the endpoint. A hash decides all of it for its request."""
+        cdef Tier tier = self.first
+        cdef uint64_t drawn = hash[0] if hash != NULL else rng_next(rng)
+        self.look(now)
+        if self.extras & EXTRA_TIERS:
+            tier = choose_tier(self.tiers, <uint32_t>(drawn % 100))
+        if self.extras & EXTRA_HASH:
+            return self._along(tier, drawn, now)      # also when it was tried: Istio's retries stay with the hash
+        if not tier.panics:
+            tier = tier.part(rng)
+        return self._draw(tier, self._one(tier, rng, now), rng, now, tried, tried_count)
+
+    cdef Endpoint _along(self, Tier tier, uint64_t hash, uint64_t now):
+        """The owner of the hash's place; while that is ejected, the owner of the next place."""
+        cdef HashTable table = tier.table
+        cdef uint64_t place, step
+        cdef Endpoint endpoint
+        if table.count == 0:
+            return None
+        place = table.place(hash)
+        for step in range(table.count if tier.healthy else 1):
+            endpoint = <Endpoint>PyList_GET_ITEM(tier.endpoints, table.owners[place])
+            if tier.panics or self.usable(endpoint, now):
+                return endpoint
+            place = place + 1 if place + 1 < table.count else 0
+        return None
+
+    cdef Endpoint _draw(self, Tier tier, Endpoint endpoint, Rng* rng, uint64_t now, void** tried, int tried_count):
+        """`endpoint` if it will do, else another one."""
         cdef Endpoint fallback = None
         cdef Py_ssize_t i, start, count
         cdef int again
-        if endpoint is None or (tried_count == 0 and self.usable(endpoint, now)):
-            return endpoint
-        if self.panicking(now):
-            return endpoint
+        if endpoint is None:
+            return None
         for again in range(REPICKS):
-            if self.usable(endpoint, now):
+            if tier.panics or self.usable(endpoint, now):
                 if not _among(endpoint, tried, tried_count):
                     return endpoint
                 fallback = endpoint
-            endpoint = self._one(rng, now)
+            endpoint = self._one(tier, rng, now)
         # Chance did not find one: look at all, from a random start
-        count = PyList_GET_SIZE(self.endpoints)
+        count = PyList_GET_SIZE(tier.endpoints)
         start = rng_below(rng, <unsigned int>count)
         for i in range(count):
-            endpoint = <Endpoint>PyList_GET_ITEM(self.endpoints, (start + i) % count)
-            if self.usable(endpoint, now):
+            endpoint = <Endpoint>PyList_GET_ITEM(tier.endpoints, (start + i) % count)
+            if tier.panics or self.usable(endpoint, now):
                 if not _among(endpoint, tried, tried_count):
                     return endpoint
                 fallback = endpoint
@@ -111,6 +186,7 @@ cdef class Cluster:
             return False
         if not outlier_eject(endpoint.cell, &self.outlier, now):
             return False
+        fm_add(&self.ring[RING_EJECTIONS], 1)         # behind the ejection: who reads this counts it
         fm_bump(&self.row[CL_EJECTIONS], 1)
         return True
 
@@ -123,25 +199,53 @@ cdef bint _among(Endpoint endpoint, void** tried, int tried_count) noexcept:
     return False
 
 
-cdef list _expand(list endpoints):
-    """Each endpoint as often as its weight asks for, spread evenly (smooth weighted round robin)."""
-    weights = [endpoint.weight for endpoint in endpoints]
-    if len(set(weights)) <= 1:
-        return endpoints
-    divisor = gcd(*weights)
-    weights = [weight // divisor for weight in weights]
-    while sum(weights) > EXPANDED_MAX:
-        weights = [max(1, weight // 2) for weight in weights]
-    current = [0] * len(weights)
-    total = sum(weights)
-    result = []
-    for _ in range(total):
-        for i, weight in enumerate(weights):
-            current[i] += weight
-        best = max(range(len(weights)), key=current.__getitem__)
-        current[best] -= total
-        result.append(endpoints[best])
-    return result
+cdef uint64_t* _turn(Arena arena, bytes cluster, int number, str locality) except NULL:
+    key = b"%s\0%d\0%s" % (cluster, number, locality.encode())
+    return &arena.words(ENTRY_RING, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), RING_WORDS)[RING_TURN]
+
+
+cdef _set_tiers(Cluster cluster, list localities):
+    """Endpoints by priority; `localities` are those that share a priority by weight: (priority, name, weight)."""
+    cdef Endpoint endpoint
+    cdef Tier part
+    cdef list parts
+    priorities = 1 + max([(<Endpoint>each).priority for each in cluster.endpoints] or [0])
+    cluster.tiers = []
+    for priority in range(priorities):
+        endpoints = [endpoint for endpoint in cluster.endpoints if endpoint.priority == priority]
+        parts = []
+        for of, name, weight in localities:
+            if of == priority:
+                part = make_tier([endpoint for endpoint in endpoints if endpoint.locality == name], None)
+                part.locality, part.weight = name, weight
+                parts.append(part)
+        cluster.tiers.append(make_tier(endpoints, parts or None))
+    cluster.first = cluster.tiers[0]
+    weigh_tiers(cluster.tiers, 0)
+    if priorities > 1 or localities:
+        cluster.extras |= EXTRA_TIERS
+
+
+cdef _set_hash(Cluster cluster, plan):
+    cdef Tier tier
+    cluster.hash = make_hash_policy(plan)
+    cluster.extras |= EXTRA_HASH
+    for tier in cluster.tiers:
+        weights = _weights(tier)
+        if cluster.hash.maglev:
+            tier.table = make_maglev(tier.endpoints, weights, cluster.hash.size)
+        else:
+            tier.table = make_ring(tier.endpoints, weights, cluster.hash.size)
+
+
+cdef list _weights(Tier tier):
+    """Of a tier's endpoints; where localities share it, each locality's endpoints share the locality's weight."""
+    cdef Endpoint endpoint
+    cdef Tier part
+    if tier.parts is None:
+        return [endpoint.weight for endpoint in tier.endpoints]
+    of = {part.locality: part.weight / sum([(<Endpoint>each).weight for each in part.endpoints]) for part in tier.parts}
+    return [endpoint.weight * of[endpoint.locality] for endpoint in tier.endpoints]
 
 
 cdef _set_outlier(Cluster cluster, plan):
@@ -175,7 +279,9 @@ cdef Cluster make_cluster(dict plan):
     cluster.kind = KINDS[plan["kind"]]
     cluster.balancer = BALANCERS[plan["balancer"]]
     cluster.endpoints = [make_endpoint(endpoint) for endpoint in plan["endpoints"]]
-    cluster.weighted = _expand(cluster.endpoints) if cluster.balancer != BALANCE_LEAST_REQUEST else cluster.endpoints
+    _set_tiers(cluster, plan["localities"])
+    if plan["hash"] is not None:
+        _set_hash(cluster, plan["hash"])
     cluster.max_connections = plan["max_connections"]
     cluster.max_pending = plan["max_pending"]
     cluster.max_requests = plan["max_requests"]

@@ -11,6 +11,7 @@ cdef class Endpoint:
     cdef readonly uint32_t weight
     cdef readonly int workload        # index of the snapshot's workloads
     cdef readonly str locality
+    cdef uint8_t priority             # its tier
     cdef bint mesh_tls                # a sidecar terminates mTLS there
     cdef bytes text                   # "10.0.0.1:80", as logs show it
     cdef sockaddr_storage where

@@ -70,6 +70,7 @@ cdef Endpoint make_endpoint(dict plan):
     endpoint.weight = max(1, plan["weight"])
     endpoint.workload = plan["workload"]
     endpoint.locality = plan["locality"]
+    endpoint.priority = plan["priority"]
     endpoint.mesh_tls = plan["mesh_tls"]
     _set_address(endpoint)
     return endpoint

@@ -58,3 +58,5 @@ cdef list make_clauses(list plans)
 cdef Clause first_match(list clauses, const Request* request)
 # The value of a header joined with commas; *size = -1 when it is absent. Points into the head, or into `joined` when repeated.
 cdef const char* header_value(const Head* head, const char* name, size_t name_size, Py_ssize_t* size, char* joined, size_t room) noexcept
+# The first `name` or `name=value` of a query, compared as written (no decoding, as Envoy does)
+cdef bint find_parameter(const char* query, size_t size, bytes name, const char** value, size_t* value_size) noexcept

@@ -118,8 +118,7 @@ cdef const char* header_value(const Head* head, const char* name, size_t name_si
     return found
 
 
-cdef bint _find_parameter(const char* query, size_t size, bytes name, const char** value, size_t* value_size) noexcept:
-    """The first `name` or `name=value` of a query, compared as written (no decoding, as Envoy does)."""
+cdef bint find_parameter(const char* query, size_t size, bytes name, const char** value, size_t* value_size) noexcept:
     cdef const char* at = query
     cdef const char* end = query + size
     cdef const char* stop
@@ -184,7 +183,7 @@ cdef class Clause:
         cdef size_t size = 0
         cdef Named named
         for named in self.query:
-            if not request.has_query or not _find_parameter(request.query, request.query_size, named.name, &value, &size):
+            if not request.has_query or not find_parameter(request.query, request.query_size, named.name, &value, &size):
                 if not named.invert:
                     return False
             elif named.matcher.test(value, size) == named.invert:

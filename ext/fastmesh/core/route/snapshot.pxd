@@ -1,5 +1,5 @@
 """What runs: an immutable set of listeners, virtual hosts and clusters, built from a plan and swapped by one pointer."""
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastmesh.core.route.chain cimport Chain, ChainTable
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.host_table cimport HostTable
@@ -45,7 +45,9 @@ cdef class Snapshot:
     cdef VirtualHost _moves   # stands for the hosts that a listener moves to https
     cdef VirtualHost _stays   # and for those that it does not
     cdef dict _shared         # while it is built: see rule.make_rule
+    cdef Cluster _hashing     # whose tables are being built
     cdef bint built
+    cdef bint _hashed(self, uint64_t until) except -1
     cdef _take(self, str kind, dict body)
     cdef Listener _listener(self, dict plan)
     cdef _take_chains(self, dict plan)

@@ -53,16 +53,27 @@ cdef class Snapshot:
 
     def step(self, uint64_t budget_us=0) -> bool:
         """Take over items for about `budget_us` microseconds (0 = all); True when the snapshot is complete."""
-        cdef uint64_t until = now_ns() + budget_us * 1000
+        cdef uint64_t until = now_ns() + budget_us * 1000 if budget_us else 0
+        if self._hashing is not None and not self._hashed(until):
+            return False
         for kind, body in self._items:
             self._take(kind, body)
-            if budget_us and now_ns() >= until:
+            if self._hashing is not None and not self._hashed(until):
+                return False
+            if until and now_ns() >= until:
                 return False
         if self.mesh is None:
             raise ValueError("the plan has no mesh item")
         self.mesh_limits = [self.limits[index] for index in self.mesh["namespace_limits"]] or None
         self.built = True
         self._shared = self.credentials = self._make_tls = None
+        return True
+
+    cdef bint _hashed(self, uint64_t until) except -1:
+        """A large table takes more than one slice."""
+        if not self._hashing.build(until):
+            return False
+        self._hashing = None
         return True
 
     cdef _take(self, str kind, dict body):
@@ -72,6 +83,8 @@ cdef class Snapshot:
             if body["tls"] is not None and self._make_tls is not None:
                 cluster.tls = self._make_tls("client", body["tls"], self.credentials, [])
             self.clusters[body["name"]] = cluster
+            if cluster.hash is not None:
+                self._hashing = cluster
         elif kind == "vhost":
             self.vhosts.append(make_virtual_host(body, self.clusters, self.limits, self._shared))
         elif kind == "limit":

@@ -1,0 +1,81 @@
+"""Hash tables, tiers and whole clusters as Python sees them: for tests only. Time and chance are arguments."""
+from libc.stdint cimport uint32_t, uint64_t
+from fastmesh.core.base.arena cimport Arena
+from fastmesh.core.base.counters cimport EP_RQ_ACTIVE
+from fastmesh.core.base.rng cimport Rng, rng_seed
+from fastmesh.core.base.xxh64 cimport xxh64
+from fastmesh.core.guard.outlier cimport OUTCOME_STATUS
+from fastmesh.core.route.cluster cimport Cluster, make_cluster
+from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.route.hash_table cimport HashTable
+from fastmesh.core.route.tier cimport Tier, weigh_tiers
+
+ctypedef void* TriedOne
+ctypedef TriedOne[16] Tried
+
+
+def hash_of(bytes data, uint64_t seed=0):
+    return xxh64(data, len(data), seed)
+
+
+def loads(list tiers, uint32_t panic=0):
+    """[(load in percent, panics)] of tiers that are given as (endpoints, healthy ones)."""
+    cdef Tier tier
+    cdef list made = []
+    for total, healthy in tiers:
+        tier = Tier.__new__(Tier)
+        tier.endpoints = [None] * total
+        tier.healthy = healthy
+        made.append(tier)
+    weigh_tiers(made, panic)
+    return [(tier.load, bool(tier.panics)) for tier in made]
+
+
+cdef class Picker:
+    """A cluster of a plan (the dict that a snapshot gets) in a worker's slot of an arena."""
+    cdef Cluster cluster
+    cdef Arena arena
+    cdef Rng rng
+    cdef readonly int slices          # that the tables took
+
+    def __init__(self, dict plan, Arena arena=None, int slot=0, uint64_t seed=1, uint64_t slice_ns=0):
+        self.cluster = make_cluster(plan)
+        self.arena = arena or Arena.create(1 << 20, 4)
+        self.cluster.attach(self.arena, slot)
+        rng_seed(&self.rng, seed)
+        self.slices = 1
+        while not self.cluster.build(slice_ns):
+            self.slices += 1
+
+    def pick(self, hash=None, uint64_t now=1000, tried=()):
+        """The address of the endpoint, or None."""
+        cdef uint64_t value = hash or 0
+        cdef Tried pointers
+        cdef Endpoint endpoint
+        cdef int count = 0
+        for endpoint in self.cluster.endpoints:
+            if endpoint.text.decode() in tried:
+                pointers[count] = <void*>endpoint
+                count += 1
+        endpoint = self.cluster.pick(&self.rng, now, &value if hash is not None else NULL, pointers, count)
+        return None if endpoint is None else endpoint.text.decode()
+
+    def report(self, str address, int status, uint64_t now=1000):
+        """True: ejected by it."""
+        cdef Endpoint endpoint
+        for endpoint in self.cluster.endpoints:
+            if endpoint.text.decode() == address:
+                return bool(self.cluster.report(endpoint, OUTCOME_STATUS, status, now))
+        raise KeyError(address)
+
+    def busy(self, str address, uint64_t requests):
+        cdef Endpoint endpoint
+        for endpoint in self.cluster.endpoints:
+            if endpoint.text.decode() == address:
+                endpoint.row[EP_RQ_ACTIVE] = requests
+
+    def table(self, int tier=0):
+        """The owner of each place."""
+        cdef Tier found = self.cluster.tiers[tier]
+        cdef HashTable table = found.table
+        return [(<Endpoint>found.endpoints[table.owners[i]]).text.decode() for i in range(table.count)]

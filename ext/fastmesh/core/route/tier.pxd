@@ -1,0 +1,32 @@
+"""Priorities of endpoints: the nearer ones serve while enough of them are healthy, then the next ones take a share.
+
+A tier is the endpoints of one priority. It may have parts: localities that share its requests by weight. A cluster without locality
+settings has one tier without parts. The sums are Envoy's: a tier can serve 1.4 times what its healthy share says.
+"""
+from libc.stdint cimport uint32_t, uint64_t
+from fastmesh.core.base.rng cimport Rng
+from fastmesh.core.route.hash_table cimport HashTable
+
+cdef enum:
+    OVERPROVISIONED = 140     # percent
+
+cdef class Tier:
+    cdef list endpoints
+    cdef list weighted        # endpoints, each as often as its share asks for; = endpoints when all weigh the same
+    cdef uint64_t* turn       # shared position of round robin
+    cdef HashTable table      # or None
+    cdef str locality         # of a part
+    cdef uint32_t weight      # of a part: its share when all are healthy
+    cdef uint32_t share       # and as it is
+    cdef list parts           # of Tier, or None
+    cdef uint32_t shares      # their sum
+    cdef uint32_t healthy     # endpoints, when somebody looked last
+    cdef uint32_t load        # percent of the cluster's requests
+    cdef bint panics          # too few are healthy: health is ignored here
+    cdef Tier part(self, Rng* rng)    # one of the parts by its share, or the tier itself
+    cdef void weigh_parts(self)
+
+cdef Tier make_tier(list endpoints, list parts)
+# Loads of all tiers from their healthy endpoints. Below `panic` percent of healthy ones a tier panics (Envoy's panic threshold).
+cdef void weigh_tiers(list tiers, uint32_t panic)
+cdef Tier choose_tier(list tiers, uint32_t percent)       # `percent` is 0 to 99: chance, or a hash

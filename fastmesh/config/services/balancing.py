@@ -1,0 +1,57 @@
+"""loadBalancer of a DestinationRule, but for its locality settings: how one of several endpoints is picked.
+
+https://istio.io/latest/docs/reference/config/networking/destination-rule/#LoadBalancerSettings
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastmesh.config.plan import HashPlan
+from fastmesh.model.destination_rule import ConsistentHash, HTTPCookie, LoadBalancer
+
+Balancer = Literal["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "PASSTHROUGH"]
+
+_SIMPLE: dict[str, Balancer] = {"ROUND_ROBIN": "ROUND_ROBIN", "RANDOM": "RANDOM", "PASSTHROUGH": "PASSTHROUGH"}
+_RING, _MAGLEV = 1024, 65537  # Envoy's sizes
+
+
+def balancer(block: LoadBalancer | None) -> Balancer:
+    return _SIMPLE.get(block.simple or "", "LEAST_REQUEST") if block is not None else "LEAST_REQUEST"
+
+
+def hash_plan(block: LoadBalancer | None) -> HashPlan | None:
+    written = block.consistent_hash if block is not None else None
+    if written is None:
+        return None
+    table: Literal["ring", "maglev"] = "ring" if written.maglev is None else "maglev"
+    size = _MAGLEV if table == "maglev" else _RING
+    if written.maglev is not None:
+        size = written.maglev.table_size or size
+    elif written.ring_hash is not None:
+        size = written.ring_hash.minimum_ring_size or size  # the older field next to it does not count
+    else:
+        size = written.minimum_ring_size or size
+    source, name = _source(written)
+    cookie = written.http_cookie
+    made = set_cookie(cookie) if cookie is not None and cookie.ttl is not None else None
+    return HashPlan(source=source, name=name, cookie=made, table=table, size=size)
+
+
+def _source(written: ConsistentHash) -> tuple[Literal["", "header", "cookie", "source_ip", "query"], str]:
+    if written.http_header_name:
+        return "header", written.http_header_name
+    if written.http_cookie is not None:
+        return "cookie", written.http_cookie.name
+    if written.http_query_parameter_name:
+        return "query", written.http_query_parameter_name
+    return ("source_ip", "") if written.use_source_ip else ("", "")
+
+
+def set_cookie(cookie: HTTPCookie) -> str:
+    """What Envoy says behind the value of a cookie that it makes; a ttl of 0 is that of the browser's session."""
+    seconds = (cookie.ttl or 0) // 1000
+    parts = [f"Max-Age={seconds}"] if seconds else []
+    parts += [f"Path={cookie.path}"] if cookie.path else []
+    parts += [f"{each.name}={each.value}" if each.value else each.name for each in cookie.attributes]
+    return "".join(f"; {part}" for part in [*parts, "HttpOnly"])

@@ -1,0 +1,30 @@
+"""Hash tables, tiers and whole clusters as Python sees them: for tests only."""
+
+from typing import Any
+
+from fastmesh.core.base.arena import Arena
+
+def hash_of(data: bytes, seed: int = 0) -> int:
+    """XXH64."""
+
+def loads(tiers: list[tuple[int, int]], panic: int = 0) -> list[tuple[int, bool]]:
+    """(load in percent, panics) of tiers that are given as (endpoints, healthy ones)."""
+
+class Picker:
+    """A cluster of a plan in a worker's slot of an arena; its tables are built in slices of `slice_ns` (0: at once)."""
+
+    slices: int
+    def __init__(
+        self, plan: dict[str, Any], arena: Arena | None = None, slot: int = 0, seed: int = 1, slice_ns: int = 0
+    ) -> None: ...
+    def pick(self, hash: int | None = None, now: int = 1000, tried: tuple[str, ...] = ()) -> str | None:
+        """The address of the endpoint that a request meets."""
+
+    def report(self, address: str, status: int, now: int = 1000) -> bool:
+        """An answer of an endpoint; True: it was ejected by it."""
+
+    def busy(self, address: str, requests: int) -> None:
+        """This many requests are under way there, of this slot."""
+
+    def table(self, tier: int = 0) -> list[str]:
+        """The owner of each place of a hash table."""
