@@ -18,6 +18,7 @@ EXIT_USAGE = 64
 EXIT_DATA = 65
 EXIT_UNAVAILABLE = 69
 EXIT_CONFIG = 78
+EXIT_ISSUES = 79  # an analysis that found something
 EXIT_FINDINGS = 79  # istioctl analyze: what was asked about has problems
 
 Severity = Literal["error", "warning", "note"]
@@ -31,6 +32,7 @@ Code = Literal[
     "unenforced",  # a security object that nothing enforces
     "reference",  # names something that is not there
     "skipped",  # another project's object
+    "analysis",  # objects that do not fit each other, as `analyze` finds them
 ]
 
 
@@ -46,6 +48,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = ""
     name: str = ""
     field: str = ""
+    cause: str = ""  # IST0101 and its like, where Istio has a number for it; see config.analysis.causes
 
     def __str__(self) -> str:
         """`FILE:LINE: kind/name: field.path: message`; a warning or note says so after the place."""

@@ -58,6 +58,7 @@ CONFIG_LAW = [
     "read",
     "check",
     "store",
+    "analysis",
     "credentials",
     "services",
     "routes",
@@ -65,6 +66,7 @@ CONFIG_LAW = [
     "findings",
     "startup",
     "compile",
+    "describe",
 ]
 
 MAY_IMPORT_CORE = {

@@ -17,6 +17,7 @@ INTERRUPTED = 130
 COMMANDS = {  # name: what --help says; the module is fastmesh.cli.NAME, the command in it has the same name
     "proxy": "Run the mesh proxy or a gateway.",
     "validate": "Check files; exit 65 with every problem.",
+    "analyze": "Find what does not fit each other; exit 79 with every issue.",
     "explain": "Say which rule decides a request, and what happens.",
     "capacity": "Say which service is overloaded at what rate.",
     "cert": "Make a local CA and certificates; show certificates.",

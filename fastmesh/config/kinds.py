@@ -47,6 +47,7 @@ class Kind(msgspec.Struct, frozen=True):
     type: type[msgspec.Struct]
     whole: bool = False
     strict: bool = True  # unknown fields beside `spec` are errors
+    bare: bool = False  # may be without a spec, which means an empty one
     namespaced: bool = True
     stored: str = ""  # its name inside fastmesh, when another group has a kind of the same name
 
@@ -60,12 +61,12 @@ _READ = [
     Kind(ISTIO, "WorkloadEntry", _V1, WorkloadEntry),
     Kind(ISTIO, "WorkloadGroup", _V1, WorkloadGroup),
     Kind(ISTIO, "Gateway", _V1, Gateway),
-    Kind(ISTIO, "Sidecar", _V1, Sidecar),
-    Kind(ISTIO_SECURITY, "PeerAuthentication", ("v1", "v1beta1"), PeerAuthentication),
-    Kind(ISTIO_SECURITY, "AuthorizationPolicy", ("v1", "v1beta1"), AuthorizationPolicy),
-    Kind(ISTIO_SECURITY, "RequestAuthentication", ("v1", "v1beta1"), RequestAuthentication),
-    Kind(ISTIO_TELEMETRY, "Telemetry", ("v1", "v1alpha1"), Telemetry),
-    Kind(ISTIO, "ProxyConfig", ("v1beta1",), ProxyConfig),
+    Kind(ISTIO, "Sidecar", _V1, Sidecar, bare=True),
+    Kind(ISTIO_SECURITY, "PeerAuthentication", ("v1", "v1beta1"), PeerAuthentication, bare=True),
+    Kind(ISTIO_SECURITY, "AuthorizationPolicy", ("v1", "v1beta1"), AuthorizationPolicy, bare=True),
+    Kind(ISTIO_SECURITY, "RequestAuthentication", ("v1", "v1beta1"), RequestAuthentication, bare=True),
+    Kind(ISTIO_TELEMETRY, "Telemetry", ("v1", "v1alpha1"), Telemetry, bare=True),
+    Kind(ISTIO, "ProxyConfig", ("v1beta1",), ProxyConfig, bare=True),
     Kind(GATEWAY_API, "Gateway", ("v1", "v1beta1"), gateway_api.Gateway, stored="APIGateway"),
     Kind(GATEWAY_API, "HTTPRoute", ("v1", "v1beta1"), gateway_api.HTTPRoute),
     Kind(GATEWAY_API, "GRPCRoute", ("v1", "v1beta1", "v1alpha2"), gateway_api.GRPCRoute),

@@ -42,11 +42,14 @@ class Resource(Generic[T]):
         """Line of `("spec", "http", 0)` or `"spec.http[0]"`; nothing: the first line of the object."""
         return self.source.line(path)
 
-    def problem(self, path: Path, message: str, severity: Severity = "error", code: Code = "invalid") -> Problem:
+    def problem(
+        self, path: Path, message: str, severity: Severity = "error", code: Code = "invalid", cause: str = ""
+    ) -> Problem:
         """A finding about the value at `path`."""
         return Problem(
             severity=severity, code=code, file=self.source.file, line=self.source.line(path), message=message,
             kind=WRITTEN.get(self.kind, self.kind), namespace=self.namespace, name=self.name, field=dotted(path),
+            cause=cause,
         )  # fmt: skip
 
 

@@ -246,7 +246,7 @@ def _take(resource: AnyResource, resources: ConfigSet, problems: list[Problem]) 
     if older is not None:
         place = f"{older.source.file}:{older.line()}"
         message = f"is defined a second time and replaces the one at {place}, delete one of the two"
-        problems.append(resource.problem((), message, "warning", "advice"))
+        problems.append(resource.problem((), message, "warning", "advice", "FM0005"))
 
 
 def _may_be_left_out(problems: list[Problem]) -> bool:

@@ -19,7 +19,7 @@ class ServicePort(Lenient, frozen=True):
 
     port: int
     name: str = ""
-    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+    protocol: str = "TCP"  # or UDP, SCTP
     app_protocol: str = ""
     target_port: int | str | None = None
     node_port: int = 0

@@ -6,6 +6,7 @@ mistake.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -66,8 +67,13 @@ _REFUSED_ANNOTATIONS = {
 }
 
 
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
+
+
 def check_object(resource: AnyResource, problems: list[Problem]) -> None:
     """Append everything that is wrong with one decoded object."""
+    _check_names(resource, problems)
     if resource.annotations:
         for name, message in _REFUSED_ANNOTATIONS.items():
             if name in resource.annotations and (name, resource.kind) != (_DRY_RUN, "AuthorizationPolicy"):
@@ -77,3 +83,14 @@ def check_object(resource: AnyResource, problems: list[Problem]) -> None:
     check = _CHECKS.get(resource.kind)
     if check is not None:
         check(resource, resource.spec, At(resource, problems, () if resource.kind in _WHOLE else ("spec",)))
+
+
+def _check_names(resource: AnyResource, problems: list[Problem]) -> None:
+    """As Kubernetes wants them: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
+    name, namespace = resource.name, resource.namespace
+    if not _NAME.match(name) or len(name) > 253:
+        message = f"{name} is not a name, use lower case letters, digits, - and . (at most 253)"
+        At(resource, problems, ("metadata", "name")).error(message)
+    if namespace and not (_LABEL.match(namespace) and len(namespace) <= 63):
+        message = f"{namespace} is not a namespace, use lower case letters, digits and - (at most 63)"
+        At(resource, problems, ("metadata", "namespace")).error(message)

@@ -136,7 +136,9 @@ def _check_hash(hashed: ConsistentHash, at: At) -> None:
                 place.error(f"{attribute.name} is there twice, keep one")
             seen.add(attribute.name)
     if hashed.minimum_ring_size:
-        at["minimumRingSize"].advice(f"is deprecated, write ringHash: {{minimumRingSize: {hashed.minimum_ring_size}}}")
+        at["minimumRingSize"].advice(
+            f"is deprecated, write ringHash: {{minimumRingSize: {hashed.minimum_ring_size}}}", "IST0002"
+        )
         if hashed.ring_hash is not None or hashed.maglev is not None:
             at["minimumRingSize"].error("excludes ringHash and maglev, keep ringHash.minimumRingSize")
     if hashed.ring_hash is not None and hashed.maglev is not None:

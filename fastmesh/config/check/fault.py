@@ -31,7 +31,7 @@ def _check_delay(delay: FaultDelay, at: At) -> None:
     if not 0 <= delay.percent <= 100:
         at["percent"].error(f"{delay.percent} is not a percentage, write percentage: {{value: 0 to 100}}")
     elif delay.percent:
-        at["percent"].advice(f"is deprecated, write percentage: {{value: {delay.percent}}}")
+        at["percent"].advice(f"is deprecated, write percentage: {{value: {delay.percent}}}", "IST0002")
     check_duration(delay.fixed_delay, at["fixedDelay"])
     if delay.exponential_delay is not None:
         at["exponentialDelay"].error("is not supported by Istio, write fixedDelay")

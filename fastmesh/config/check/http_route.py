@@ -246,7 +246,9 @@ def _check_cors(cors: CorsPolicy, at: At) -> None:
 
 def _check_mirrors(rule: HTTPRoute, at: At) -> None:
     if rule.mirror_percent is not None:
-        at["mirrorPercent"].advice(f"is deprecated, write mirrorPercentage: {{value: {rule.mirror_percent}}}")
+        at["mirrorPercent"].advice(
+            f"is deprecated, write mirrorPercentage: {{value: {rule.mirror_percent}}}", "IST0002"
+        )
         if rule.mirror_percent > 100:
             at["mirrorPercent"].error(f"{rule.mirror_percent} is not a percentage, write 0 to 100")
     if rule.mirror is not None:

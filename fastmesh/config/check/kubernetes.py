@@ -8,6 +8,7 @@ from fastmesh.config.read import syntax
 from fastmesh.config.resource import AnyResource
 from fastmesh.model.kubernetes import Deployment, Endpoints, EndpointSlice, Service
 
+_TRANSPORTS = ("TCP", "UDP", "SCTP")
 SERVICE_NAME = "kubernetes.io/service-name"
 
 
@@ -20,6 +21,8 @@ def check_service(resource: AnyResource, spec: Service, at: At) -> None:
     for index, port in enumerate(spec.ports):
         place = at["ports"][index]
         check_port_number(port.port, place["port"])
+        if port.protocol not in _TRANSPORTS:
+            place["protocol"].error(f"{port.protocol} is not a transport, write TCP and appProtocol: {port.protocol}")
         if isinstance(port.target_port, int):
             check_port_number(port.target_port, place["targetPort"])
         if len(spec.ports) > 1 and not port.name:

@@ -36,13 +36,17 @@ class At:
         """Refuse the value here."""
         self._problems.append(self._resource.problem(self._path, message))
 
-    def advice(self, message: str) -> None:
-        """Warn where Istio warns, or where a value is legal but surely not meant."""
-        self._problems.append(self._resource.problem(self._path, message, "warning", "advice"))
+    def advice(self, message: str, cause: str = "") -> None:
+        """Warn where Istio warns, or where a value is legal but surely not meant. `cause`: Istio's number of it."""
+        self._problems.append(self._resource.problem(self._path, message, "warning", "advice", cause))
 
-    def missing(self, message: str) -> None:
+    def missing(self, message: str, cause: str = "IST0101") -> None:
         """Warn of a name of something that is not there."""
-        self._problems.append(self._resource.problem(self._path, message, "warning", "reference"))
+        self._problems.append(self._resource.problem(self._path, message, "warning", "reference", cause))
+
+    def found(self, cause: str, message: str) -> None:
+        """What an analysis found; how bad that is stands in the table of causes."""
+        self._problems.append(self._resource.problem(self._path, message, "warning", "analysis", cause))
 
     def unserved(self, what: str = "") -> None:
         """Warn of a valid value that this version does not act on."""

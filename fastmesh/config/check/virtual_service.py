@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from fastmesh.config.check.http_route import check_gateway_names, check_http_route
+from fastmesh.config.check.reachable import advise_unreachable
 from fastmesh.config.check.report import At
 from fastmesh.config.check.shared import (
     check_destination,
@@ -23,7 +22,6 @@ from fastmesh.config.read import syntax
 from fastmesh.config.read.claims import claim_names
 from fastmesh.config.resource import AnyResource
 from fastmesh.model.virtual_service import (
-    HTTPMatchRequest,
     HTTPRoute,
     L4MatchAttributes,
     RouteDestination,
@@ -64,7 +62,7 @@ def check_virtual_service(resource: AnyResource, spec: VirtualService, at: At) -
             _check_l4_match(l4, place["match"][number])
         _check_l4_routes(tcp.route, place["route"])
     check_export_to(spec.export_to, resource.namespace, at["exportTo"])
-    _advise_unreachable(spec.http, at["http"])
+    advise_unreachable(spec, at)
 
 
 def _check_hosts(spec: VirtualService, at: At, on_gateway: bool) -> None:
@@ -150,27 +148,3 @@ def _check_l4_routes(routes: Sequence[RouteDestination], at: At) -> None:
     for index, route in enumerate(routes):
         check_destination(route.destination, at[index]["destination"])
     check_weights((route.weight for route in routes), at)
-
-
-def _advise_unreachable(rules: list[HTTPRoute], at: At) -> None:
-    """Rules after one that takes every request, and matches that an earlier rule has word for word."""
-    catch_all: int | None = None
-    seen: dict[bytes, int] = {}
-    for index, rule in enumerate(rules):
-        if catch_all is not None:
-            at[index].advice(f"is never used, http[{catch_all}] before it takes every request; move it up")
-            continue
-        for number, match in enumerate(rule.match):
-            key = msgspec.msgpack.encode(msgspec.structs.replace(match, name="", stat_prefix=""))
-            earlier = seen.setdefault(key, index)
-            if earlier != index:
-                at[index]["match"][number].advice(f"is never used, http[{earlier}] has the same match; remove it")
-        if not rule.match or any(_matches_all(match) for match in rule.match):
-            catch_all = index
-
-
-def _matches_all(match: HTTPMatchRequest) -> bool:
-    uri = match.uri
-    everything = uri is None or uri.prefix in ("", "/") or uri.regex == ".*"
-    bare = msgspec.structs.replace(match, uri=None, name="", stat_prefix="", ignore_uri_case=False)
-    return everything and bare == HTTPMatchRequest()

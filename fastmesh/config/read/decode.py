@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
@@ -17,8 +16,6 @@ from fastmesh.errors import Code, Problem, Severity
 from fastmesh.model.kubernetes import Meta
 
 _TOP = ("apiVersion", "kind", "metadata", "spec", "status")
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 
 
 def decode(document: Source, problems: list[Problem]) -> AnyResource | None:
@@ -118,19 +115,13 @@ class _Reader:
             return None
         if not meta.name:
             self.add(("metadata",), "name is required and missing, add name: ...")
-        elif not _NAME.match(meta.name) or len(meta.name) > 253:
-            message = f"{meta.name} is not a name, use lower case letters, digits, - and . (at most 253)"
-            self.add(("metadata", "name"), message)
-        if meta.namespace and not (_LABEL.match(meta.namespace) and len(meta.namespace) <= 63):
-            message = f"{meta.namespace} is not a namespace, use lower case letters, digits and - (at most 63)"
-            self.add(("metadata", "namespace"), message)
         return meta
 
     def spec(self, root: dict[str, Any], kind: Kind) -> msgspec.Struct | None:
         if kind.whole:
             return convert(root, kind.type, (), self.add)
         raw = root.get("spec")
-        if raw is None and kind.strict:
+        if raw is None and kind.strict and not kind.bare:
             self.add((), "spec is required and missing, add spec: ...")
             return None
         return convert({} if raw is None else raw, kind.type, ("spec",), self.add)
