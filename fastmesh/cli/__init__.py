@@ -18,6 +18,7 @@ COMMANDS = {  # name: what --help says; the module is fastmesh.cli.NAME, the com
     "proxy": "Run the mesh proxy or a gateway.",
     "validate": "Check files; exit 65 with every problem.",
     "analyze": "Find what does not fit each other; exit 79 with every issue.",
+    "describe": "Show every rule that touches an object or a host.",
     "explain": "Say which rule decides a request, and what happens.",
     "capacity": "Say which service is overloaded at what rate.",
     "cert": "Make a local CA and certificates; show certificates.",
