@@ -37,6 +37,7 @@ from fastmesh.config.services.backend_tls import BackendPolicies
 from fastmesh.config.services.clusters import Clusters
 from fastmesh.config.services.destinations import DestinationRules
 from fastmesh.config.services.instances import dns_names
+from fastmesh.config.services.localities import own_site
 from fastmesh.config.services.peer_authentications import PeerAuthentications
 from fastmesh.config.services.registry import Registry
 from fastmesh.config.services.role import Role, about_flag, stand_for
@@ -101,7 +102,8 @@ class _Compiler:
             backends=self._backend_policies() if self.gateway else None,
         )
         rules = DestinationRules(config.destination_rules, role.namespace, role.labels, self.mesh)
-        self.clusters = Clusters(self.registry, rules, self.tls, self.mesh, gateway=self.gateway)
+        stands = own_site(config, role)
+        self.clusters = Clusters(self.registry, rules, self.tls, self.mesh, own=stands, gateway=self.gateway)
         self.routes = Routes(self.clusters, delegates, default_retry(self.mesh.retry))
         self.limits = Limits(config.rate_limits)
         self.backends = Backends(self.clusters, self.grants, self.problems, self.routes.default_retry)

@@ -46,6 +46,7 @@ class FileSources:
             ports=settings.port_map(),
             name=settings.workload_name(),
             namespace=settings.namespace,
+            locality=settings.locality,
             labels=settings.label_map(),
         )
 

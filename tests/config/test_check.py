@@ -378,7 +378,7 @@ UNSERVED = [
     ("VirtualService", "hosts: [a]\ngateways: [mesh, edge]\ntcp: [{route: [{destination: {host: a}}]}]", "spec.tcp"),
     ("VirtualService", route("headers: {request: {set: {x: '%STREAM_ID%'}}}"), H + "headers.request.set.x"),
     ("DestinationRule", policy("loadBalancer: {simple: PASSTHROUGH}"), P + "loadBalancer.simple"),
-    ("DestinationRule", policy("loadBalancer: {localityLbSetting: {}}"), P + "loadBalancer.localityLbSetting"),
+    ("DestinationRule", policy("loadBalancer: {zoneAwareLbSetting: {}}"), P + "loadBalancer.zoneAwareLbSetting"),
     ("DestinationRule", "host: b\nsubsets: [{name: v1, trafficPolicy: {retryBudget: {}}}]",
      "spec.subsets[0].trafficPolicy.retryBudget"),
     ("Gateway", "servers: [{port: {number: 80, name: a, protocol: TCP}, hosts: ['*']}]", "spec.servers[0].port.protocol"),
