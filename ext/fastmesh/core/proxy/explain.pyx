@@ -188,7 +188,7 @@ cdef void _tell_mirrors(Story story, Rule rule):
     cdef Mirror mirror
     for mirror in rule.mirrors or ():
         name = mirror.destination.cluster_name.decode()
-        if mirror.destination.cluster is None:
+        if mirror.destination.late is None:
             story.tell("mirror", "nothing", f"{name} does not exist")
         else:
             story.tell("mirror", name, f"gets a copy of {mirror.share / 10000:g} % of requests; its answers go nowhere")
@@ -208,7 +208,7 @@ cdef dict _tell_destination(Story story, Exchange x):
             shares[name] = shares.get(name, 0) + destination.weight / total
         story.result["weights"] = shares
     x.destination = chosen
-    x.cluster = chosen.cluster
+    x.cluster = chosen.open()
     x.attempts = 1
     story.result["action"] = "route"
     story.result["cluster"] = chosen.cluster_name.decode()

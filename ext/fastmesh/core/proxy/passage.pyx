@@ -53,7 +53,7 @@ cdef class Passage(TunnelOwner):
             self._fail(FLAG_NC)
             return
         t.destination = self.client.chain.choose(&self.engine.rng)
-        t.cluster = cluster = t.destination.cluster
+        t.cluster = cluster = t.destination.open()
         if cluster is None:
             self._fail(FLAG_NC)
             return
