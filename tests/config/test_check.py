@@ -254,8 +254,6 @@ GATEWAY_CASES = [
     (secure("verifyCertificateHash: [abc]"), T + "verifyCertificateHash[0]", "64 hex digits"),
     (secure("verifyCertificateSpki: [abc]"), T + "verifyCertificateSpki[0]", "base64"),
     (secure("minProtocolVersion: TLSV1_4"), T + "minProtocolVersion", "not one of"),
-    (secure("mode: MUTUAL, caCrl: /crl"), T + "caCrl", "excludes credentialName"),
-    (secure("credentialNames: [a, b, c]", name=""), T + "credentialNames", "more than 2"),
     ("servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*']}, {port: {number: 81, name: a, protocol: HTTP}, "
      "hosts: ['*']}]", "spec.servers[1].port.name", "earlier port"),
 ]  # fmt: skip
