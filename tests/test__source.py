@@ -73,11 +73,13 @@ MAY_IMPORT_CORE = {
     "fastmesh.server.worker": "runs the data plane",
     "fastmesh.server.assemble": "makes the shared arena, and checks that the core is there before the first socket",
     "fastmesh.cli.explain": "asks the compiled snapshot, not the YAML",
+    "fastmesh.cli.explain_tcp": "asks it of connections",
     "fastmesh.telemetry.istio": "labels and buckets of the series that the core writes",
 }
 
 NO_HEADER = {
     "proxy/explain.pyx": "called from Python only",
+    "proxy/explain_tcp.pyx": "called from Python only",
 }
 PROBE = "_probe"  # the end of the names of modules that show the core to tests; called from Python only
 

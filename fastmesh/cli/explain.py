@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 import click
 import orjson
 
+from fastmesh.cli.explain_tcp import connection
 from fastmesh.cli.explain_tls import passed_on, tls_of
 from fastmesh.config.api_listeners import GATEWAY_NAME
 from fastmesh.config.compile import Role, compile_plan, dns_names
@@ -19,6 +19,7 @@ from fastmesh.config.store import ConfigSet, read
 from fastmesh.errors import EXIT_DATA, Problem
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+CONNECTIONS = ("tcp", "tls")
 
 
 @click.command(short_help="Say which rule decides a request, and what happens.")
@@ -29,7 +30,6 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 @click.option("-H", "--header", "headers", multiple=True, metavar="'K: V'", help="A request header (repeatable).")
 @click.option("--namespace", default=None, help="The client's namespace (default; with --gateway, the Gateway's).")
 @click.option("--labels", default="", metavar="K=V,...", help="The client's labels.")
-@click.option("--locality", default="", metavar="R/Z/S", help="Where the proxy stands: region/zone/subzone.")
 @click.option("--gateway", default=None, metavar="NS/NAME", help="Ask as this Gateway's listener.")
 @click.option("--port", type=click.IntRange(1, 65535), default=None, help="The port that the client connected to.")
 @click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -41,19 +41,21 @@ def explain(
     headers: tuple[str, ...],
     namespace: str | None,
     labels: str,
-    locality: str,
     gateway: str | None,
     port: int | None,
     output: str,
 ) -> int:
-    """Say which rule decides METHOD URL and what happens, as the proxy's own tables answer it; nothing is sent."""
+    """Say which rule decides METHOD URL and what happens, as the proxy's own tables answer it; nothing is sent.
+
+    tcp://ADDRESS:PORT and tls://NAME:PORT ask for connections; their METHOD is CONNECT.
+    """
     result = read(files, allow_unenforced=True, mesh_config=mesh_config)
     if not result.ok:
         _show(result.problems)
         return EXIT_DATA
     _show(problem for problem in result.problems if problem.severity == "warning")
-    role = _role(result.resources, namespace, _labels(labels), gateway)
-    role = dataclasses.replace(role, locality=locality)
+    tcp = url.partition("://")[0] in CONNECTIONS
+    role = _role(result.resources, namespace, _labels(labels), gateway, tcp)
     plan, answer = _ask(result.resources, role, gateway, method, url, _headers(headers), port)
     if output == "json":
         click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2))
@@ -77,7 +79,12 @@ def _ask(
     hosts = [value for name, value in headers if name == "host"]
     connected, strict = port or said, bool(port or said)
     plan, names = _compile(config, role)
-    listener = _listener(plan, gateway, port, said or DEFAULT_PORTS[scheme])
+    listener = _listener(plan, gateway, port, said or DEFAULT_PORTS.get(scheme, 0))
+    if scheme in CONNECTIONS:
+        host = authority.rpartition(":")[0].strip("[]")
+        told = connection(plan, listener, scheme, host, connected or 0, hosts[-1] if hosts else "")
+        told["endpoints"] = [_unresolved(endpoint, names) for endpoint in told["endpoints"]]
+        return plan, told
     answer: dict[str, Any] = (scheme == "https" and passed_on(plan, listener, authority)) or ask(
         iterate(encode(plan)),
         listener.name,
@@ -110,12 +117,14 @@ def _split(url: str) -> tuple[str, str, str, int | None]:
     """Scheme, authority, target with query, and the port if the URL says one."""
     text = url if "://" in url else f"http://{url}"
     parts = urlsplit(text)
-    if parts.scheme not in DEFAULT_PORTS or not parts.netloc:
-        raise click.UsageError(f"{url}: write http://HOST[:PORT]/PATH")
+    if parts.scheme not in (*DEFAULT_PORTS, *CONNECTIONS) or not parts.netloc:
+        raise click.UsageError(f"{url}: write http://HOST[:PORT]/PATH, or tcp://ADDRESS:PORT")
     try:
         port = parts.port
     except ValueError as error:
         raise click.UsageError(f"{url}: {error}") from None
+    if port is None and parts.scheme in CONNECTIONS:
+        raise click.UsageError(f"{url}: the port is missing, write {parts.scheme}://{parts.netloc}:PORT")
     target = parts.path or "/"
     if parts.query or "?" in text:
         target += "?" + parts.query
@@ -140,9 +149,10 @@ def _labels(written: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _role(config: ConfigSet, namespace: str | None, labels: dict[str, str], gateway: str | None) -> Role:
+def _role(config: ConfigSet, namespace: str | None, labels: dict[str, str], gateway: str | None, tcp: bool) -> Role:
     if gateway is None:
-        return Role(namespace=namespace or DEFAULT_NAMESPACE, labels=labels, identity=True)
+        # With interception: what a connection is asked for is told by its address
+        return Role(namespace=namespace or DEFAULT_NAMESPACE, labels=labels, identity=True, intercepts=tcp)
     found = _gateway(config, gateway)
     if found is None:
         raise click.UsageError(f"--gateway {gateway}: there is no such Gateway in these files, write NAMESPACE/NAME")

@@ -13,7 +13,7 @@ from fastmesh.model.gateway_api import GROUP, Gateway, LabelExpression, Listener
 
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"  # the label of a Gateway's own workload
 CLASSES = frozenset({"istio", "fastmesh"})
-SERVED = frozenset({"HTTP", "HTTPS", "TLS"})
+SERVED = frozenset({"HTTP", "HTTPS", "TLS", "TCP"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,16 @@ class Place:
 
     @property
     def is_tls(self) -> bool:
-        return self.listener.protocol != "HTTP"
+        return self.listener.protocol in ("HTTPS", "TLS")
+
+    @property
+    def is_tcp(self) -> bool:
+        """Bytes in plaintext."""
+        return self.listener.protocol == "TCP"
 
     @property
     def reads_requests(self) -> bool:
-        return self.listener.protocol != "TLS"
+        return self.listener.protocol in ("HTTP", "HTTPS")
 
     @property
     def passes(self) -> bool:
@@ -89,6 +94,9 @@ def _conflict(place: Place, others: list[Place]) -> str | None:
     for other in others:
         if other.is_tls != place.is_tls:
             return f"{protocol} cannot share port {port} with {other.listener.protocol} at {other.at}"
+        if place.is_tcp or other.is_tcp:
+            message = "nothing tells their connections apart"
+            return f"{protocol} cannot share port {port} with {other.listener.protocol} at {other.at}: {message}"
         if other.is_tls and other.host == place.host:
             return f'"{place.host}" on port {port} is the listener at {other.at} already'
     return None

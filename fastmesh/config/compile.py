@@ -16,6 +16,7 @@ from fastmesh.config.credentials.api_material import Material
 from fastmesh.config.credentials.grants import Grants
 from fastmesh.config.credentials.names import Credentials
 from fastmesh.config.findings import findings
+from fastmesh.config.listeners.addresses import with_port
 from fastmesh.config.listeners.api_chains import ApiChains
 from fastmesh.config.listeners.gateway_chains import GatewayChains
 from fastmesh.config.listeners.gateway_places import chosen, places
@@ -37,7 +38,6 @@ from fastmesh.config.services.backend_tls import BackendPolicies
 from fastmesh.config.services.clusters import Clusters
 from fastmesh.config.services.destinations import DestinationRules
 from fastmesh.config.services.instances import dns_names
-from fastmesh.config.services.localities import own_site
 from fastmesh.config.services.peer_authentications import PeerAuthentications
 from fastmesh.config.services.registry import Registry
 from fastmesh.config.services.role import Role, about_flag, stand_for
@@ -102,8 +102,7 @@ class _Compiler:
             backends=self._backend_policies() if self.gateway else None,
         )
         rules = DestinationRules(config.destination_rules, role.namespace, role.labels, self.mesh)
-        stands = own_site(config, role)
-        self.clusters = Clusters(self.registry, rules, self.tls, self.mesh, own=stands, gateway=self.gateway)
+        self.clusters = Clusters(self.registry, rules, self.tls, self.mesh, gateway=self.gateway)
         self.routes = Routes(self.clusters, delegates, default_retry(self.mesh.retry))
         self.limits = Limits(config.rate_limits)
         self.backends = Backends(self.clusters, self.grants, self.problems, self.routes.default_retry)
@@ -154,6 +153,9 @@ class _Compiler:
             written=[item for item in self.virtual_services if binds(item, scope.gateways)],
             scope=scope,
             unknown=unknown_hosts(self.imports, self.mesh.unknown),
+            proxy_protocol=self.role.proxy_protocol,
+            intercepts=self.role.intercepts,
+            problems=self.problems,
         )
         vhosts: list[VirtualHostPlan] = []
         listeners = list(outbound.listeners(self.role.listen, vhosts))
@@ -193,14 +195,11 @@ class _Compiler:
             GatewayChains(self.registry, self.clusters, self.routes, self.credentials, written, self.problems),
             api_places(self.config.api_gateways, self.role.labels, self.problems),
             ApiChains(self.config, self.material, self.credentials, self.backends, self.problems),
+            self.role.proxy_protocol or self.mesh.proxy_protocol,
         )
         own = places(chosen(self.config.gateways, self.role.labels), self.problems)
         listeners = []
         for bind, port in hosts.ports(own):
-            address = _address(bind or self.role.bind, self.role.ports.get(port, port))
+            address = bind if not port else with_port(bind or self.role.bind, self.role.ports.get(port, port))
             listeners.append(hosts.listener(bind, port, own.get((bind, port), []), address))
         return listeners, hosts.vhosts
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"

@@ -71,6 +71,7 @@ _READ = [
     Kind(GATEWAY_API, "HTTPRoute", ("v1", "v1beta1"), gateway_api.HTTPRoute),
     Kind(GATEWAY_API, "GRPCRoute", ("v1", "v1beta1", "v1alpha2"), gateway_api.GRPCRoute),
     Kind(GATEWAY_API, "TLSRoute", ("v1", "v1alpha3", "v1alpha2"), gateway_api.TLSRoute),
+    Kind(GATEWAY_API, "TCPRoute", ("v1", "v1alpha2"), gateway_api.TCPRoute),
     Kind(GATEWAY_API, "ReferenceGrant", ("v1", "v1beta1", "v1alpha2"), gateway_api_tls.ReferenceGrant),
     Kind(GATEWAY_API, "BackendTLSPolicy", ("v1", "v1alpha3"), gateway_api_tls.BackendTLSPolicy),
     Kind(OWN, "RateLimit", ("v1alpha1",), RateLimit),
@@ -97,13 +98,15 @@ UNSERVED = {
     *(
         (GATEWAY_API, name)
         for name in (
-            "GatewayClass", "TCPRoute", "UDPRoute", "ListenerSet",
+            "GatewayClass", "UDPRoute", "ListenerSet",
         )
     ),
     ("gateway.networking.x-k8s.io", "XListenerSet"),
     ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy"),
     ("gateway.networking.x-k8s.io", "XMesh"),
 }  # fmt: skip
+
+DATAGRAMS = {"UDPRoute"}  # no proxy of ours will ever serve them
 
 # Groups in which a kind that is not listed above is a mistake, not somebody else's object.
 OURS = {ISTIO, ISTIO_SECURITY, "extensions.istio.io", ISTIO_TELEMETRY, GATEWAY_API, OWN, ARTICLE}

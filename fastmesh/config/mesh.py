@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fastmesh.config.hosts import ROOT_NAMESPACE, exported
-from fastmesh.model.destination_rule import (
-    ConnectionPool,
-    LocalityLoadBalancer,
-    OutlierDetection,
-    TcpKeepalive,
-    ZoneAwareLoadBalancer,
-)
+from fastmesh.model.destination_rule import ConnectionPool, LocalityLoadBalancer, OutlierDetection, TcpKeepalive
 from fastmesh.model.mesh_config import MeshConfig
 from fastmesh.model.virtual_service import HTTPRetry
 
@@ -48,19 +42,20 @@ class Mesh:
     keepalive: TcpKeepalive | None = None
     connection_pool: ConnectionPool | None = None
     outlier_detection: OutlierDetection | None = None
-    locality: LocalityLoadBalancer | None = None  # None: on
-    zone_aware: ZoneAwareLoadBalancer | None = None
+    locality: LocalityLoadBalancer | None = None
     upgrade: bool = False  # HTTP/2 to endpoints whose port says HTTP
     auto_mtls: bool = True
     trust_domain: str = ""
     aliases: tuple[str, ...] = ()
     normalization: Normalization = "BASE"
+    proxy_protocol: bool = False  # clients of gateways begin with a PROXY header
 
 
 def mesh_of(written: MeshConfig | None) -> Mesh:
     if written is None:
         return Mesh()
     policy, path, default = written.outbound_traffic_policy, written.path_normalization, written.default_traffic_policy
+    topology = written.default_config.gateway_topology if written.default_config is not None else None
     normalization = path.normalization if path is not None else "DEFAULT"
     return Mesh(
         root=written.root_namespace or ROOT_NAMESPACE,
@@ -74,10 +69,10 @@ def mesh_of(written: MeshConfig | None) -> Mesh:
         connection_pool=default.connection_pool if default is not None else None,
         outlier_detection=default.outlier_detection if default is not None else None,
         locality=written.locality_lb_setting,
-        zone_aware=written.zone_aware_lb_setting,
         upgrade=written.h2_upgrade_policy == "UPGRADE",
         auto_mtls=written.enable_auto_mtls is not False,
         trust_domain=written.trust_domain,
         aliases=tuple(written.trust_domain_aliases),
+        proxy_protocol=topology is not None and topology.proxy_protocol is not None,
         normalization="BASE" if normalization == "DEFAULT" else normalization,
     )

@@ -336,6 +336,9 @@ class ClusterPlan(PlanPart, frozen=True):
     max_requests_per_connection: int = 0
     idle_timeout: int | None = None  # None: the proxy's own default, shorter than the application's
     max_connection_duration: int | None = None
+    tcp_idle: int | None = None  # of a connection of a tcp chain; None: the proxy's own default, 0: for ever
+    proxy_protocol: Literal[0, 1, 2] = 0  # version of the PROXY header that connections begin with
+    tunnel: str = ""  # the HTTP/1.1 request that has to be answered with 200 before the bytes of a tcp chain
     keepalive: tuple[int, int, int] | None = None  # probes, time s, interval s (0 = the system's)
     tls: ClientTLSPlan | None = None
     http: Literal["http1", "http2", "client"] = "http1"  # "client": the version of the request that is sent on
@@ -378,6 +381,10 @@ class ChainPlan(PlanPart, frozen=True):
     A request is for the chain whose names fit its Host best. When that is another one than the connection's, the answer
     is 421: the other one may demand a certificate that this one does not. Two `shared` chains with equal `tls` are one
     to a client: it may use a connection for the hosts of both (RFC 9113 section 9.1.1).
+
+    Where it is known which address a client wanted to reach (a redirect of the kernel, a PROXY header), the chains of
+    that `port` and of the longest prefix of `to` count alone, as in Envoy: nobody looks at the others. Chains without
+    both are for all other clients.
     """
 
     name: str
@@ -388,6 +395,13 @@ class ChainPlan(PlanPart, frozen=True):
     kind: Literal["http", "tcp"] = "http"
     shared: bool = False
     destinations: list[DestinationPlan] = []  # of kind "tcp": clusters by weight
+    port: int = 0  # only for clients that wanted to reach this port; 0: every port
+    to: list[str] = []  # and one of these blocks of addresses; empty: every address
+
+    @property
+    def by_place(self) -> bool:
+        """Only for clients of which it is known where they wanted to go."""
+        return bool(self.port or self.to)
 
 
 class ListenerPlan(PlanPart, frozen=True):
@@ -402,6 +416,7 @@ class ListenerPlan(PlanPart, frozen=True):
     https_redirect: list[str] = []  # domains whose requests are redirected to https (Gateway tls.httpsRedirect)
     origins: list[str] = []  # gateways "ns/name" served here
     chains: list[ChainPlan] = []  # empty: plaintext HTTP for everybody
+    proxy_protocol: bool = False  # connections begin with a PROXY header, version 1 or 2
 
 
 class MeshPlan(PlanPart, frozen=True):
@@ -436,7 +451,6 @@ class Plan(PlanPart, frozen=True):
 
 DOMAINS_AT_ONCE = 200
 CHAINS_AT_ONCE = 20
-WORKLOADS_AT_ONCE = 500
 _LENGTH = struct.Struct("<I")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
@@ -448,7 +462,7 @@ def encode(plan: Plan) -> bytes:
     for kind, bodies in (
         ("mesh", [plan.mesh]),
         ("credential", plan.credentials),
-        ("workloads", _chunks(plan.workloads)),
+        ("workload", plan.workloads),
         ("limit", plan.limits),
         ("cluster", plan.clusters),
         ("vhost", plan.vhosts),
@@ -462,26 +476,15 @@ def encode(plan: Plan) -> bytes:
     return bytes(out)
 
 
-def _chunks(workloads: list[WorkloadPlan]) -> list[list[WorkloadPlan]]:
-    return [workloads[start : start + WORKLOADS_AT_ONCE] for start in range(0, len(workloads), WORKLOADS_AT_ONCE)]
-
-
 def _items(kind: str, body: Any) -> Iterator[tuple[str, Any]]:
-    """A part of the plan as items; a listener's chains and domains follow it in slices: no item takes long to build.
-    Clusters and workloads stay packed in the workers until a request needs them."""
-    if isinstance(body, ClusterPlan):
-        yield kind, {"name": body.name, "tls": body.tls, "packed": _encoder.encode(body)}
-        return
-    if kind == "workloads":
-        facts = WorkloadPlan.__struct_fields__
-        packed = [_encoder.encode([getattr(workload, name) for name in facts]) for workload in body]
-        yield kind, {"facts": facts, "packed": packed}
-        return
+    """A part of the plan as items; a listener's chains and domains follow it in slices: no item takes long to build."""
     if not isinstance(body, ListenerPlan):
         yield kind, body
         return
     fields = {name: getattr(body, name) for name in body.__struct_fields__ if name not in ("domains", "chains")}
-    yield kind, {**fields, "domain_count": len(body.domains), "chain_count": len(body.chains)}
+    by_place = sum(chain.by_place for chain in body.chains)
+    counts = {"chain_count": len(body.chains) - by_place, "place_count": by_place}
+    yield kind, {**fields, "domain_count": len(body.domains), **counts}
     for start in range(0, len(body.chains), CHAINS_AT_ONCE):
         yield "chains", {"listener": body.name, "chains": body.chains[start : start + CHAINS_AT_ONCE]}
     for start in range(0, len(body.domains), DOMAINS_AT_ONCE):

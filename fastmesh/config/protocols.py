@@ -5,6 +5,7 @@ from __future__ import annotations
 HTTP = frozenset({"HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB"})
 HTTP2 = frozenset({"HTTP2", "GRPC", "GRPC-WEB"})
 TLS = frozenset({"HTTPS", "TLS"})
+TCP = frozenset({"TCP", "MONGO", "REDIS", "MYSQL"})  # bytes: Istio's filters for databases are off by default
 KNOWN = HTTP | {"TCP", "UDP", "HTTPS", "TLS", "MONGO", "REDIS", "MYSQL"}
 SNIFF = "SNIFF"
 

@@ -71,6 +71,7 @@ class ConfigSet:
     http_routes: list[Resource[gateway_api.HTTPRoute]] = field(default_factory=list)
     grpc_routes: list[Resource[gateway_api.GRPCRoute]] = field(default_factory=list)
     tls_routes: list[Resource[gateway_api.TLSRoute]] = field(default_factory=list)
+    tcp_routes: list[Resource[gateway_api.TCPRoute]] = field(default_factory=list)
     api_gateways: list[Resource[gateway_api.Gateway]] = field(default_factory=list)
     reference_grants: list[Resource[gateway_api_tls.ReferenceGrant]] = field(default_factory=list)
     backend_tls_policies: list[Resource[gateway_api_tls.BackendTLSPolicy]] = field(default_factory=list)
@@ -118,6 +119,7 @@ _LISTS = {
     "VirtualService": "virtual_services", "DestinationRule": "destination_rules", "Gateway": "gateways",
     "HTTPRoute": "http_routes", "APIGateway": "api_gateways", "Sidecar": "sidecars", "RateLimit": "rate_limits",
     "PeerAuthentication": "peer_authentications", "GRPCRoute": "grpc_routes", "TLSRoute": "tls_routes",
+    "TCPRoute": "tcp_routes",
     "CapacityModel": "capacity_models",
     "ReferenceGrant": "reference_grants", "BackendTLSPolicy": "backend_tls_policies",
     "AuthorizationPolicy": "authorization_policies", "RequestAuthentication": "request_authentications",

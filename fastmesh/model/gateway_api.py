@@ -209,6 +209,19 @@ class TLSRoute(Spec, frozen=True):
     use_default_gateways: str = ""
 
 
+class TCPRouteRule(Spec, frozen=True):
+    backend_refs: list[TLSBackendRef]
+    name: str = ""
+
+
+class TCPRoute(Spec, frozen=True):
+    """All connections of a listener; of several routes the oldest serves."""
+
+    rules: list[TCPRouteRule]
+    parent_refs: list[ParentRef] = []
+    use_default_gateways: str = ""
+
+
 class LabelExpression(Spec, frozen=True):
     key: str
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]

@@ -13,13 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from fastmesh.model.base import Duration, Int32, Spec
-from fastmesh.model.destination_rule import (
-    ConnectionPool,
-    LocalityLoadBalancer,
-    OutlierDetection,
-    TcpKeepalive,
-    ZoneAwareLoadBalancer,
-)
+from fastmesh.model.destination_rule import ConnectionPool, LocalityLoadBalancer, OutlierDetection, TcpKeepalive
 from fastmesh.model.proxy_config import ProxyImage
 from fastmesh.model.virtual_service import HTTPRetry
 
@@ -55,6 +49,14 @@ class TLSSettings(Spec, frozen=True):
     cipher_suites: list[str] = []
 
 
+class GatewayTopology(Spec, frozen=True):
+    """What stands before gateways. `proxy_protocol`: it sends PROXY headers."""
+
+    num_trusted_proxies: Int32 = 0
+    forward_client_cert_details: str = ""
+    proxy_protocol: Written | None = None
+
+
 class DefaultProxy(Spec, frozen=True):
     """The bigger ProxyConfig, of `defaultConfig`: only what means something for a proxy that is started by hand."""
 
@@ -86,7 +88,7 @@ class DefaultProxy(Spec, frozen=True):
     runtime_values: dict[str, str] = {}
     status_port: Int32 = 0
     extra_stat_tags: list[str] = []
-    gateway_topology: Written | None = None
+    gateway_topology: GatewayTopology | None = None
     mesh_id: str = ""
     readiness_probe: Written | None = None
     proxy_stats_matcher: Written | None = None
@@ -137,7 +139,7 @@ class MeshConfig(Spec, frozen=True):
     disable_envoy_listener_log: bool | None = None
     config_sources: list[Written] = []
     ca_certificates: list[Written] = []
-    zone_aware_lb_setting: ZoneAwareLoadBalancer | None = None
+    zone_aware_lb_setting: Written | None = None
     dns_refresh_rate: Duration | None = None
     inbound_cluster_stat_name: str = ""
     outbound_cluster_stat_name: str = ""

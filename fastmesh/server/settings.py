@@ -208,6 +208,17 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
         Flag("--map", "Bind a Gateway's port elsewhere, as in 80=18080; may be repeated.", metavar="PORT=PORT"),
     ] = []
     bind: Annotated[str, Flag("--bind", "Address of the gateway listeners.", metavar="HOST")] = "0.0.0.0"
+    proxy_protocol: Annotated[
+        bool,
+        Flag(
+            "--proxy-protocol",
+            "Connections to a gateway, or to the mesh listener, begin with a PROXY header (version 1 or 2).",
+        ),
+    ] = False
+    interception_mode: Annotated[
+        Literal["none", "redirect"],
+        Flag("--interception-mode", "redirect: the kernel sends connections here (iptables REDIRECT to --outbound)."),
+    ] = "none"
     workers: Annotated[int, Flag("--workers", "Worker processes; 0 = one per core.", metavar="N")] = 0
     admin: Annotated[str, Flag("--admin", "The admin interface, or off.", metavar="HOST:PORT|off")] = "127.0.0.1:15000"
     status: Annotated[
@@ -229,14 +240,6 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
     namespace: Annotated[str, Flag("--namespace", "The namespace that the proxy stands in.", short="-n")] = "default"
     labels: Annotated[
         str, Flag("--labels", "The labels of the workload that the proxy stands for.", metavar="K=V,...")
-    ] = ""
-    locality: Annotated[
-        str,
-        Flag(
-            "--locality",
-            "Where the proxy stands; a sidecar stands where its workload does.",
-            metavar="REGION/ZONE/SUBZONE",
-        ),
     ] = ""
     watch: Annotated[bool, Flag("--watch/--no-watch", "Reload when the files change.")] = True
     strict: Annotated[bool, Flag("--strict", "Warnings about the configuration are errors.")] = False

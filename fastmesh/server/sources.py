@@ -44,9 +44,10 @@ class FileSources:
             inbound=tuple(settings.inbound_pairs()),
             bind=settings.bind,
             ports=settings.port_map(),
+            proxy_protocol=settings.proxy_protocol,
+            intercepts=settings.interception_mode == "redirect",
             name=settings.workload_name(),
             namespace=settings.namespace,
-            locality=settings.locality,
             labels=settings.label_map(),
         )
 

@@ -125,6 +125,8 @@ WORKER_WORDS = {
     "WK_TLS_FAIL_PIN": "listener.ssl.fail_verify_cert_hash",
     "WK_TLS_NOT_READY": "listener.server_ssl_socket_factory.downstream_context_secrets_not_ready",
     "WK_NO_CHAIN": "listener.no_filter_chain_match",
+    "WK_PROXY_BAD": "listener.proxy_proto_error",
+    "WK_TCP_AGED": "tcp.max_downstream_connection_duration",
     "WK_TLS_OUTDATED": "upstream_tls_outdated",
     "WK_MIRROR_GIVEN_UP": "mirror_given_up",
 }

@@ -102,6 +102,10 @@ WORKER = (
     _count("WK_TLS_NOT_READY", "fastmesh_downstream_tls_failures", _TLS, reason="not_ready"),
     _count("WK_NO_CHAIN", "fastmesh_downstream_unmatched", "Connections closed: they fit no filter chain."),
     _count(
+        "WK_PROXY_BAD", "fastmesh_downstream_proxy_protocol_errors", "Connections closed: no PROXY header came first."
+    ),
+    _count("WK_TCP_AGED", "fastmesh_tcp_connections_aged", "TCP connections closed at maxConnectionDuration."),
+    _count(
         "WK_TLS_OUTDATED",
         "fastmesh_upstream_tls_outdated",
         "Endpoint connections given up: the TLS policy had changed.",

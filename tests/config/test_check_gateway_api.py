@@ -88,7 +88,7 @@ def test_what_is_right() -> None:
         assert [each for each in parse(text).problems if each.code != "unserved"] == [], kind
 
 
-def test_listeners_of_bytes_are_reported() -> None:
+def test_listeners_of_datagrams_are_reported() -> None:
     text = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: x}\nspec: {%s}\n"
-    result = parse(text % one("protocol: TCP"))
+    result = parse(text % one("protocol: UDP"))
     assert [(each.code, each.field) for each in result.problems] == [("unserved", "spec.listeners[0].protocol")]

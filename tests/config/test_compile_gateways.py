@@ -111,9 +111,10 @@ def test_listeners_have_mapped_ports_and_their_own_binds() -> None:
     ]
 
 
-def test_servers_of_bytes_do_not_listen() -> None:
+def test_servers_of_bytes() -> None:
     text = gateway("gw", server("*", port=31400, protocol="TCP"), server("*", port=27017, protocol="MONGO"))
-    assert plan(text).listeners == []
+    found = [(each.port, [(chain.kind, chain.transport) for chain in each.chains]) for each in plan(text).listeners]
+    assert found == [(31400, [("tcp", "any")]), (27017, [("tcp", "any")])]
 
 
 def test_labels_choose_the_gateways() -> None:

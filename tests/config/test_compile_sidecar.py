@@ -157,7 +157,7 @@ def test_a_port_that_no_service_has_is_protected_too() -> None:
 def test_the_protocol_of_the_port_decides_what_the_application_is_spoken_to(
     name: str, http: str, kind: str, alpn: list[str]
 ) -> None:
-    plan = sidecar(PAY % (name, name))
+    plan, _ = compiled(PAY % (name, name))
     assert plan.clusters[-1].http == http
     mesh, _, plaintext = inbound(plan).chains
     assert mesh.tls is not None

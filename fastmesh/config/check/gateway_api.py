@@ -26,6 +26,7 @@ from fastmesh.model.gateway_api import (
     Listener,
     RequestMirror,
     RouteMatch,
+    TCPRoute,
     TLSRoute,
     ValueMatch,
 )
@@ -134,6 +135,14 @@ def check_api_route(resource: AnyResource, spec: HTTPRoute | GRPCRoute | TLSRout
             _check_path(match, place)
         else:
             _check_method(match.method, place)
+
+
+def check_tcp_route(resource: AnyResource, spec: TCPRoute, at: At) -> None:
+    if len(spec.rules) != 1:
+        at["rules"].error(f"has {len(spec.rules)} rules, bytes tell nothing by which to choose; write one")
+    for number, rule in enumerate(spec.rules):
+        if not rule.backend_refs:
+            at["rules"][number]["backendRefs"].error("is empty, name at least one Service")
 
 
 def _check_filter(item: Filter, at: At) -> None:

@@ -15,7 +15,6 @@ import msgspec
 from fastmesh.config import protocols
 from fastmesh.config.api_listeners import SERVED
 from fastmesh.config.check.report import At
-from fastmesh.config.check.virtual_service import MESH
 from fastmesh.config.read import substitutions, syntax
 from fastmesh.config.read.claims import claim_names
 from fastmesh.config.resource import AnyResource
@@ -29,29 +28,25 @@ from fastmesh.model.sidecar import Sidecar
 from fastmesh.model.virtual_service import Headers, VirtualService
 
 _POLICY = (
-    "loadBalancer.warmup",
-    "loadBalancer.warmupDurationSecs", "loadBalancer.backendUtilization", "tunnel", "proxyProtocol", "retryBudget",
+    "loadBalancer.zoneAwareLbSetting", "loadBalancer.warmup",
+    "loadBalancer.warmupDurationSecs", "loadBalancer.backendUtilization", "retryBudget",
 )  # fmt: skip
 _POLICIES = (
     "trafficPolicy", "trafficPolicy.portLevelSettings[]",
     "subsets[].trafficPolicy", "subsets[].trafficPolicy.portLevelSettings[]",
 )  # fmt: skip
 _FIELDS: dict[str, tuple[str, ...]] = {
-    "VirtualService": (
-        "tls[].match[].destinationSubnets",
-    ),
     "DestinationRule": tuple(f"{where}.{field}" for where in _POLICIES for field in _POLICY),
     "ServiceEntry": ("endpoints[].network",),
     "WorkloadEntry": ("network",),
     "Gateway": ("servers[].defaultEndpoint",),
     "ProxyConfig": ("environmentVariables", "image"),
-    "Service": ("internalTrafficPolicy",),
+    "Service": ("internalTrafficPolicy", "trafficDistribution"),
 }  # fmt: skip
 _WHOLE = frozenset(("Telemetry", "WorkloadGroup"))
 # Whoever writes them believes something to be protected: they are errors until somebody says that this is known.
 _UNENFORCED = frozenset(("AuthorizationPolicy", "RequestAuthentication"))
-# Bytes without TLS have no server name: without interception the mesh listener cannot tell where they want to go.
-_SPOKEN = protocols.HTTP | protocols.TLS | {protocols.SNIFF}
+_SPOKEN = protocols.HTTP | protocols.TLS | protocols.TCP | {protocols.SNIFF}
 
 
 def note_unserved(resource: AnyResource, problems: list[Problem], *, allow_unenforced: bool) -> None:
@@ -97,8 +92,6 @@ def _attributes(struct: type[msgspec.Struct]) -> dict[str, tuple[str, Any]]:
 
 
 def _virtual_service(spec: VirtualService, at: At) -> None:
-    if spec.tcp and (not spec.gateways or MESH in spec.gateways):
-        at["tcp"].unserved("tcp on the mesh")  # on a gateway it is for servers, and those say it themselves
     for index, rule in enumerate(spec.http):
         place = at["http"][index]
         for number, match in enumerate(rule.match):
@@ -132,6 +125,8 @@ def _destination_rule(spec: Any, at: At) -> None:
         if policy is None:
             continue
         _policy(policy, place)
+        if policy.tunnel is not None and policy.tunnel.protocol == "POST":
+            place["tunnel"]["protocol"].unserved("POST, connections are closed; CONNECT")
         for index, port in enumerate(policy.port_level_settings):
             _policy(port, place["portLevelSettings"][index])
 
@@ -141,20 +136,18 @@ def _policy(policy: TrafficPolicy | PortTrafficPolicy, at: At) -> None:
     if balancer is not None:
         if balancer.simple == "PASSTHROUGH":
             at["loadBalancer"]["simple"].unserved("PASSTHROUGH")
-        zones = balancer.zone_aware_lb_setting
-        if zones is not None and zones.enabled is not False:
-            at["loadBalancer"]["zoneAwareLbSetting"].unserved("preferring the own zone inside the region")
+        locality = balancer.locality_lb_setting
+        if locality is not None and locality.enabled is not False:
+            at["loadBalancer"]["localityLbSetting"].unserved("localityLbSetting")
 
 
 def _gateway(spec: Gateway, at: At) -> None:
     for index, server in enumerate(spec.servers):
         place, protocol = at["servers"][index], protocols.declared(server.port.protocol)
-        if protocol not in protocols.HTTP | protocols.TLS:
+        if protocol not in protocols.HTTP | protocols.TLS | protocols.TCP:
             place["port"]["protocol"].unserved(f"a server with protocol {server.port.protocol}")
         elif protocol in protocols.HTTP and server.tls not in (None, ServerTLS(https_redirect=True)):
             place["tls"].unserved("tls other than httpsRedirect")
-        if server.bind.startswith(syntax.UNIX):
-            place["bind"].unserved("a server on a socket")
 
 
 def _api_gateway(spec: APIGateway, at: At) -> None:

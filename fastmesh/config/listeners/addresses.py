@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 _EVERY = frozenset({"", "0.0.0.0", "::"})
 
 
@@ -12,6 +14,18 @@ def split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     return "127.0.0.1" if host == "localhost" else host, int(port)
+
+
+def with_port(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address and not address.startswith("[") else f"{address}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can mean it."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def reaches(target: str, listener: str) -> bool:

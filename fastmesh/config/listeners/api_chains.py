@@ -1,4 +1,5 @@
-"""Filter chains of the Gateway API's listeners: HTTPS and TLS, ended here or passed on by server name (TLSRoute)."""
+"""Filter chains of the Gateway API's listeners: bytes (TCPRoute), and HTTPS and TLS, ended here or passed on by server
+name (TLSRoute)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from fastmesh.config.resource import Resource
 from fastmesh.config.routes.http_route import Backends
 from fastmesh.config.store import ConfigSet
 from fastmesh.errors import Problem
-from fastmesh.model.gateway_api import TLSRoute
+from fastmesh.model.gateway_api import TCPRoute, TLSRoute
 from fastmesh.model.gateway_api_tls import ClientValidation
 
 
@@ -31,6 +32,7 @@ class ApiChains:
         problems: list[Problem],
     ) -> None:
         self._routes: list[Resource[TLSRoute]] = config.tls_routes
+        self._tcp_routes: list[Resource[TCPRoute]] = config.tcp_routes
         self._attachment = Attachment({item.name: item.labels for item in config.namespaces})
         self._material = material
         self._credentials = credentials
@@ -41,6 +43,9 @@ class ApiChains:
         chains: list[ChainPlan] = []
         taken: dict[str, str] = {}  # server names of TLSRoutes, and who has them
         for place in places:
+            if place.is_tcp:
+                mine, to = self._of_bytes(place)
+                chains.append(ChainPlan(name=f"{_name(place)} {mine}".strip(), kind="tcp", destinations=to))
             if not place.is_tls:
                 continue
             tls = None if place.passes else self._ended(place)
@@ -76,9 +81,29 @@ class ApiChains:
                         destinations=self._destinations(route),
                     )
                 )
+        mine, to = self._of_bytes(place) if tls is not None else ("", [])
+        if mine and taken.setdefault(place.host, mine) == mine:
+            names = [] if place.host == "*" else [place.host]
+            name = f"{_name(place)} {mine}"
+            found.append(
+                ChainPlan(name=name, transport="tls", server_names=names, tls=tls, kind="tcp", destinations=to)
+            )
         return found
 
-    def _destinations(self, route: Resource[TLSRoute]) -> list[DestinationPlan]:
+    def _of_bytes(self, place: Place) -> tuple[str, list[DestinationPlan]]:
+        """The TCPRoute of a listener, and where it leads. Nothing tells connections apart: the oldest one serves."""
+        serving, to = "", list[DestinationPlan]()
+        for route in self._tcp_routes:
+            if not self._attachment.holds(place, "TCPRoute", route.namespace, route.spec.parent_refs):
+                continue
+            if not serving:
+                serving, to = f"TCPRoute {route.namespace}/{route.name}", self._destinations(route)
+                continue
+            message = f"the connections of listener {place.listener.name} are those of {serving}, which is older"
+            self._problems.append(route.problem(("spec", "parentRefs"), message, "warning", "advice"))
+        return serving, to
+
+    def _destinations(self, route: Resource[TLSRoute] | Resource[TCPRoute]) -> list[DestinationPlan]:
         """Of the first rule, as the API allows one."""
         found = []
         for index, backend in enumerate(route.spec.rules[0].backend_refs if route.spec.rules else ()):

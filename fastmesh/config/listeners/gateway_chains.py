@@ -1,4 +1,4 @@
-"""The filter chains of a gateway's port: what becomes of a TLS connection, by its server name.
+"""The filter chains of a gateway's port: what becomes of bytes, and of a TLS connection by its server name.
 
 A server ends TLS for requests (HTTPS) or for bytes (TLS with a mode that terminates, routed by `tcp` rules), or passes
 it on: by the `tls` rules of VirtualServices, or to the cluster that the server name spells out (AUTO_PASSTHROUGH).
@@ -42,11 +42,13 @@ class GatewayChains:
         self._written = virtual_services
 
     def of_port(self, port: int, places: Iterable[Place]) -> list[ChainPlan]:
-        """The chains of the servers of one port, none of them for plaintext. A server name has one chain."""
+        """The chains of the servers of one port, but those of plaintext HTTP. A server name has one chain."""
         chains: list[ChainPlan] = []
         taken: dict[str, str] = {}  # server names of passed-on connections, and who has them
         for place in places:
-            if place.mode in TERMINATES:
+            if place.is_tcp:
+                chains.append(ChainPlan(name=_name(place), kind="tcp", destinations=self._by_tcp_rules(place, port)))
+            elif place.mode in TERMINATES:
                 chains.append(self._terminating(place, port))
             elif place.mode == "AUTO_PASSTHROUGH":
                 chains += self._automatic(place)

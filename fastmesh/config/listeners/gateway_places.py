@@ -1,7 +1,7 @@
 """The servers of Gateways by the port that they share, and which of them give way.
 
-On one port and address plaintext HTTP servers join, and servers with TLS join by their server names. Of what cannot
-stand together the older server is kept, and the other one is told.
+On one port and address plaintext HTTP servers join, and servers with TLS join by their server names; a server for bytes
+has its port for itself. Of what cannot stand together the older server is kept, and the other one is told.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from fastmesh.config import protocols
 from fastmesh.config.place import Path
-from fastmesh.config.read import syntax
 from fastmesh.config.resource import Resource
 from fastmesh.config.selectors import selects
 from fastmesh.errors import Problem
@@ -54,6 +53,11 @@ class Place:
         return self.protocol in protocols.TLS
 
     @property
+    def is_tcp(self) -> bool:
+        """Bytes in plaintext."""
+        return self.protocol in protocols.TCP
+
+    @property
     def mode(self) -> str:
         """Of a server with TLS."""
         return self.server.tls.mode if self.server.tls is not None else "PASSTHROUGH"
@@ -88,7 +92,7 @@ def places(gateways: Iterable[Resource[Gateway]], problems: list[Problem]) -> di
     for gateway in gateways:
         for index, server in enumerate(gateway.spec.servers):
             place = Place(gateway, index)
-            if server.bind.startswith(syntax.UNIX) or not (place.is_tls or place.protocol in protocols.HTTP):
+            if place.protocol not in protocols.HTTP | protocols.TLS | protocols.TCP:
                 continue  # reported when it was read
             where = (server.bind, server.port.number)
             others, taken = found.setdefault(where, []), owners.setdefault(where, {})
@@ -109,6 +113,9 @@ def _conflict(place: Place, others: list[Place], taken: Mapping[str, Place]) -> 
     if first.is_tls != place.is_tls:
         older = f"{first.server.port.protocol} at {first.at}"
         return f"{port.protocol} cannot share port {port.number} with {older}, give it a port of its own"
+    if place.is_tcp or first.is_tcp:
+        older = f"{first.server.port.protocol} at {first.at}"
+        return f"{port.protocol} cannot share port {port.number} with {older}: nothing tells their connections apart"
     if place.is_tls:
         for host in place.hosts():
             if host in taken:

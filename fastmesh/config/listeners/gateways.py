@@ -84,7 +84,9 @@ class GatewayHosts:
         chains: GatewayChains,
         api_places: Mapping[int, list[ApiPlace]],
         api_chains: ApiChains,
+        proxy_protocol: bool,
     ) -> None:
+        self._proxy_protocol = proxy_protocol
         self.vhosts: list[VirtualHostPlan] = []
         self._chains = chains
         self._api_chains = api_chains
@@ -117,7 +119,7 @@ class GatewayHosts:
         self._add_api(port, hosts, [place for place in api if place.reads_requests])
         names += [place.name for place in api]
         return ListenerPlan(
-            name=f"{bind or '0.0.0.0'}_{port}",
+            name=f"{bind or '0.0.0.0'}_{port}" if port else bind,
             role="gateway",
             port=port,
             address=address,
@@ -128,7 +130,9 @@ class GatewayHosts:
             unknown="404",
             https_redirect=[name for name, host in hosts.items() if host.redirects],
             origins=list(dict.fromkeys(names)),
-            chains=self._chains.of_port(port, secure) + self._api_chains.of_port(self._of_api(bind, port, own)),
+            proxy_protocol=self._proxy_protocol,
+            chains=self._chains.of_port(port, [place for place in own if place.is_tls or place.is_tcp])
+            + self._api_chains.of_port(self._of_api(bind, port, own)),
         )
 
     def _add_place(
@@ -171,7 +175,10 @@ class GatewayHosts:
         """Listeners of the Gateway API on this port; those that cannot stand beside Istio's servers are left out."""
         if bind:
             return []
-        return [place for place in self._api_places.get(port, ()) if not own or own[0].is_tls == place.is_tls]
+        kind = (own[0].is_tls, own[0].is_tcp) if own else None
+        if kind == (False, True):
+            return []
+        return [place for place in self._api_places.get(port, ()) if kind in (None, (place.is_tls, place.is_tcp))]
 
     def _add_api(self, port: int, hosts: dict[str, Host], places: list[ApiPlace]) -> None:
         """The hosts of routes of the Gateway API on this port."""

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fastmesh.config import protocols
+from fastmesh.config.listeners.addresses import is_loopback, split, with_port
 from fastmesh.config.listeners.mesh_chains import MeshChains
+from fastmesh.config.listeners.mesh_places import MeshPlaces
 from fastmesh.config.mesh import Unknown
 from fastmesh.config.origins import origin
 from fastmesh.config.plan import ChainPlan, DestinationPlan, ListenerPlan, RulePlan, VirtualHostPlan
@@ -25,8 +27,15 @@ from fastmesh.config.routes.virtual_service import Routes
 from fastmesh.config.services.clusters import Clusters
 from fastmesh.config.services.registry import Registry
 from fastmesh.config.services.scope import Egress, Imports
-from fastmesh.config.services.service import Services
-from fastmesh.model.virtual_service import VirtualService
+from fastmesh.config.services.service import MeshService, Port, Services
+from fastmesh.errors import Problem
+from fastmesh.model.virtual_service import (
+    L4MatchAttributes,
+    TCPRoute,
+    TLSMatchAttributes,
+    TLSRoute,
+    VirtualService,
+)
 
 
 @dataclass(slots=True)
@@ -40,12 +49,16 @@ class Outbound:
     written: list[Resource[VirtualService]]  # those for the mesh
     scope: Scope
     unknown: Unknown
+    proxy_protocol: bool  # of the mesh listener
+    intercepts: bool
+    problems: list[Problem]
 
     def listeners(self, address: str, vhosts: list[VirtualHostPlan]) -> Iterator[ListenerPlan]:
         """Their virtual hosts join `vhosts`. An empty address: the workload calls nobody through the mesh listener."""
         shared = self.imports.shared()
         if address:
             yield self._mesh(address, shared, vhosts)
+            yield from self._own_addresses(shared)
         for egress in self.imports.apart():
             yield self._apart(egress, vhosts)
 
@@ -61,7 +74,13 @@ class Outbound:
         for part in parts:
             part.add_any()
         self._add_proxy(hosts)
-        written = [item for item in self.written if any(each.virtual_service(item) for each in shared)]
+        written = self._written_of(shared)
+        view = self.registry.view(*shared)
+        chains = self._chains(view, written)
+        if self.intercepts or self.proxy_protocol:
+            chains += self._places(view, written).build(self.unknown)
+        else:
+            self._tell_of_subnets(written)
         return ListenerPlan(
             name="mesh",
             role="mesh",
@@ -69,8 +88,79 @@ class Outbound:
             address=address,
             domains=hosts.listed(),
             unknown=self.unknown,
-            chains=self._chains(self.registry.view(*shared), written),
+            chains=chains,
+            proxy_protocol=self.proxy_protocol,
         )
+
+    def _written_of(self, shared: list[Egress]) -> list[Resource[VirtualService]]:
+        return [item for item in self.written if any(each.virtual_service(item) for each in shared)]
+
+    def _places(self, view: Services, written: list[Resource[VirtualService]]) -> MeshPlaces:
+        return MeshPlaces(view, self.clusters, self.routes, self.scope, written)
+
+    def _own_addresses(self, shared: list[Egress]) -> Iterator[ListenerPlan]:
+        """A socket for each port of a service for bytes whose address is of this machine alone. The others need
+        somebody who brings their connections here, and are told."""
+        view, written = self.registry.view(*shared), self._written_of(shared)
+        places = self._places(view, written)
+        taken: set[tuple[str, int]] = set()
+        for service in view.rule_owners():
+            for port in service.ports:
+                if port.protocol not in protocols.TCP:
+                    continue
+                own = [each for each in service.addresses if is_loopback(each)]
+                if not own and not (self.intercepts or self.proxy_protocol):
+                    self._tell(service, port)
+                for address in own:
+                    if (address, port.number) not in taken and self._stands_free(service, port, address):
+                        taken.add((address, port.number))
+                        yield ListenerPlan(
+                            name=f"{address}_{port.number}",
+                            role="egress",
+                            port=port.number,
+                            address=with_port(address, port.number),
+                            unknown=self.unknown,
+                            chains=[
+                                ChainPlan(
+                                    name=service.host,
+                                    kind="tcp",
+                                    destinations=places.leads(service, port.number, address),
+                                )
+                            ],
+                        )
+
+    def _stands_free(self, service: MeshService, port: Port, address: str) -> bool:
+        """Not where an endpoint of the service itself listens."""
+        here = (address, port.number)
+        if all((each.address, each.port_for(port.name, port.target)) != here for each in service.instances):
+            return True
+        message = f"an endpoint listens on {address}:{port.number} itself, so clients reach it without this proxy"
+        self.problems.append(service.written.problem(("spec",), message, "warning", "advice"))
+        return False
+
+    def _tell_of_subnets(self, written: list[Resource[VirtualService]]) -> None:
+        for item in written:
+            for kind, rules in (("tls", item.spec.tls), ("tcp", item.spec.tcp)):
+                for number, rule in enumerate[TLSRoute | TCPRoute](rules):
+                    for index, match in enumerate[TLSMatchAttributes | L4MatchAttributes](rule.match):
+                        if match.destination_subnets:
+                            path = ("spec", kind, number, "match", index, "destinationSubnets")
+                            message = (
+                                "needs the address that clients wanted to reach: redirect connections to this proxy"
+                            )
+                            whole = f"{message} (--interception-mode)"
+                            self.problems.append(item.problem(path, whole, "warning", "unserved"))
+
+    def _tell(self, service: MeshService, port: Port) -> None:
+        index = service.ports.index(port)
+        if any(each.port == port.number for each in self.imports.apart()):
+            return
+        message = (
+            f"bytes do not say that they are for {service.host}, so its clients do not come through this proxy: give "
+            "it an egress listener with a bind in a Sidecar, or an address in 127.0.0.0/8, or redirect connections "
+            "(--interception-mode)"
+        )
+        self.problems.append(service.written.problem(("spec", "ports", index), message, "warning", "unserved"))
 
     def _apart(self, egress: Egress, vhosts: list[VirtualHostPlan]) -> ListenerPlan:
         hosts = VirtualHosts(vhosts)
@@ -87,7 +177,7 @@ class Outbound:
         if egress.protocol in protocols.TLS or egress.protocol == protocols.SNIFF:
             chains = self._chains(view, written)
         elif egress.protocol not in protocols.HTTP:
-            chains = self._opaque(view, own)
+            chains = self._opaque(view, own, egress.address, written)
         return ListenerPlan(
             name=egress.address.replace(":", "_") if not egress.address.startswith("unix:") else egress.address,
             role="egress" if own else "mesh",
@@ -128,13 +218,14 @@ class Outbound:
     def _chains(self, view: Services, written: list[Resource[VirtualService]]) -> list[ChainPlan]:
         return MeshChains(view, self.clusters, self.routes, self.scope).build(written)
 
-    def _opaque(self, view: Services, port: int) -> list[ChainPlan]:
+    def _opaque(
+        self, view: Services, port: int, listen: str, written: list[Resource[VirtualService]]
+    ) -> list[ChainPlan]:
         """Bytes do not say whom they are for: the first imported service with this port takes them."""
         for service in view.rule_owners():
             if service.port(port) is not None:
-                name, exists = self.clusters.use(service.host, port, "")
-                to = DestinationPlan(cluster=name, weight=1, missing=not exists)
-                return [ChainPlan(name=service.host, kind="tcp", destinations=[to])]
+                to = self._places(view, written).leads(service, port, split(listen)[0])
+                return [ChainPlan(name=service.host, kind="tcp", destinations=to)]
         return []
 
 

@@ -83,6 +83,8 @@ class _Reader:
             self.add(("apiVersion",), f"{api_version} has no {name}, write {proper}")
         elif (group, name) in kinds.UNSERVED:
             message = f"{name} of {group} is valid but not served yet, nothing of it is applied"
+            if name in kinds.DATAGRAMS:
+                message = f"{name} is not served: this proxy moves TCP alone, remove it or serve it by other means"
             self.add((), message, "warning", "unserved")
         else:
             self._unknown(group, name, api_version)

@@ -28,12 +28,13 @@ def applies_on_gateway(match: TLSMatchAttributes | L4MatchAttributes, gateway: s
     return match.port in (0, port) and (not names or gateway in names)
 
 
-def applies_in_mesh(match: TLSMatchAttributes | L4MatchAttributes, scope: Scope, owner: str) -> bool:
-    """Every condition has to hold; unlike those of requests, gateways do not switch the source's off. The port that a
-    client wanted is not known without interception."""
+def applies_in_mesh(match: TLSMatchAttributes | L4MatchAttributes, scope: Scope, owner: str, port: int = 0) -> bool:
+    """Every condition has to hold; unlike those of requests, gateways do not switch the source's off. `port` 0: it is
+    not known which one the client wanted."""
     names = [gateway_name(name, owner) for name in match.gateways]
     return (
-        (not names or not scope.gateways.isdisjoint(names))
+        (not port or match.port in (0, port))
+        and (not names or not scope.gateways.isdisjoint(names))
         and selects(match.source_labels, scope.labels)
         and match.source_namespace in ("", scope.namespace)
     )

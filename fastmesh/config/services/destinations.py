@@ -20,8 +20,10 @@ from fastmesh.model.destination_rule import (
     DestinationRule,
     LoadBalancer,
     OutlierDetection,
+    ProxyProtocol,
     Subset,
     TrafficPolicy,
+    Tunnel,
 )
 
 MESH = Mesh()
@@ -63,6 +65,8 @@ class Policy:
     outlier_detection: OutlierDetection | None = None
     tls: ClientTLS | None = None
     tls_place: Place | None = None
+    tunnel: Tunnel | None = None
+    proxy_protocol: ProxyProtocol | None = None
 
 
 class DestinationRules:
@@ -159,14 +163,25 @@ def _overlay(base: Policy, policy: TrafficPolicy | None, port: int, place: Place
     if policy is None:
         return base
     written, path = place
+    tunnel, proxy_protocol = policy.tunnel or base.tunnel, policy.proxy_protocol or base.proxy_protocol
     for index, entry in enumerate(policy.port_level_settings):
         if entry.port is not None and entry.port.number == port:
             at = written, (*path, "portLevelSettings", index, "tls")
-            return Policy(entry.load_balancer, entry.connection_pool, entry.outlier_detection, entry.tls, at)
+            return Policy(
+                entry.load_balancer,
+                entry.connection_pool,
+                entry.outlier_detection,
+                entry.tls,
+                at,
+                tunnel=tunnel,
+                proxy_protocol=proxy_protocol,
+            )
     return Policy(
         policy.load_balancer or base.load_balancer,
         policy.connection_pool or base.connection_pool,
         policy.outlier_detection or base.outlier_detection,
         policy.tls or base.tls,
         (written, (*path, "tls")) if policy.tls else base.tls_place,
+        tunnel=tunnel,
+        proxy_protocol=proxy_protocol,
     )

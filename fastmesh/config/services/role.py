@@ -26,9 +26,10 @@ class Role:
     inbound: tuple[tuple[str, str], ...] = ()  # sidecar: HOST:PORT to listen on, HOST:PORT of the application
     bind: str = "0.0.0.0"  # gateway: the address of ports without a `bind` of their own
     ports: Mapping[int, int] = field(default_factory=dict)  # gateway: port of the configuration -> port that is bound
+    proxy_protocol: bool = False  # clients of the gateway, or of the mesh listener, begin with a PROXY header
+    intercepts: bool = False  # the kernel redirects connections to the mesh listener
     name: str = ""  # of a WorkloadEntry, Pod, Deployment or StatefulSet in `namespace`
     namespace: str = DEFAULT_NAMESPACE
-    locality: str = ""  # region/zone/subzone; empty: that of the workload of that name
     labels: Mapping[str, str] = field(default_factory=dict)  # besides those of the workload of that name
     workload: WorkloadPlan = UNKNOWN  # without a name: what metrics say of the proxy
     identity: bool = False  # whether the proxy has a certificate of the mesh (--certs)

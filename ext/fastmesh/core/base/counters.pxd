@@ -121,6 +121,8 @@ cdef enum:                # WorkerWord
     WK_TLS_FAIL_PIN
     WK_TLS_NOT_READY          # no key material
     WK_NO_CHAIN               # connections that fit no filter chain
+    WK_PROXY_BAD              # connections that did not begin with a PROXY header where one is required
+    WK_TCP_AGED               # connections of tcp chains that were older than they may be
     WK_TLS_OUTDATED           # connections to endpoints given up for their certificate or policy, which had changed
     WK_MIRROR_GIVEN_UP        # copies of requests
     WORKER_ROW = 128

@@ -1,8 +1,8 @@
 """See acceptor.pxd. The descriptor belongs to the master, which keeps it open while workers come and go."""
 import socket as _socket
 
-from libc.stdint cimport uint16_t
-from libc.string cimport strlen
+from libc.stdint cimport uint8_t, uint16_t
+from libc.string cimport memcpy, memset, strlen
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.counters cimport WK_ACCEPT_FULL
 from fastmesh.core.net.readiness cimport (
@@ -14,6 +14,7 @@ from fastmesh.core.route.endpoint cimport sockaddr_storage
 cdef extern from "<sys/socket.h>" nogil:
     int accept4(int fd, sockaddr* address, socklen_t* size, int flags)
     int getsockname(int fd, sockaddr* address, socklen_t* size)
+    int getsockopt(int fd, int level, int option, void* value, socklen_t* size)
     int SOCK_NONBLOCK, SOCK_CLOEXEC, AF_INET, AF_INET6, AF_UNIX
 
 cdef extern from "<arpa/inet.h>" nogil:
@@ -31,7 +32,7 @@ cdef extern from "<netinet/in.h>" nogil:
     struct sockaddr_in6:
         uint16_t sin6_port
         in6_addr_ sin6_addr
-    int IPPROTO_TCP
+    int IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6
 
 cdef extern from "<netinet/tcp.h>" nogil:
     int TCP_NODELAY
@@ -39,6 +40,7 @@ cdef extern from "<netinet/tcp.h>" nogil:
 cdef enum:
     QUEUE_MAX = 8192          # connections taken over from the queue at the end
     FULL_PAUSE = 100          # ms without accepting once no descriptor is left
+    ORIGINAL_DST = 80         # SO_ORIGINAL_DST of linux/netfilter_ipv4.h, IP6T_SO_ORIGINAL_DST
 
 
 cdef int _text(const sockaddr_storage* address, char* text, size_t room) noexcept:
@@ -72,6 +74,36 @@ cdef bytes local_name(int fd):
         return b"-"
     port = _text(&address, text, sizeof(text))
     return _with_port(text[:strlen(text)], port)
+
+
+cdef tuple address_text(const uint8_t* raw, int port):
+    cdef sockaddr_storage address
+    cdef sockaddr_in6* v6 = <sockaddr_in6*>&address
+    cdef char[64] text
+    memset(&address, 0, sizeof(address))
+    address.ss_family = AF_INET6
+    memcpy(&v6.sin6_addr, raw, 16)
+    _text(&address, text, sizeof(text))
+    host = text[:strlen(text)]
+    return host, _with_port(host, port)
+
+
+cdef tuple wanted_of(int fd):
+    cdef sockaddr_storage address
+    cdef const sockaddr_in* v4 = <const sockaddr_in*>&address
+    cdef const sockaddr_in6* v6 = <const sockaddr_in6*>&address
+    cdef socklen_t size = sizeof(address)
+    if getsockopt(fd, IPPROTO_IP, ORIGINAL_DST, &address, &size) != 0:
+        size = sizeof(address)
+        if getsockopt(fd, IPPROTO_IPV6, ORIGINAL_DST, &address, &size) != 0:
+            size = sizeof(address)
+            if getsockname(fd, <sockaddr*>&address, &size) != 0:
+                return None
+    if address.ss_family == AF_INET:
+        return bytes(10) + b"\xff\xff" + (<const char*>&v4.sin_addr)[:4], ntohs(v4.sin_port)
+    if address.ss_family == AF_INET6:
+        return (<const char*>&v6.sin6_addr)[:16], ntohs(v6.sin6_port)
+    return None
 
 
 cdef Acceptor make_acceptor(Reactor reactor, ServerUserFactory factory, int fd, int batch):

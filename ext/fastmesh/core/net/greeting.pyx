@@ -3,9 +3,10 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.counters cimport (
     WK_HANDSHAKE_TIMEOUT, WK_NO_CHAIN, WK_TLS_ERROR, WK_TLS_FAIL_CERTIFICATE, WK_TLS_FAIL_NAME, WK_TLS_FAIL_NO_CERTIFICATE,
-    WK_TLS_FAIL_PIN, WK_TLS_HANDSHAKE, WK_TLS_NOT_READY, WK_TLS_NO_CERTIFICATE, WK_TLS_RESUMED,
+    WK_PROXY_BAD, WK_TLS_FAIL_PIN, WK_TLS_HANDSHAKE, WK_TLS_NOT_READY, WK_TLS_NO_CERTIFICATE, WK_TLS_RESUMED,
 )
-from fastmesh.core.base.outbuf cimport OutBuf, out_append, out_free, out_size
+from fastmesh.core.base.outbuf cimport OutBuf, out_append, out_consume, out_free, out_size
+from fastmesh.core.net.acceptor cimport address_text
 from fastmesh.core.net.tls.openssl cimport SSL_get0_peer_certificate
 from fastmesh.core.net.readiness cimport EAGAIN, EINTR, MSG_DONTWAIT, SCRATCH, SHUT_WR, c_recv, errno, shutdown
 from fastmesh.core.net.stream cimport CODEC_H1, CODEC_H2, CODEC_TCP
@@ -16,14 +17,16 @@ from fastmesh.core.net.tls.server cimport ServerContext
 from fastmesh.core.net.tls.verify cimport still_valid
 from fastmesh.core.route.chain cimport ChainTable
 from fastmesh.core.wire.client_hello cimport HELLO_BAD, HELLO_DONE, HELLO_PLAIN, Hello, offers_mesh, read_hello
+from fastmesh.core.wire.proxy_header cimport PROXY_BAD, PROXY_MORE, ProxyHeader, read_proxy_header
 
 cdef enum:
     LINGER_BYTES = 1 << 16
 
 
-cdef Greeting make_greeting(ChainTable chains):
+cdef Greeting make_greeting(ChainTable chains, bint proxied):
     cdef Greeting greeting = Greeting.__new__(Greeting)
     greeting.chains = chains
+    greeting.proxied = proxied
     return greeting
 
 
@@ -67,10 +70,43 @@ cdef class Greeting(Downstream):
         elif got == 0 or errno != EAGAIN and errno != EINTR:
             self._close()
 
+    cdef void _take_header(self, const char* data, size_t size):
+        """Who the client is; then the rest of what came is looked at as if it had come first."""
+        cdef ProxyHeader header
+        cdef int verdict = read_proxy_header(data, size, &header)
+        if verdict == PROXY_MORE:
+            if out_size(&self.held) == 0 and out_append(&self.held, data, size) < 0:
+                self._close()
+            return
+        if verdict == PROXY_BAD:
+            fm_bump(&self.reactor.row[WK_PROXY_BAD], 1)
+            self._close()
+            return
+        self.proxied = False
+        if header.told:
+            self.peer, self.peer_text = address_text(header.source, header.source_port)
+            _, self.local_text = address_text(header.target, header.target_port)
+            self.aim, self.aim_port = PyBytes_FromStringAndSize(<char*>header.target, 16), header.target_port
+        if out_size(&self.held):
+            out_consume(&self.held, header.size)
+        data, size = data + header.size, size - header.size
+        self.chains = self.factory.chains_of(self)
+        if self.chains is None:
+            self._found(CODEC_H1, data, size)
+        elif not self.chains.listens:
+            self.chain = self.chains.plain
+            self._found(CODEC_TCP if self.chain.tcp else CODEC_H1, data, size)
+        elif size:
+            self._look(data, size)
+
     cdef void _look(self, const char* data, size_t size):
         cdef Hello hello
         cdef OutBuf joined = OutBuf(data=NULL, start=0, end=0, room=0)
-        cdef int verdict = read_hello(data, size, self.reactor.limits.client_hello, &joined, &hello)
+        cdef int verdict
+        if self.proxied:
+            self._take_header(data, size)
+            return
+        verdict = read_hello(data, size, self.reactor.limits.client_hello, &joined, &hello)
         if verdict == HELLO_DONE:
             self._choose(&hello, data, size)
         elif verdict == HELLO_PLAIN:
@@ -167,7 +203,8 @@ cdef class Greeting(Downstream):
     cdef void on_timer(self, int kind) noexcept:
         if self.lingering:
             self._close()
-        elif self.tls is None and out_size(&self.held) == 0 and self.chains.plain is not None and self.chains.plain.tcp:
+        elif self.tls is None and out_size(&self.held) == 0 and self.chains is not None and self.chains.plain is not None \
+                and self.chains.plain.tcp:
             self._plaintext(NULL, 0)      # a client that waits for the endpoint to speak first
         else:
             fm_bump(&self.reactor.row[WK_HANDSHAKE_TIMEOUT], 1)

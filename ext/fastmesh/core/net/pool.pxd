@@ -37,7 +37,7 @@ cdef class Pool(ConnectionOwner):
     # TLS. A connection belongs to the context that it was made with or, for a while, to a newer one of the same kin (see
     # tls/client.pxd), and to the server name that it was asked for.
     cdef ClientContext tls_now(self)                 # of new connections; None: plaintext
-    cdef bint named_by_host(self)                    # requests for different hosts want different connections
+    cdef bint named_by_host(self)                    # requests for different hosts, or of different clients, want different connections
     cdef bint current(self, Upstream connection)     # made with the context of now, or good for it
     cdef void _outdated(self) noexcept               # counts one that is closed because it is not
     cdef bint fits(self, Upstream connection, StreamUser user)        # and for the name that the user wants

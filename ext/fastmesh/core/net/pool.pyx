@@ -74,13 +74,18 @@ cdef class Pool(ConnectionOwner):
     cdef bint _connect(self, StreamUser user):
         cdef ClientContext context = self.tls_now()
         cdef Tls tls = None
+        cdef Upstream opened = None
+        cdef bytes preface = user.preface(self.cluster.proxy_protocol) if self.cluster.proxy_protocol else None
         if context is not None:
             tls = context.open(self.endpoint.text, context.name or user.server_name(), self.http2)
-        if context is not None and tls is None or self._open(tls) is None:
+        if context is None or tls is not None:
+            opened = self._open(tls)
+        if opened is None:
             fm_bump(&self.cluster.row[CL_CX_ACTIVE], <uint64_t>-1)
             fm_bump(&self.cluster.row[CL_CX_CONNECT_FAIL], 1)
             fm_bump(&self.endpoint.row[EP_CX_CONNECT_FAIL], 1)
             return False
+        opened.preface = preface
         self.connections += 1
         self.connecting += 1
         fm_bump(&self.cluster.row[CL_CX_TOTAL], 1)
@@ -121,10 +126,12 @@ cdef class Pool(ConnectionOwner):
 
     cdef bint named_by_host(self):
         cdef ClientContext context = self.tls_now()
-        return context is not None and not context.name
+        return self.cluster.proxy_protocol != 0 or context is not None and not context.name
 
     cdef bint current(self, Upstream connection):
         cdef ClientContext context = self.tls_now()
+        if (connection.preface is None) != (self.cluster.proxy_protocol == 0):
+            return False
         if connection.tls is None:
             return context is None
         return connection.tls.context is context or (<ClientContext>connection.tls.context).lasts(
@@ -135,6 +142,8 @@ cdef class Pool(ConnectionOwner):
 
     cdef bint fits(self, Upstream connection, StreamUser user):
         cdef ClientContext context = self.tls_now()
+        if self.cluster.proxy_protocol and connection.preface != user.preface(self.cluster.proxy_protocol):
+            return False                  # it speaks for another client
         if connection.tls is None:
             return context is None
         return self.current(connection) and (context.name or user.server_name()) == connection.tls.sni

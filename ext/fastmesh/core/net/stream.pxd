@@ -11,7 +11,7 @@ from fastmesh.core.base.wheel cimport Timed
 from fastmesh.core.net.readiness cimport Descriptor
 from fastmesh.core.net.splice cimport Pipe
 from fastmesh.core.net.upstream cimport Upstream
-from fastmesh.core.route.chain cimport Chain
+from fastmesh.core.route.chain cimport Chain, ChainTable
 from fastmesh.core.wire.h1_write cimport HeadOut
 from fastmesh.core.wire.message cimport Head
 
@@ -19,6 +19,7 @@ cdef class StreamUser(Timed):
     """What streams report to (the exchange)."""
     cdef Head head            # the request, parsed in place by the server codec; `keep_head` before its bytes go away
     cdef bytes server_name(self)                                     # that a TLS connection for it asks for: its host, lower case
+    cdef bytes preface(self, int version)                            # the PROXY header of a connection for it
     # from the client
     cdef void on_request(self, ServerStream client)
     cdef void on_request_body(self, const char* data, size_t size)
@@ -45,6 +46,8 @@ cdef class ServerUserFactory:     # who makes exchanges, and knows the connectio
     cdef void refused(self, ServerStream client, int status, const char* why)   # a head that could not be read
     cdef void connection_opened(self, Downstream connection)
     cdef void connection_closed(self, Downstream connection)
+    # What of the listener's chains is for this connection, now that a PROXY header has told whose it is; None: plaintext HTTP
+    cdef ChainTable chains_of(self, Downstream connection)
     # `connection` has found out what is spoken on it; data[0:size] was read already. Another object takes it over.
     cdef void codec_found(self, Downstream connection, int codec, const char* data, size_t size)
 
@@ -61,7 +64,9 @@ cdef class Downstream(Descriptor):
     cdef bytes peer           # address text, without port
     cdef bytes peer_text      # address:port
     cdef bytes local_text     # address:port
-    cdef int own_port         # of the listening socket
+    cdef int own_port         # of the listening socket; where a client is known to have wanted to go elsewhere, that port
+    cdef bytes aim            # the address that the client wanted to reach: 16 bytes, IPv4 as ::ffff:a.b.c.d. None: that is not known
+    cdef int aim_port
     cdef void take_after(self, Downstream other)     # the facts above (and `reactor`, `tls`) are those of `other`
     cdef void start(self, const char* data, size_t size)      # the descriptor is ours; data[0:size] was read from it already
     cdef void announce_end(self)                     # the worker drains: tell the client, where the protocol can

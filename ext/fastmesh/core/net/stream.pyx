@@ -2,12 +2,14 @@
 from fastmesh.core.net.readiness cimport HIGH_WATER, SCRATCH, Descriptor
 from fastmesh.core.net.splice cimport Pipe
 from fastmesh.core.net.upstream cimport Upstream
+from fastmesh.core.route.chain cimport ChainTable
 from fastmesh.core.wire.h1_write cimport HeadOut
 from fastmesh.core.wire.message cimport Head
 
 
 cdef class StreamUser(Timed):
     cdef bytes server_name(self): return b""
+    cdef bytes preface(self, int version): return b""
     cdef void on_request(self, ServerStream client): pass
     cdef void on_request_body(self, const char* data, size_t size): pass
     cdef void on_request_end(self, const Head* trailers): pass
@@ -33,6 +35,7 @@ cdef class ServerUserFactory:
     cdef void refused(self, ServerStream client, int status, const char* why): pass
     cdef void connection_opened(self, Downstream connection): pass
     cdef void connection_closed(self, Downstream connection): pass
+    cdef ChainTable chains_of(self, Downstream connection): return None
     cdef void codec_found(self, Downstream connection, int codec, const char* data, size_t size): pass
 
 
@@ -50,6 +53,7 @@ cdef class Downstream(Descriptor):
         self.peer_text = other.peer_text
         self.local_text = other.local_text
         self.own_port = other.own_port
+        self.aim, self.aim_port = other.aim, other.aim_port
 
     cdef void start(self, const char* data, size_t size): pass
     cdef void announce_end(self): pass

@@ -2,9 +2,12 @@
 
 Each direction ends by itself: a FIN is passed on behind the last byte, and the other direction goes on. A direction whose sink is full
 is not read. A reset of one side resets the other: who got a part must not take it for all. Nothing in either direction for
-`timeouts.tunnel`: both are closed.
+the idle time: both are closed. So are they when they are too old.
+
+An endpoint may be a proxy that has to be asked first: then the connection begins with an HTTP/1.1 request, and what comes behind a 200
+is the other side.
 """
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.outbuf cimport OutBuf
 from fastmesh.core.base.wheel cimport Timed, Timer
 from fastmesh.core.net.readiness cimport Descriptor, Reactor
@@ -20,6 +23,7 @@ cdef enum TunnelEnd:
     TUNNEL_CLIENT_RESET
     TUNNEL_ENDPOINT_RESET
     TUNNEL_IDLE
+    TUNNEL_AGED
     TUNNEL_CUT                # the proxy ends
 
 cdef class TunnelOwner(ConnectionOwner):     # who opens a tunnel and counts it. on_connected, on_closed: of the endpoint's connection
@@ -35,7 +39,12 @@ cdef class TunnelClient(Downstream):
 
 cdef class TunnelEndpoint(Upstream):
     cdef Tunnel tunnel
+    cdef bytes request        # that the endpoint has to answer first; None: nothing
+    cdef bint asking          # it was sent, the answer has not come
+    cdef uint32_t patience    # ms, for that answer
+    cdef OutBuf answer        # as far as it has come, and then what came behind it
     cdef void close(self, bint reset)
+    cdef void _read_answer(self)
 
 cdef class Flow:              # one direction
     cdef Tunnel tunnel
@@ -63,11 +72,15 @@ cdef class Tunnel(Timed):
     cdef Flow down
     cdef Timer timer
     cdef uint64_t moved_at    # ms
+    cdef uint64_t idle        # ms without a byte in either direction; 0 = for ever
+    cdef uint64_t until       # ms: when it is too old; 0 = never
+    cdef void _arm(self)
     cdef bint over
     cdef void end(self, int how)
     cdef void lost(self, Flow flow, bint source)             # a side of it is gone
 
-# The endpoint's connection on its way up; None: refused at once
-cdef TunnelEndpoint connect_tunnel(Reactor reactor, TunnelOwner owner, Endpoint endpoint, Cluster cluster, Tls tls)
-# Both sides are connected; data[0:size] is what the client said first
-cdef Tunnel open_tunnel(TunnelOwner owner, TunnelClient client, TunnelEndpoint endpoint, const char* data, size_t size)
+# The endpoint's connection on its way up, `preface` (or None) its first bytes; None: refused at once
+cdef TunnelEndpoint connect_tunnel(Reactor reactor, TunnelOwner owner, Endpoint endpoint, Cluster cluster, Tls tls, bytes preface)
+# Both sides are connected; data[0:size] is what the client said first. `idle` and `most`: ms, 0 = for ever
+cdef Tunnel open_tunnel(TunnelOwner owner, TunnelClient client, TunnelEndpoint endpoint, const char* data, size_t size, uint64_t idle,
+                        uint64_t most)

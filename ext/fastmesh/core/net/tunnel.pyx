@@ -1,10 +1,11 @@
 """See tunnel.pxd. Small pieces are copied through the worker's buffer; where much comes at once, and neither side is encrypted, a pipe
 moves it inside the kernel."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 from fastmesh.core.base.clock cimport now_ms
-from fastmesh.core.base.counters cimport WK_TUNNEL_IDLE
+from fastmesh.core.base.counters cimport WK_TCP_AGED, WK_TUNNEL_IDLE
 from fastmesh.core.base.atomics cimport fm_bump
-from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
+from fastmesh.core.base.outbuf cimport out_append, out_consume, out_free, out_size
 from fastmesh.core.net.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT
 from fastmesh.core.net.readiness cimport EAGAIN, EINTR, SCRATCH, SOL_SOCKET, SO_LINGER, Descriptor, Reactor, errno, setsockopt
 from fastmesh.core.net.splice cimport SPLICE_STEP, give_pipe, take_pipe
@@ -13,6 +14,8 @@ from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.net.upstream cimport TIMER_CONNECT
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.wire.h1_parse cimport H1_DONE, H1_MORE, parse_response
+from fastmesh.core.wire.message cimport Head
 
 cdef enum:
     BULK = 32768              # bytes of one read from which on a pipe pays
@@ -29,12 +32,16 @@ cdef class TunnelOwner(ConnectionOwner):
     cdef void on_ended(self, int how): pass
 
 
-cdef TunnelEndpoint connect_tunnel(Reactor reactor, TunnelOwner owner, Endpoint endpoint, Cluster cluster, Tls tls):
+cdef TunnelEndpoint connect_tunnel(Reactor reactor, TunnelOwner owner, Endpoint endpoint, Cluster cluster, Tls tls,
+                                   bytes preface):
     cdef TunnelEndpoint connection = TunnelEndpoint.__new__(TunnelEndpoint)
+    connection.request, connection.patience = cluster.tunnel, cluster.connect_timeout
+    connection.preface = preface
     return connection if connection.reach(reactor, owner, endpoint, cluster, tls) else None
 
 
-cdef Tunnel open_tunnel(TunnelOwner owner, TunnelClient client, TunnelEndpoint endpoint, const char* data, size_t size):
+cdef Tunnel open_tunnel(TunnelOwner owner, TunnelClient client, TunnelEndpoint endpoint, const char* data, size_t size, uint64_t idle,
+                        uint64_t most):
     cdef Tunnel tunnel = Tunnel.__new__(Tunnel)
     tunnel.reactor = client.reactor
     tunnel.owner = owner
@@ -43,13 +50,17 @@ cdef Tunnel open_tunnel(TunnelOwner owner, TunnelClient client, TunnelEndpoint e
     tunnel.down.to_client = True
     client.tunnel = endpoint.tunnel = tunnel
     tunnel.moved_at = now_ms()
-    if tunnel.reactor.timeouts.tunnel:
-        tunnel.reactor.wheel.start(&tunnel.timer, tunnel, 0, tunnel.reactor.timeouts.tunnel)
+    tunnel.idle, tunnel.until = idle, tunnel.moved_at + most if most else 0
+    tunnel._arm()
     client.watch_read()
     endpoint.watch_read()
     if size:
         owner.on_moved(False, size)
         tunnel.up.send(data, size)
+    if out_size(&endpoint.answer) and not tunnel.over:
+        owner.on_moved(True, out_size(&endpoint.answer))
+        tunnel.down.send(endpoint.answer.data + endpoint.answer.start, out_size(&endpoint.answer))
+        out_free(&endpoint.answer)
     return tunnel
 
 
@@ -99,7 +110,40 @@ cdef class TunnelClient(Downstream):
 
 
 cdef class TunnelEndpoint(Upstream):
+    def __dealloc__(self):
+        out_free(&self.answer)
+
     cdef void on_established(self):
+        cdef ssize_t size
+        if self.request is None:
+            self.owner.on_connected(self)
+            return
+        size = PyBytes_GET_SIZE(self.request)
+        self.established = False          # until it has answered
+        self.asking = True
+        self.reactor.wheel.start(&self.timer, self, TIMER_CONNECT, self.patience)
+        if self.transmit(PyBytes_AS_STRING(self.request), size) != size:
+            self.on_unreachable(FAIL_CONNECT)         # a fresh connection has room for it
+
+    cdef void _read_answer(self):
+        cdef char* scratch = self.reactor.scratch
+        cdef Head head
+        cdef int verdict
+        cdef ssize_t got = self.receive(scratch, SCRATCH)
+        if got < 0 and (errno == EAGAIN or errno == EINTR):
+            return
+        if got <= 0 or out_append(&self.answer, scratch, got) < 0:
+            self.on_unreachable(FAIL_CONNECT)
+            return
+        verdict = parse_response(self.answer.data, out_size(&self.answer), &self.reactor.response_limits, True, &head)
+        if verdict == H1_MORE:
+            return
+        if verdict != H1_DONE or head.status < 200 or head.status > 299:
+            self.on_unreachable(FAIL_CONNECT)
+            return
+        out_consume(&self.answer, head.size)
+        self.asking, self.established = False, True
+        self.reactor.wheel.cancel(&self.timer)
         self.owner.on_connected(self)
 
     cdef void on_unreachable(self, int failure):
@@ -107,11 +151,16 @@ cdef class TunnelEndpoint(Upstream):
         self.owner.on_closed(self, failure)
 
     cdef void on_readable(self):
-        self.tunnel.down.pull()
+        if self.tunnel is not None:
+            self.tunnel.down.pull()
+        elif self.asking:
+            self._read_answer()
 
     cdef void on_writable(self):
-        if self.established:
+        if self.tunnel is not None:
             self.tunnel.up.push()
+        elif self.asking:
+            self.unwatch_write()
         else:
             self.reached()
 
@@ -244,11 +293,24 @@ cdef class Tunnel(Timed):
         self.client.tunnel = self.endpoint.tunnel = None      # whose events are over
         self.up = self.down = None
 
+    cdef void _arm(self):
+        """At the time when it would have been idle, or is too old."""
+        cdef uint64_t now = now_ms()
+        cdef uint64_t at = self.moved_at + self.idle if self.idle else 0
+        if self.until and (at == 0 or self.until < at):
+            at = self.until
+        if at:
+            self.reactor.wheel.start(&self.timer, self, 0, at - now if at > now else 1)
+
     cdef void on_timer(self, int kind) noexcept:
-        cdef uint64_t limit = self.reactor.timeouts.tunnel
-        cdef uint64_t waited = now_ms() - self.moved_at
-        if waited < limit:
-            self.reactor.wheel.start(&self.timer, self, 0, limit - waited)
-        elif not self.over:
+        cdef uint64_t now = now_ms()
+        if self.over:
+            return
+        if self.until and now >= self.until:
+            fm_bump(&self.reactor.row[WK_TCP_AGED], 1)
+            self.end(TUNNEL_AGED)
+        elif self.idle and now - self.moved_at >= self.idle:
             fm_bump(&self.reactor.row[WK_TUNNEL_IDLE], 1)
             self.end(TUNNEL_IDLE)
+        else:
+            self._arm()

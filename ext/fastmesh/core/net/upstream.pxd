@@ -19,6 +19,7 @@ cdef class Upstream(Descriptor):
     cdef ConnectionOwner owner
     cdef Endpoint endpoint
     cdef bint established
+    cdef bytes preface        # a PROXY header, sent before everything else; None: none. Set right after `reach`
     cdef Timer timer
     cdef uint64_t born        # ms
     # Open a socket and connect; False: refused at once. `tls` (or None) begins its handshake when TCP is connected.

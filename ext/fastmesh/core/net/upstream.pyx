@@ -1,9 +1,11 @@
 """See upstream.pxd."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.net.failure cimport FAIL_CONNECT, FAIL_TLS
 from fastmesh.core.net.readiness cimport (
-    EINPROGRESS, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, Descriptor, Reactor, c_close, errno, getsockopt, setsockopt, sockaddr, socklen_t,
+    EINPROGRESS, MSG_DONTWAIT, MSG_NOSIGNAL, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, Descriptor, Reactor, c_close, c_send, errno, getsockopt,
+    setsockopt, sockaddr, socklen_t,
 )
 from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.net.tls.verify cimport still_valid
@@ -75,6 +77,10 @@ cdef class Upstream(Descriptor):
             self.on_unreachable(FAIL_CONNECT)
             return
         self.unwatch_write()
+        if self.preface is not None and c_send(self.fd, PyBytes_AS_STRING(self.preface), PyBytes_GET_SIZE(self.preface),
+                                               MSG_NOSIGNAL | MSG_DONTWAIT) != PyBytes_GET_SIZE(self.preface):
+            self.on_unreachable(FAIL_CONNECT)         # a fresh connection has room for it
+            return
         if self.tls is not None:
             self.shake()
         else:

@@ -4,6 +4,8 @@ from libc.stdint cimport uint64_t
 from fastmesh.core.net.tunnel cimport TunnelClient, TunnelEndpoint, TunnelOwner
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.transit cimport Transit
+from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.snapshot cimport Listener
 
 cdef class Passage(TunnelOwner):
@@ -16,6 +18,7 @@ cdef class Passage(TunnelOwner):
     cdef bint counted         # in the cluster's connections
     cdef bint over
     cdef void _connect(self)
+    cdef Endpoint _wanted(self, Cluster cluster)
     cdef void _fail(self, unsigned int flag)
     cdef void _finish(self)
 

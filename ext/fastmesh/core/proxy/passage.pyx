@@ -1,24 +1,28 @@
 """See passage.pxd."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
-from fastmesh.core.base.arena cimport sum_rows
+from fastmesh.core.base.arena cimport ENTRY_ENDPOINT, sum_rows
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms, now_ns
 from fastmesh.core.base.counters cimport (
     CLUSTER_ROW, CL_CX_ACTIVE, CL_CX_CONNECT_FAIL, CL_CX_CONNECT_TIMEOUT, CL_CX_OVERFLOW, CL_CX_TOTAL, CL_NONE_HEALTHY,
-    CL_RX_BYTES, CL_TX_BYTES, EP_CX_ACTIVE, EP_CX_CONNECT_FAIL, EP_CX_TOTAL, EP_RQ_ACTIVE, WK_OPEN_FDS, WK_RX_BYTES, WK_TX_BYTES,
+    CL_RX_BYTES, CL_TX_BYTES, ENDPOINT_ROW, EP_CX_ACTIVE, EP_CX_CONNECT_FAIL, EP_CX_TOTAL, EP_RQ_ACTIVE, OUTLIER_WORDS, WK_OPEN_FDS,
+    WK_RX_BYTES, WK_TX_BYTES,
 )
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport FAIL_CONNECT_TIMEOUT, FAIL_TLS
 from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.net.tls.client cimport ClientContext
 from fastmesh.core.net.tunnel cimport (
-    TUNNEL_CLIENT_RESET, TUNNEL_CUT, TUNNEL_ENDPOINT_RESET, TUNNEL_IDLE, TunnelClient, connect_tunnel, open_tunnel,
+    TUNNEL_AGED, TUNNEL_CLIENT_RESET, TUNNEL_ENDPOINT_RESET, TUNNEL_IDLE, TunnelClient, TunnelEndpoint, connect_tunnel, open_tunnel,
 )
 from fastmesh.core.net.upstream cimport Upstream
 from fastmesh.core.proxy.account cimport TCP_CLOSED, TCP_OPENED, TCP_RECEIVED, TCP_SENT, account_connection
-from fastmesh.core.proxy.transit cimport FLAG_DC, FLAG_NC, FLAG_SI, FLAG_UC, FLAG_UF, FLAG_UH, FLAG_UO, Transit
-from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.proxy.transit cimport (
+    FLAG_DC, FLAG_DT, FLAG_NC, FLAG_NR, FLAG_SI, FLAG_UC, FLAG_UF, FLAG_UH, FLAG_UO, FLAG_URX, Transit,
+)
+from fastmesh.core.route.cluster cimport CLUSTER_ORIGINAL_DST, Cluster
+from fastmesh.core.route.endpoint cimport Endpoint, make_address
 from fastmesh.core.route.snapshot cimport Listener
 
 
@@ -50,10 +54,10 @@ cdef class Passage(TunnelOwner):
         cdef ClientContext context
         cdef Tls tls = None
         if not self.client.chain.destinations:
-            self._fail(FLAG_NC)
+            self._fail(FLAG_NR)
             return
         t.destination = self.client.chain.choose(&self.engine.rng)
-        t.cluster = cluster = t.destination.open()
+        t.cluster = cluster = t.destination.cluster
         if cluster is None:
             self._fail(FLAG_NC)
             return
@@ -61,7 +65,10 @@ cdef class Passage(TunnelOwner):
             cluster.attach(self.engine.arena, self.engine.slot)
         if cluster.hash is not None:
             t.hashed = cluster.hash.find_peer(t.peer, &t.hash)
-        t.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.watched else 0, &t.hash if t.hashed else NULL, NULL, 0)
+        if cluster.kind == CLUSTER_ORIGINAL_DST:
+            t.endpoint = self._wanted(cluster)
+        else:
+            t.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.watched else 0, &t.hash if t.hashed else NULL, NULL, 0)
         if t.endpoint is None:
             fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
             t.endpoint = None
@@ -81,15 +88,32 @@ cdef class Passage(TunnelOwner):
         fm_bump(&cluster.row[CL_CX_TOTAL], 1)
         fm_bump(&t.endpoint.row[EP_CX_TOTAL], 1)
         fm_bump(&self.engine.row[WK_OPEN_FDS], 1)
-        self.coming = connect_tunnel(self.engine, self, t.endpoint, cluster, tls)
+        self.coming = connect_tunnel(self.engine, self, t.endpoint, cluster, tls,
+                                     t.preface(cluster.proxy_protocol) if cluster.proxy_protocol else None)
         if self.coming is None:
             self.on_closed(None, FAIL_TLS)
+
+    cdef Endpoint _wanted(self, Cluster cluster):
+        """The place that the client wanted to reach, as an endpoint for this one connection; None: that is not known."""
+        cdef Endpoint endpoint
+        cdef bytes key
+        if self.client.aim is None:
+            return None
+        host, _, port = self.facts.local_text.rpartition(b":")
+        endpoint = make_address(host.strip(b"[]").decode(), int(port))
+        key = cluster.name + b"\0*"           # of all of them: there may be as many as addresses
+        endpoint.cell = self.engine.arena.words(ENTRY_ENDPOINT, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
+                                                OUTLIER_WORDS + ENDPOINT_ROW * self.engine.arena.slots)
+        endpoint.rows = endpoint.cell + OUTLIER_WORDS
+        endpoint.row = endpoint.rows + self.engine.slot * ENDPOINT_ROW
+        return endpoint
 
     # --- the endpoint -------------------------------------------------------------------------------------------------
 
     cdef void on_connected(self, Upstream connection):
         cdef Transit t = self.facts
         cdef bytes first = self.first
+        cdef uint64_t idle
         self.first = None
         t.upstream_tls = connection.tls
         self.coming = None
@@ -97,7 +121,9 @@ cdef class Passage(TunnelOwner):
             t.cluster.report(t.endpoint, OUTCOME_STATUS, 200, now_ms())
         self.words = account_connection(t)
         fm_bump(&self.words[TCP_OPENED], 1)
-        open_tunnel(self, self.client, connection, PyBytes_AS_STRING(first), PyBytes_GET_SIZE(first))
+        idle = self.engine.timeouts.tunnel if self.client.chain.idle < 0 else <uint64_t>self.client.chain.idle
+        open_tunnel(self, self.client, <TunnelEndpoint>connection, PyBytes_AS_STRING(first), PyBytes_GET_SIZE(first), idle,
+                    t.cluster.max_connection_duration)
 
     cdef void on_closed(self, Upstream connection, int failure):
         cdef Transit t = self.facts
@@ -111,7 +137,7 @@ cdef class Passage(TunnelOwner):
         if t.cluster.watched:
             t.cluster.report(t.endpoint, OUTCOME_LOCAL, 503, now_ms())
         fm_bump(&self.engine.row[WK_OPEN_FDS], <uint64_t>-1)
-        self._fail(FLAG_UF)
+        self._fail(FLAG_UF | FLAG_URX)    # one try: Envoy's max_connect_attempts, which Istio leaves at 1
 
     # --- the tunnel ---------------------------------------------------------------------------------------------------
 
@@ -136,7 +162,9 @@ cdef class Passage(TunnelOwner):
             t.flags |= FLAG_UC
         elif how == TUNNEL_IDLE:
             t.flags |= FLAG_SI
-        fm_bump(&self.words[TCP_CLOSED], 1)
+        elif how == TUNNEL_AGED:
+            t.flags |= FLAG_DT
+        fm_bump(&account_connection(t)[TCP_CLOSED], 1)        # with what became of it; `opened` was counted without
         fm_bump(&self.engine.row[WK_OPEN_FDS], <uint64_t>-1)
         self._finish()
 

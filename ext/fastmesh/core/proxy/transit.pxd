@@ -33,6 +33,7 @@ cdef enum Flag:               # Envoy's response flags
     FLAG_UPE = 16384          # upstream protocol error
     FLAG_SI = 32768           # stream idle time-out
     FLAG_UR = 65536           # upstream reset
+    FLAG_DT = 131072          # a connection was too old
 
 cdef class KeptTrailers:
     cdef Head head

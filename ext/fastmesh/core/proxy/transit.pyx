@@ -4,6 +4,7 @@ from libc.stdlib cimport free
 from fastmesh.core.base.outbuf cimport out_free
 from fastmesh.core.net.stream cimport Downstream
 from fastmesh.core.wire.message cimport Head
+from fastmesh.core.wire.proxy_header cimport make_proxy_header
 
 
 cdef class KeptTrailers:
@@ -22,6 +23,9 @@ cdef class Transit(StreamUser):
     cdef void meet(self, Downstream client):
         self.tls, self.requested_name = client.tls, client.sni
         self.peer, self.peer_text, self.local_text = client.peer, client.peer_text, client.local_text
+
+    cdef bytes preface(self, int version):
+        return make_proxy_header(version, self.peer_text, self.local_text)
 
     def __dealloc__(self):
         if self.text_room:

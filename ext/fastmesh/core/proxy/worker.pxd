@@ -5,6 +5,7 @@ from fastmesh.core.net.stream cimport Downstream, ServerStream, ServerUserFactor
 from fastmesh.core.net.tls.contexts cimport TlsContexts
 from fastmesh.core.proxy.access_log cimport LogFile
 from fastmesh.core.proxy.engine cimport Engine
+from fastmesh.core.route.chain cimport ChainTable
 from fastmesh.core.route.snapshot cimport Listener
 
 cdef class Gate(ServerUserFactory):       # one listening socket with the routes behind it
@@ -13,6 +14,8 @@ cdef class Gate(ServerUserFactory):       # one listening socket with the routes
     cdef Acceptor acceptor
     cdef set open             # its connections
     cdef int own_port
+    cdef tuple _wanted(self, int fd)
+    cdef ChainTable _chains_at(self, bytes wanted, int port)
     cdef bint _outdated(self, Downstream connection)
     cdef void part_with_outdated(self)      # after a reload
 

@@ -1,6 +1,6 @@
 """See worker.pxd. This is the face of the data plane towards Python."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport strcmp, strlen
 from fastmesh.core.base.arena cimport ENTRY_WORKER, Arena
 from fastmesh.core.base.atomics cimport fm_bump
@@ -9,7 +9,7 @@ from fastmesh.core.base.counters cimport (
     WK_REFUSED_505, WORKER_ROW,
 )
 from fastmesh.core.base.wheel cimport Wheel
-from fastmesh.core.net.acceptor cimport make_acceptor
+from fastmesh.core.net.acceptor cimport address_text, make_acceptor, wanted_of
 from fastmesh.core.net.greeting cimport Greeting, make_greeting
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.h2.pool cimport PoolH2
@@ -43,8 +43,16 @@ cdef class Gate(ServerUserFactory):
     cdef void accepted(self, int fd, bytes peer, bytes peer_text, bytes local_text):
         cdef ChainTable chains = self.listener.chains
         cdef Downstream connection
-        if chains is not None and chains.listens:
-            connection = make_greeting(chains)
+        cdef bytes wanted = None
+        cdef int aim_port = 0
+        if self.listener.places is not None and not self.listener.proxy_protocol:
+            wanted, aim_port = self._wanted(fd)
+            chains = self._chains_at(wanted, aim_port)
+        if self.listener.proxy_protocol:
+            chains = None
+            connection = make_greeting(None, True)
+        elif chains is not None and chains.listens:
+            connection = make_greeting(chains, False)
         elif chains is not None and chains.plain.tcp:
             connection = make_passage(self.engine, self.listener)     # who speaks first is not known: it may be the endpoint
         else:
@@ -58,8 +66,30 @@ cdef class Gate(ServerUserFactory):
         connection.peer_text = peer_text
         connection.local_text = local_text
         connection.own_port = self.own_port
+        if wanted is not None:
+            connection.own_port = aim_port
+            connection.aim, connection.aim_port = wanted, aim_port
+            _, connection.local_text = address_text(<const uint8_t*>PyBytes_AS_STRING(wanted), aim_port)
         self.connection_opened(connection)
         connection.start(NULL, 0)
+
+    cdef tuple _wanted(self, int fd):
+        """Where the client wanted to go; (None, 0) when that was this listener itself (or looks like it: else it would be a circle)."""
+        cdef tuple found = wanted_of(fd)
+        return (None, 0) if found is None or found[1] == self.own_port else found
+
+    cdef ChainTable _chains_at(self, bytes wanted, int port):
+        cdef ChainTable found = None
+        if wanted is not None and self.listener.places is not None:
+            found = self.listener.places.find(wanted, port)
+        return self.listener.chains if found is None else found
+
+    cdef ChainTable chains_of(self, Downstream connection):
+        if connection.aim_port == self.own_port:
+            connection.aim = None      # the proxy before us was asked for this one
+        elif connection.aim is not None and self.listener.places is not None:
+            connection.own_port = connection.aim_port
+        return self._chains_at(connection.aim, connection.aim_port)
 
     cdef void codec_found(self, Downstream connection, int codec, const char* data, size_t size):
         cdef Downstream after
@@ -234,7 +264,7 @@ cdef class Worker(Engine):
         cdef Cluster cluster
         cdef Endpoint endpoint
         for key, pool in list(self.pools.items()):
-            cluster = self.snapshot.cluster(key[:key.index(0)].decode())
+            cluster = self.snapshot.clusters.get(key[:key.index(0)].decode())
             if cluster is not None and cluster.http != HTTP_AS_CLIENT and (cluster.http == HTTP_2) != isinstance(pool, PoolH2):
                 cluster = None            # another version is spoken now
             if cluster is not None:

@@ -1,5 +1,5 @@
 """A filter chain of a listener: what becomes of the connections that begin in one way. See config/plan.ChainPlan."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from fastmesh.core.base.rng cimport Rng
 from fastmesh.core.route.rule cimport Destination
 
@@ -25,6 +25,7 @@ cdef class Chain:
     cdef list suffixes        # b".example.com"
     cdef list destinations    # of a tcp chain
     cdef uint32_t weights
+    cdef int64_t idle         # ms without a byte, as its first destination says; -1 = the proxy's default, 0 = for ever
     cdef Destination choose(self, Rng* rng)
 
 cdef Chain make_chain(dict plan, dict clusters, dict shared, object context)
@@ -39,6 +40,7 @@ cdef class ChainTable:        # of a listener
     cdef bint by_name         # names tell its TLS chains apart: a request may come through the wrong one
     cdef int tls_chains       # those that are for TLS
     cdef Chain plain          # for plaintext; None: it is closed
+    cdef Chain otherwise      # for TLS that fits no other one; None: the same
     cdef void add(self, Chain chain)
     # The chain for TLS with this server name (lower case, b"" = none), or None: the connection is closed. An exact name goes before a
     # suffix, the longest suffix first, no names last; among equal ones that which asks for mesh ALPN, then the first.
@@ -49,3 +51,12 @@ cdef class ChainTable:        # of a listener
     cdef bint astray(self, Chain taken, bytes sni, bytes host)
 
 cdef ChainTable make_chain_table()
+
+cdef class PlaceTable:        # chains of a listener by where clients wanted to go, as the configuration knows it by addresses
+    cdef dict ports           # port (0 = every other) -> [(bits that are not compared, {what is left of an address: ChainTable})]
+    cdef list tables
+    cdef void add(self, int port, str block, Chain chain)          # `block`: "" = every address, or one in CIDR notation
+    # The chains for this address (16 bytes); a port of its own goes before every other one, then the longest prefix. None: there are none
+    cdef ChainTable find(self, bytes address, int port)
+
+cdef PlaceTable make_place_table()

@@ -1,5 +1,6 @@
 """See chain.pxd."""
 import hashlib
+import ipaddress
 
 import msgspec
 from libc.stdint cimport uint64_t
@@ -39,6 +40,10 @@ cdef Chain make_chain(dict plan, dict clusters, dict shared, object context):
     chain.destinations = [make_destination(item, clusters, shared) for item in plan["destinations"]]
     for destination in chain.destinations:
         chain.weights += destination.weight
+    chain.idle = -1
+    if chain.destinations:
+        destination = chain.destinations[0]
+        chain.idle = -1 if destination.cluster is None else destination.cluster.tcp_idle
     return chain
 
 
@@ -86,7 +91,8 @@ cdef class ChainTable:
                     return found
             at = name.find(b".", at + 1 if at >= 0 else 1)      # a suffix stands for a label at least, as in the host table
             if at < 0:
-                return _first(self.any_name, mesh_alpn)
+                found = _first(self.any_name, mesh_alpn)
+                return self.otherwise if found is None else found
             fitting = self.suffixes.get(name[at:])
 
     cdef bint stands(self, Chain taken, bytes sni):
@@ -128,3 +134,48 @@ cdef Chain _first(list chains, bint mesh_alpn):
         if best is None and not chain.mesh_alpn:
             best = chain
     return best
+
+
+cdef PlaceTable make_place_table():
+    cdef PlaceTable table = PlaceTable.__new__(PlaceTable)
+    table.ports, table.tables = {}, []
+    return table
+
+
+cdef class PlaceTable:
+    cdef void add(self, int port, str block, Chain chain):
+        cdef ChainTable table
+        cdef list ranges = self.ports.setdefault(port, [])
+        network = ipaddress.ip_network(block, strict=False) if block else ipaddress.ip_network("::/0")
+        spare = 128 - network.prefixlen - (96 if network.version == 4 else 0)
+        kept = int.from_bytes(_sixteen(network.network_address)) >> spare
+        found = next((known for bits, known in ranges if bits == spare), None)
+        if found is None:
+            found = {}
+            ranges.append((spare, found))
+            ranges.sort(key=lambda each: each[0])
+        table = found.get(kept)
+        if table is None:
+            table = found[kept] = make_chain_table()
+            self.tables.append(table)
+        table.add(chain)
+        if port == 0 and spare == 128:
+            for each in self.tables:          # the last one: what fits none of theirs is its, as Envoy's default filter chain
+                table = <ChainTable>each
+                table.otherwise = chain
+                if table.plain is None:
+                    table.plain = chain
+
+    cdef ChainTable find(self, bytes address, int port):
+        whole = int.from_bytes(address)
+        for ranges in (self.ports.get(port), self.ports.get(0)):
+            if ranges is not None:
+                for bits, known in ranges:
+                    found = known.get(whole >> bits)
+                    if found is not None:
+                        return <ChainTable>found
+        return None
+
+
+cdef bytes _sixteen(address):
+    return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed

@@ -59,6 +59,9 @@ cdef class Cluster:
     cdef uint32_t connect_timeout     # ms
     cdef int64_t idle_timeout         # ms; -1 = the proxy's default, 0 = never
     cdef uint32_t max_connection_duration
+    cdef int64_t tcp_idle             # ms, of a connection of a tcp chain; as idle_timeout
+    cdef uint8_t proxy_protocol       # version of the PROXY header that connections begin with; 0 = none
+    cdef bytes tunnel                 # HTTP/1.1 request that has to be answered before bytes of a tcp chain; None: none
     cdef bint keepalive
     cdef int keepalive_probes
     cdef int keepalive_time

@@ -290,6 +290,9 @@ cdef Cluster make_cluster(dict plan):
     cluster.connect_timeout = plan["connect_timeout"]
     cluster.idle_timeout = -1 if plan["idle_timeout"] is None else plan["idle_timeout"]
     cluster.max_connection_duration = plan["max_connection_duration"] or 0
+    cluster.tcp_idle = -1 if plan["tcp_idle"] is None else plan["tcp_idle"]
+    cluster.proxy_protocol = plan["proxy_protocol"]
+    cluster.tunnel = plan["tunnel"].encode() or None
     cluster.tls_auto = plan["tls"] is not None and plan["tls"]["auto"]
     cluster.http = HTTP[plan["http"]]
     cluster.max_streams = plan["max_streams"]
@@ -299,4 +302,6 @@ cdef Cluster make_cluster(dict plan):
         cluster.keepalive_probes, cluster.keepalive_time, cluster.keepalive_interval = plan["keepalive"]
     cluster.origin = plan["origin"]
     _set_outlier(cluster, plan["outlier"])
+    if cluster.kind == CLUSTER_ORIGINAL_DST:
+        cluster.watched = False           # its endpoints are the clients' choice
     return cluster

@@ -25,3 +25,4 @@ cdef class Endpoint:
     cdef uint64_t closed_after        # ms: the shortest idle time after which the application closed a connection; 0 = never seen
 
 cdef Endpoint make_endpoint(dict plan)
+cdef Endpoint make_address(str address, int port)         # one of which nothing else is known

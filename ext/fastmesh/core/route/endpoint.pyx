@@ -74,3 +74,7 @@ cdef Endpoint make_endpoint(dict plan):
     endpoint.mesh_tls = plan["mesh_tls"]
     _set_address(endpoint)
     return endpoint
+
+
+cdef Endpoint make_address(str address, int port):
+    return make_endpoint({"address": address, "port": port, "weight": 1, "workload": 0, "locality": "", "mesh_tls": False, "priority": 0})

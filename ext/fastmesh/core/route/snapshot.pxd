@@ -1,6 +1,6 @@
 """What runs: an immutable set of listeners, virtual hosts and clusters, built from a plan and swapped by one pointer."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from fastmesh.core.route.chain cimport Chain, ChainTable
+from fastmesh.core.route.chain cimport Chain, ChainTable, PlaceTable
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.host_table cimport HostTable
 from fastmesh.core.route.rule cimport VirtualHost
@@ -16,6 +16,8 @@ cdef class Listener:
     cdef bint inbound         # the side of the application: requests come from other proxies
     cdef bint by_host         # domains have no port (all but the mesh listener)
     cdef ChainTable chains    # None: plaintext HTTP for everybody
+    cdef PlaceTable places    # chains for clients of which it is known where they wanted to go; None: that does not matter
+    cdef bint proxy_protocol  # connections begin with a PROXY header
     cdef readonly int port    # of the configuration
     cdef HostTable hosts
     cdef HostTable https_redirect     # or None
@@ -28,10 +30,9 @@ cdef class Listener:
 cdef class Snapshot:
     cdef readonly str version
     cdef readonly dict mesh
-    cdef list workloads       # msgpack of the facts of each: there are as many as endpoints, and few are asked for
-    cdef list _facts          # what those are
+    cdef list workloads       # dicts
     cdef dict by_principal    # principal -> workload, made by proxy.account
-    cdef readonly dict clusters       # name -> Late
+    cdef readonly dict clusters       # name -> Cluster
     cdef readonly dict listeners      # name -> Listener
     cdef dict credentials     # name -> what `make_tls` made of it, until the contexts are made
     cdef list vhosts
@@ -49,8 +50,6 @@ cdef class Snapshot:
     cdef Cluster _hashing     # whose tables are being built
     cdef bint built
     cdef bint _hashed(self, uint64_t until) except -1
-    cdef Cluster cluster(self, str name)      # or None
-    cdef dict workload(self, int index)
     cdef _take(self, str kind, dict body)
     cdef Listener _listener(self, dict plan)
     cdef _take_chains(self, dict plan)

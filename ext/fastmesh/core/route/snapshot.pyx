@@ -1,11 +1,9 @@
 """See snapshot.pxd."""
 from libc.stdint cimport uint32_t, uint64_t
-from msgspec.msgpack import decode
 from fastmesh.core.base.clock cimport now_ns
-from fastmesh.core.route.chain cimport make_chain, make_chain_table
-from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.chain cimport make_chain, make_chain_table, make_place_table
+from fastmesh.core.route.cluster cimport Cluster, make_cluster
 from fastmesh.core.route.host_table cimport make_host_table
-from fastmesh.core.route.late cimport Late, make_late
 from fastmesh.core.route.limit cimport Limit, make_limit
 from fastmesh.core.route.rule cimport VirtualHost, make_virtual_host
 from fastmesh.core.wire.path cimport PATH_BASE, PATH_DECODE_AND_MERGE_SLASHES, PATH_MERGE_SLASHES, PATH_NONE
@@ -79,23 +77,20 @@ cdef class Snapshot:
         return True
 
     cdef _take(self, str kind, dict body):
-        cdef Late late
+        cdef Cluster cluster
         if kind == "cluster":
-            late = make_late(body["packed"])
+            cluster = make_cluster(body)
             if body["tls"] is not None and self._make_tls is not None:
-                late.tls = self._make_tls("client", body["tls"], self.credentials, [])
-            self.clusters[body["name"]] = late
-            if late.cluster is not None:
-                late.cluster.tls = late.tls
-                if late.cluster.hash is not None:
-                    self._hashing = late.cluster
+                cluster.tls = self._make_tls("client", body["tls"], self.credentials, [])
+            self.clusters[body["name"]] = cluster
+            if cluster.hash is not None:
+                self._hashing = cluster
         elif kind == "vhost":
             self.vhosts.append(make_virtual_host(body, self.clusters, self.limits, self._shared))
         elif kind == "limit":
             self.limits.append(make_limit(body))
-        elif kind == "workloads":
-            self._facts = body["facts"]
-            self.workloads += body["packed"]
+        elif kind == "workload":
+            self.workloads.append(body)
         elif kind == "listener":
             self.listeners[body["name"]] = self._listener(body)
         elif kind == "domains":
@@ -115,22 +110,17 @@ cdef class Snapshot:
         else:
             raise ValueError(f"unknown plan item {kind}")
 
-    cdef Cluster cluster(self, str name):
-        cdef Late late = self.clusters.get(name)
-        return None if late is None else late.open()
-
-    cdef dict workload(self, int index):
-        """Its facts by name, as they are needed once for each series."""
-        return dict(zip(self._facts, decode(self.workloads[index])))
-
     cdef Listener _listener(self, dict plan):
         cdef Listener listener = Listener.__new__(Listener)
         listener.name = plan["name"]
         listener.gateway = plan["role"] == "gateway"
         listener.inbound = plan["role"] == "inbound"
         listener.by_host = plan["role"] != "mesh"
+        listener.proxy_protocol = plan["proxy_protocol"]
         if plan["chain_count"]:
             listener.chains = make_chain_table()
+        if plan["place_count"]:
+            listener.places = make_place_table()
         listener.port = plan["port"]
         listener.address = plan["address"]
         listener.unknown = UNKNOWN[plan["unknown"]]
@@ -149,7 +139,10 @@ cdef class Snapshot:
             context = None
             if item["tls"] is not None and self._make_tls is not None:
                 context = self._make_tls("server", item["tls"], self.credentials, item["server_names"])
-            listener.chains.add(make_chain(item, self.clusters, self._shared, context))
+            if not item["port"] and not item["to"]:
+                listener.chains.add(make_chain(item, self.clusters, self._shared, context))
+            for block in item["to"] or ([""] if item["port"] else ()):
+                listener.places.add(item["port"], block, make_chain(item, self.clusters, self._shared, context))
 
     cdef _take_domains(self, dict plan):
         """A part of a listener's domains: there may be thousands, and no turn of the loop should be long."""
