@@ -22,6 +22,8 @@ Match = dict[str, Any]
 CONFLICTS: list[tuple[str, Match, Match, bool]] = [
     ("regex uri", {"uri": {"regex": "^/productpage"}}, {"uri": {"prefix": "/productpage/v2"}}, True),
     ("regex below", {"uri": {"prefix": "/"}}, {"uri": {"regex": "/productpage.*"}}, True),
+    ("regex above, nothing below", {"uri": {"regex": "^/productpage"}}, {}, False),
+    ("nothing above, regex below", {}, {"uri": {"regex": "^/productpage"}}, False),
     ("match uri", {"uri": {"prefix": "/productpage"}}, {"uri": {"prefix": "/productpage/v2"}}, False),
     ("mismatch uri", {"uri": {"prefix": "/productpage/v2"}}, {"uri": {"prefix": "/productpage"}}, True),
     ("match uri exactly", {"uri": {"prefix": "/productpage/v2"}}, {"uri": {"exact": "/productpage/v2"}}, False),

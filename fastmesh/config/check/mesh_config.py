@@ -13,7 +13,7 @@ from fastmesh.config.check.locality import check_locality
 from fastmesh.config.check.report import At
 from fastmesh.config.check.shared import check_duration, check_export_to, say
 from fastmesh.config.read import syntax
-from fastmesh.config.resource import AnyResource
+from fastmesh.config.resource import DEFAULT_NAMESPACE, AnyResource
 from fastmesh.model.destination_rule import LocalityLoadBalancer
 from fastmesh.model.mesh_config import DefaultProxy, InboundPolicy, MeshConfig
 
@@ -58,10 +58,7 @@ def check_mesh_config(resource: AnyResource, spec: MeshConfig, at: At) -> None:
         if outlier is not None:
             check_outlier_detection(outlier, at["defaultTrafficPolicy"]["outlierDetection"])
     for name, attribute in _EXPORTS.items():
-        written = getattr(spec, attribute)
-        check_export_to(written, resource.namespace, at[name])
-        if len(written) > 1:
-            at[name].error("has one entry: . for the own namespace, * for all")
+        check_export_to(getattr(spec, attribute), DEFAULT_NAMESPACE, at[name])
     if spec.root_namespace:
         say(at["rootNamespace"], syntax.label(spec.root_namespace, "namespace"))
     if spec.locality_lb_setting is not None:

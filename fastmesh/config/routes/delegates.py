@@ -107,7 +107,7 @@ def _own(written: Resource[VirtualService]) -> Iterator[Owned]:
 
 def _merge(root: Owned, leaf: Owned) -> HTTPRoute | None:
     """None: some match of the delegate fits into none of the root's."""
-    matches = _matches(_absolute(root), _absolute(leaf))
+    matches = merged_matches(_absolute(root), _absolute(leaf))
     if matches is None:
         return None
     above, below = root.rule, leaf.rule
@@ -141,7 +141,7 @@ def _absolute(owned: Owned) -> list[HTTPMatchRequest]:
     ]
 
 
-def _matches(above: list[HTTPMatchRequest], below: list[HTTPMatchRequest]) -> list[HTTPMatchRequest] | None:
+def merged_matches(above: list[HTTPMatchRequest], below: list[HTTPMatchRequest]) -> list[HTTPMatchRequest] | None:
     """Each match of the delegate within each of the root's into which it fits."""
     if not above or not below:
         return above or below

@@ -81,9 +81,11 @@ class DestinationRules:
         self._namespace = namespace
         self._labels = labels
         self._by_namespace: dict[str, HostIndex[list[MergedRule]]] = {}
-        for rule in rules:
-            if mesh.destination_rules.seen(rule.spec.export_to, rule.namespace, namespace):
-                self._add(rule)
+        visible = [
+            rule for rule in rules if mesh.destination_rules.seen(rule.spec.export_to, rule.namespace, namespace)
+        ]
+        for rule in sorted(visible, key=lambda rule: not _selector(rule)):
+            self._add(rule)
         self._private_root = _private(self._by_namespace.get(mesh.root))
 
     def policy(self, rule: MergedRule | None, port: int, subset: Subset | None) -> Policy:
@@ -114,7 +116,9 @@ class DestinationRules:
         return None
 
     def _add(self, written: Resource[DestinationRule]) -> None:
-        selector = written.spec.workload_selector.match_labels if written.spec.workload_selector else {}
+        """Merged into an older one that is seen by the same, or by fewer; then it also stands for itself. A rule for
+        chosen workloads is its namespace's alone, and rules for all are merged into it as well."""
+        selector = _selector(written)
         if selector and written.namespace != self._namespace:
             return
         index = self._by_namespace.setdefault(written.namespace, HostIndex())
@@ -123,21 +127,28 @@ class DestinationRules:
         if rules is None:
             rules = []
             index.put(host, rules)
-        export_to = frozenset(self._mesh.destination_rules.of(written.spec.export_to))
+        export_to = frozenset(["."] if selector else self._mesh.destination_rules.of(written.spec.export_to))
+        apart = True
         for rule in rules:
-            if rule.selector == selector and (rule.export_to >= export_to or "*" in rule.export_to):
+            if export_to >= rule.export_to and not (selector and rule.selector != selector):
+                apart = apart and (export_to != rule.export_to or rule.selector != selector)
                 rule.take(written)
-                return
+        if not apart:
+            return
         merged = MergedRule(written, export_to, selector, written.spec.traffic_policy, written)
         merged.take(written)
         rules.append(merged)
 
     def _choose(self, rules: list[MergedRule], labels: Mapping[str, str]) -> MergedRule | None:
-        """A rule that selects this workload beats one for all."""
+        """A rule that selects this workload beats one for all; of several for all the last counts, as in Istio."""
         for rule in rules:
             if rule.selector and selects(rule.selector, labels):
                 return rule
-        return next((rule for rule in rules if not rule.selector), None)
+        return next((rule for rule in reversed(rules) if not rule.selector), None)
+
+
+def _selector(written: Resource[DestinationRule]) -> Mapping[str, str]:
+    return written.spec.workload_selector.match_labels if written.spec.workload_selector is not None else {}
 
 
 def _private(index: HostIndex[list[MergedRule]] | None) -> HostIndex[list[MergedRule]]:

@@ -103,13 +103,11 @@ class Egress:
         return False
 
     def _take(self, text: str, namespace: str) -> None:
-        """`ns/host`; `~ns/host` leaves out; `~/host` imports nothing."""
+        """`ns/host`; `~ns/host` leaves out, `~/host` in every namespace: `~/*` alone imports nothing."""
         owner, _, host = text.partition("/")
         host = host.lower()
-        leaves_out = owner.startswith(_EXCLUDE) and owner != _EXCLUDE
-        owner = owner.removeprefix(_EXCLUDE) if leaves_out else owner
-        if owner == _EXCLUDE:
-            return
+        leaves_out = owner.startswith(_EXCLUDE)
+        owner = (owner.removeprefix(_EXCLUDE) or ANY) if leaves_out else owner
         hosts = self._hosts.setdefault(namespace if owner == "." else owner, Hosts())
         if leaves_out:
             hosts.excluded.append(host)
