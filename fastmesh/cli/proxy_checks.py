@@ -13,6 +13,7 @@ import msgspec
 
 from fastmesh.config.resource import DEFAULT_NAMESPACE
 from fastmesh.security import spiffe
+from fastmesh.server import redis
 from fastmesh.server.settings import ProxySettings
 from fastmesh.server.sockets import Address, parse_address
 
@@ -36,6 +37,10 @@ def checked(settings: ProxySettings) -> ProxySettings:
     _read("--map", settings.port_map)
     _read("--labels", settings.label_map)
     _check_inbound(settings)
+    if settings.redis:
+        _read("--redis", redis.parse_address, settings.redis)
+    if settings.redis_password_file:
+        _read_password(settings)
     if settings.trust_domain:
         _read("--trust-domain", spiffe.trust_domain, settings.trust_domain)
     if not 1 <= settings.worker.limits.fields <= 128:
@@ -45,6 +50,15 @@ def checked(settings: ProxySettings) -> ProxySettings:
         log = str(Path(log).absolute())
     worker = msgspec.structs.replace(settings.worker, role=settings.role, access_log=log)
     return msgspec.structs.replace(settings, worker=worker, namespace=_namespace(settings))
+
+
+def _read_password(settings: ProxySettings) -> None:
+    if not settings.redis:
+        raise click.UsageError("--redis-password-file is the password of --redis: say --redis URL")
+    try:
+        redis.read_password(settings.redis_password_file)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"--redis-password-file: {error}") from None
 
 
 def _check_role(settings: ProxySettings) -> None:

@@ -348,8 +348,20 @@ class ClusterPlan(PlanPart, frozen=True):
     origin: Origin | None = None  # the DestinationRule that shaped it
 
 
+class SharedPlan(PlanPart, frozen=True):
+    """The counts of a global limit, in Redis, in windows of its period."""
+
+    domain: str  # what its keys begin with: proxies with the same one count together
+    redis: str = ""  # HOST:PORT; empty: --redis
+    fails_closed: bool = False  # when Redis is gone
+    lease: int = 1  # the most tokens that one proxy takes ahead, and that it may pass on credit
+
+
 class LimitPlan(PlanPart, frozen=True):
-    """One token bucket family of a RateLimit. `requests` tokens come back every `period`; at most `burst` are kept."""
+    """One token bucket family of a RateLimit. `requests` tokens come back every `period`; at most `burst` are kept.
+
+    `traits` are exact conditions (kind, name, "is" | "not" | "present", value); kinds are those of `keys`.
+    """
 
     name: str  # ns/name/index: the key of its state, which survives reloads
     origin: Origin
@@ -357,10 +369,18 @@ class LimitPlan(PlanPart, frozen=True):
     period: int  # ms
     burst: int
     matches: list[MatchPlan] = []
+    traits: list[tuple[str, str, str, str]] = []
     keys: list[tuple[str, str]] = []  # ("header", "x-user"), ("queryParam", "k"), ("path", ""), ("method", ""), ...
+    shared: SharedPlan | None = None  # None: local
+    enabled: int = 1_000_000  # of a million requests: so many are counted,
+    enforced: int = 1_000_000  # and so many of those without a token refused
+    told: bool = False  # answers have x-ratelimit-limit, -remaining and -reset
     status: int = 429
+    grpc_status: int | None = None
+    details: str = "request_rate_limited"
     body: bytes = b""
     headers: list[tuple[str, str]] = []
+    retry_after: bool = True  # besides `headers`: when the next token comes
 
 
 class DomainPlan(PlanPart, frozen=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from fastmesh.model.base import Int32, Spec, UInt32
 from fastmesh.model.virtual_service import HTTPMatchRequest
 
@@ -43,11 +45,20 @@ class Limit(Spec, frozen=True):
 
 
 class LimitResponse(Spec, frozen=True):
-    """`headers` None means retry-after: 1."""
+    """`headers` None means retry-after, with the seconds until the next token. `limit_headers`: x-ratelimit-* too."""
 
     status: Int32 = 429
     body: str = ""
     headers: dict[str, str] | None = None
+    limit_headers: bool = False
+
+
+class GlobalCounts(Spec, frozen=True):
+    """Counts in a Redis, together with all proxies that have the same `domain` (default: namespace/name)."""
+
+    redis: str = ""
+    domain: str = ""
+    failure_mode_deny: bool = False
 
 
 class RateLimit(Spec, frozen=True):
@@ -55,4 +66,5 @@ class RateLimit(Spec, frozen=True):
 
     limits: list[Limit]
     target_ref: TargetRef | None = None
+    global_: GlobalCounts | None = msgspec.field(name="global", default=None)
     response: LimitResponse | None = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from typing import cast
 
 from fastmesh.errors import EXIT_FAILURE
 from fastmesh.server.crew import SharedArena
 from fastmesh.server.failure import StartError
+from fastmesh.server.leases import Desk
 from fastmesh.server.parts import Parts
 from fastmesh.server.settings import ProxySettings
 from fastmesh.server.sources import FileSources
@@ -21,6 +23,7 @@ def parts(settings: ProxySettings) -> Parts:
         create_arena=_create_arena,
         attach_arena=_attach_arena,
         check=check_core,
+        make_desk=_make_desk,
     )
 
 
@@ -39,6 +42,14 @@ def _create_arena(size: int, slots: int) -> SharedArena:
 
     arena: SharedArena = Arena.create(size, slots)
     return arena
+
+
+def _make_desk(arena: SharedArena) -> Desk:
+    from fastmesh.core.base.arena import Arena
+    from fastmesh.core.guard.lease_desk import LeaseDesk
+
+    desk: Desk = LeaseDesk(cast("Arena", arena))
+    return desk
 
 
 def _attach_arena(fd: int) -> SharedArena:

@@ -51,6 +51,7 @@ class Crew:
         self._module = module
         self.settings = settings
         self.ticket_keys: list[bytes] = []
+        self.on_leases_wanted: Callable[[], object] = lambda: None
         self._on_change = on_change
         self._backoff = Backoff()
         self._push: Push | None = None
@@ -217,6 +218,8 @@ class Crew:
                 log.info("worker %d (pid %d) was told to terminate", member.index, member.pid)
                 member.stage = Stage.DRAINING
                 self._fill()
+            case say.LeasesWanted():
+                self.on_leases_wanted()
             case say.Drained():
                 log.debug("worker %d (pid %d) is drained: %s", member.index, member.pid, message)
 

@@ -38,11 +38,13 @@ from fastmesh.server.admin_sockets import AdminSockets
 from fastmesh.server.configure import Compiled
 from fastmesh.server.crew import Crew, SharedArena
 from fastmesh.server.failure import INTERRUPTED, SourcesError, StartError
+from fastmesh.server.leases import Leases
 from fastmesh.server.member import Image
 from fastmesh.server.memory import sealed
 from fastmesh.server.notify import Notifier
 from fastmesh.server.parts import Parts
 from fastmesh.server.push import PushError
+from fastmesh.server.redis import read_password
 from fastmesh.server.reload import Reloader
 from fastmesh.server.rotation import Rotation
 from fastmesh.server.settings import ProxySettings
@@ -90,6 +92,7 @@ class Master:
         self.crew = Crew(loop, self.arena, parts.worker_module, settings.worker, self._crew_changed)
         self.tickets = self._make_tickets(left)
         self.crew.ticket_keys = self.tickets.keys
+        self.leases = self._make_leases()
 
     # ---- what the admin pages see
 
@@ -173,6 +176,7 @@ class Master:
         self.listeners.warn_of_unused()
         self.reloader.current = compiled
         self.rotation.applied(None, compiled)
+        self.serve_leases(compiled)
 
     def _bind_first(self, compiled: Compiled) -> Change:
         try:
@@ -206,6 +210,7 @@ class Master:
         self.listeners.commit(change)
         self.resolver.want(compiled.hosts)
         self.rotation.applied(self.reloader.current, compiled)
+        self.serve_leases(compiled)
 
     def _reloading(self, busy: bool) -> None:
         """systemd waits for the second word after a reload that it asked for, also when nothing has changed."""
@@ -248,6 +253,19 @@ class Master:
     def _make_tickets(self, left: State | None) -> TicketKeys:
         period = self.settings.worker.timeouts.tickets / 1000
         return TicketKeys(period) if left is None else TicketKeys(period, left.ticket_keys, left.tickets_made)
+
+    def _make_leases(self) -> Leases | None:
+        if self._parts.make_desk is None:
+            return None
+        settings = self.settings
+        password = read_password(settings.redis_password_file) if settings.redis_password_file else ""
+        desk = self._parts.make_desk(self.arena)
+        return Leases(desk, settings.redis, password, settings.redis_timeout / 1000)
+
+    def serve_leases(self, compiled: Compiled) -> None:
+        if self.leases is not None:
+            self.crew.on_leases_wanted = self.leases.wanted
+            self.leases.serve(compiled.plan.limits)
 
     async def _rotate_tickets(self) -> None:
         while (pause := self.tickets.due()) is not None:
@@ -327,6 +345,8 @@ class Master:
             self.crew.kill()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.crew.all_gone(), KILL_AFTER_GRACE)
+        if self.leases is not None:
+            await self.leases.close()
         log.info("stopped")
         return INTERRUPTED if self._interrupted_twice else EXIT_OK
 

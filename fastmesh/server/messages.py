@@ -122,7 +122,11 @@ class Status(Message, kw_only=True, frozen=True):
     active: int
 
 
+class LeasesWanted(Message, kw_only=True, frozen=True):
+    """Global limits need tokens: which ones stands in the arena. Rung once, until the master has looked."""
+
+
 ToWorker = (
     Hello | TicketKeys | Sockets | Config | Apply | Abandon | Drain | CloseListeners | Quit | ReopenLogs | LogLevel
 )
-ToMaster = Ready | Built | Applied | Refused | Leaving | Drained | Status
+ToMaster = Ready | Built | Applied | Refused | Leaving | Drained | Status | LeasesWanted

@@ -15,6 +15,7 @@ from fastmesh.server import log as log_lines
 from fastmesh.server import redact, statistics
 from fastmesh.server.crew import Crew, SharedArena
 from fastmesh.server.http import Request, Response
+from fastmesh.server.leases import Leases
 from fastmesh.server.reload import Reloader
 from fastmesh.server.rotation import Rotation
 from fastmesh.server.settings import ProxySettings
@@ -30,6 +31,7 @@ class ProxyView(Protocol):
     rotation: Rotation
     listeners: ListenerSet
     arena: SharedArena
+    leases: Leases | None
     started: float
     image_started: float
     epoch: int

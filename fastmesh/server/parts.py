@@ -12,6 +12,7 @@ from fastmesh.errors import EXIT_OK
 from fastmesh.server.configure import Sources
 from fastmesh.server.crew import SharedArena
 from fastmesh.server.failure import SourcesError, StartError
+from fastmesh.server.leases import Desk
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -22,6 +23,7 @@ class Parts(msgspec.Struct, frozen=True):
     create_arena: Callable[[int, int], SharedArena]  # size, slots
     attach_arena: Callable[[int], SharedArena]  # ValueError: another layout
     check: Callable[[], object]  # imports what a worker imports
+    make_desk: Callable[[SharedArena], Desk] | None = None  # None: global limits count nowhere
 
 
 def preflight(parts: Parts) -> int:

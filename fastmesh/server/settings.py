@@ -252,6 +252,16 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
     arena_size: Annotated[
         int, Flag("--arena-size", "Most shared memory for counters and limits; touched as needed.", "size")
     ] = 256 << 20
+    redis: Annotated[
+        str,
+        Flag("--redis", "Where global limits count: redis://HOST:PORT/DB, rediss:// or unix:///PATH.", metavar="URL"),
+    ] = ""
+    redis_password_file: Annotated[
+        str, Flag("--redis-password-file", "A file with the password for --redis.", metavar="FILE")
+    ] = ""
+    redis_timeout: Annotated[
+        int, Flag("--redis-timeout", "Redis is gone when it does not answer within this.", "duration")
+    ] = 1_000
     worker: WorkerSettings = WorkerSettings()
 
     def paths(self) -> list[str]:

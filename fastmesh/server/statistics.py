@@ -161,6 +161,7 @@ def _master(view: ProxyView) -> Iterator[Family]:
         objects.add(number, label_text(["status"], [status]))
     yield objects
     yield from _certificates(view)
+    yield from _redis(view)
 
 
 def _certificates(view: ProxyView) -> Iterator[Family]:
@@ -176,6 +177,23 @@ def _certificates(view: ProxyView) -> Iterator[Family]:
         if material.not_after:
             ends.add(material.not_after, label_text(["name", "serial"], [material.name, material.serial]))
     yield from (ends, failures, renewals)
+
+
+def _redis(view: ProxyView) -> Iterator[Family]:
+    up = Family("fastmesh_redis_up", "gauge", "1 while the Redis of global limits answers.")
+    rows: list[tuple[Family, str]] = [
+        (Family("fastmesh_redis_failures", "counter", "Connections to it that failed or ended."), "failures"),
+        (Family("fastmesh_redis_questions", "counter", "Leases of tokens that were asked for."), "questions"),
+        (Family("fastmesh_redis_tokens_granted", "counter", "Tokens that were taken ahead."), "granted"),
+        (Family("fastmesh_redis_tokens_returned", "counter", "Of those, given back unspent."), "returned"),
+        (Family("fastmesh_redis_tokens_overdrawn", "counter", "Requests on credit beyond the limit."), "overdrawn"),
+    ]
+    for store in view.leases.stores.values() if view.leases is not None else ():
+        name = label_text(["address"], [str(store.address)])
+        up.add(int(store.up), name)
+        for family, word in rows:
+            family.add(getattr(store, word), name)
+    yield from (up, *(family for family, _ in rows))
 
 
 def _build() -> Family:

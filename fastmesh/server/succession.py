@@ -102,6 +102,7 @@ class Succession:
         master.listeners.commit(change)
         master.reloader.current = compiled
         master.rotation.applied(None, compiled)
+        master.serve_leases(compiled)
         master.crew.drain_older()
 
     def _adopt(self, left: upgrade.State) -> None:

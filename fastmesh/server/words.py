@@ -20,7 +20,7 @@ OUT_EJECTIONS = 6
 CLUSTER_ROW = 32
 ENDPOINT_ROW = 8
 WORKER_ROW = 128
-LIMIT_ROW = 4
+LIMIT_ROW = 8
 ROUTE_ROW = 8
 
 CLUSTER_WORDS = {
@@ -131,7 +131,15 @@ WORKER_WORDS = {
     "WK_MIRROR_GIVEN_UP": "mirror_given_up",
 }
 
-LIMIT_WORDS = {"LM_PASSED": "passed", "LM_LIMITED": "limited", "LM_EVICTED": "evicted"}
+LIMIT_WORDS = {
+    "LM_PASSED": "passed",
+    "LM_LIMITED": "limited",
+    "LM_OPEN": "failure_mode_allowed",
+    "LM_CLOSED": "failure_mode_denied",
+    "LM_SHADOW": "shadow",
+    "LM_CREDIT": "on_credit",
+    "LM_EVICTED": "evicted",
+}
 
 ROUTE_WORDS = {
     "RT_RQ_TOTAL": "upstream_rq_total",

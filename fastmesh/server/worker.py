@@ -64,6 +64,7 @@ class Plane(Protocol):
     def flush_logs(self) -> None: ...
     def set_log_level(self, level: str, /) -> None: ...
     def set_ticket_keys(self, keys: list[bytes], /) -> None: ...
+    def set_lease_bell(self, bell: Callable[[], None], /) -> None: ...
 
 
 MakePlane = Callable[[asyncio.AbstractEventLoop, int, int, dict[str, Any]], Plane]
@@ -145,6 +146,7 @@ class WorkerProcess:
         log_lines.start_log(hello.settings.log_level)
         settings = msgspec.to_builtins(hello.settings)
         self._plane = self._make(self._loop, self._arena_fd, hello.settings.index, settings)
+        self._plane.set_lease_bell(lambda: self._channel.send(say.LeasesWanted()))
         self._channel.send(say.Ready())
         self._tell_status()
 

@@ -157,6 +157,10 @@ _LIMITED = "Requests that a RateLimit decided, by result."
 LIMIT = (
     _count("LM_PASSED", "fastmesh_rate_limit_requests", _LIMITED, result="passed"),
     _count("LM_LIMITED", "fastmesh_rate_limit_requests", _LIMITED, result="limited"),
+    _count("LM_OPEN", "fastmesh_rate_limit_requests", _LIMITED, result="failure_mode_allowed"),
+    _count("LM_CLOSED", "fastmesh_rate_limit_requests", _LIMITED, result="failure_mode_denied"),
+    _count("LM_SHADOW", "fastmesh_rate_limit_requests", _LIMITED, result="shadow"),
+    _count("LM_CREDIT", "fastmesh_rate_limit_credits", "Requests passed before Redis had granted a token for them."),
     _count("LM_EVICTED", "fastmesh_rate_limit_evictions", "Keyed buckets given to another key before they were full."),
 )
 

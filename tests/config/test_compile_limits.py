@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastmesh.config.plan import LimitPlan, MatchPlan, Plan, StringMatchPlan, VirtualHostPlan
+from fastmesh.config.plan import LimitPlan, MatchPlan, Plan, SharedPlan, StringMatchPlan, VirtualHostPlan
 from tests.config.asking import plan_of, vhost_for
 
 SHOP = """
@@ -109,7 +109,7 @@ def test_defaults() -> None:
         requests=10,
         period=1000,
         burst=10,
-        headers=[("retry-after", "1")],
+        headers=[("x-envoy-ratelimited", "true")],
     )
 
 
@@ -120,7 +120,8 @@ def test_everything_written() -> None:
   response: {status: 503, body: slow down, headers: {X-Why: limit}}"""
     (plan,) = plan_of(SHOP + limit(spec.replace("burst: 0", "burst: 7"))).limits
     assert (plan.period, plan.burst, plan.status, plan.body) == (3_600_000, 7, 503, b"slow down")
-    assert plan.headers == [("x-why", "limit")]
+    assert plan.headers == [("x-envoy-ratelimited", "true"), ("x-why", "limit")]
+    assert not plan.retry_after
     assert plan.matches == [MatchPlan(path=StringMatchPlan(kind="prefix", value="/a"))]
     assert plan.keys == [
         ("header", "x-user"),
@@ -130,6 +131,14 @@ def test_everything_written() -> None:
         ("clientAddress", ""),
         ("sourcePrincipal", ""),
     ]
+
+
+def test_global_counts() -> None:
+    spec = "global: {redis: redis.shop:6379, domain: shop, failureModeDeny: true}, limits: [{requests: 500, name: all}]"
+    (plan,) = plan_of(SHOP + limit(spec)).limits
+    assert plan.shared == SharedPlan(domain="shop/all", redis="redis.shop:6379", fails_closed=True, lease=50)
+    (plan,) = plan_of(SHOP + limit("global: {}, limits: [{requests: 3, per: day}]")).limits
+    assert plan.shared == SharedPlan(domain="shop/l/0", lease=1)
 
 
 def test_clauses_for_one_port_leave_the_others_alone() -> None:

@@ -154,6 +154,9 @@ class FakePlane:
         if self.draining and self.open:
             self.loop.call_later(0.1, self.close_idle)
 
+    def set_lease_bell(self, bell: object) -> None:
+        pass
+
     def set_ticket_keys(self, keys: list[bytes]) -> None:
         assert all(len(key) == 80 for key in keys)
         self.keys = ",".join(hashlib.sha256(key).hexdigest()[:12] for key in keys) or "none"

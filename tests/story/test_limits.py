@@ -92,7 +92,9 @@ def test_the_answer_of_a_limit(tmp_path: Path, app: Replica) -> None:
         assert ask(story.proxy).status == 200
         before = app.count()
         answer, line = story.ask("/", "POST", body=b"x" * 1000)
-        assert (answer.status, answer.headers["retry-after"], line["response_flags"]) == (429, "1", "RL")
+        assert (answer.status, answer.headers["x-envoy-ratelimited"], line["response_flags"]) == (429, "true", "RL")
+        assert 3590 <= int(answer.headers["retry-after"]) <= 3600
+        assert "x-ratelimit-limit" not in answer.headers
         assert (line["response_code"], line["upstream_host"]) == (429, None)
         assert app.count() == before
 
@@ -106,6 +108,25 @@ def test_a_response_of_ones_own(tmp_path: Path, app: Replica) -> None:
         assert (answer.status, answer.text, answer.headers["x-limit"]) == (503, "slow down", "shop")
         assert (answer.headers["retry-after"], answer.headers["content-type"]) == ("60", "text/plain")
         assert client.ask("/", "HEAD").status == 503
+
+
+def test_what_is_left_is_told(tmp_path: Path, app: Replica) -> None:
+    """The tightest of the limits that a request has to do with, on every answer, whatever the application says."""
+    response = {"limitHeaders": True}
+    yaml = replicas_of("app", app.port) + limit(
+        "told",
+        {"requests": 5, "per": "hour"},
+        {"requests": 2, "per": "minute", "match": prefix("/few")},
+        response=response,
+    )
+    with Story(tmp_path, yaml) as story:
+        told = [
+            {name: int(answer.headers[f"x-ratelimit-{name}"]) for name in ("limit", "remaining", "reset")}
+            for answer in (ask(story.proxy, "/x"), *(ask(story.proxy, "/few") for _ in range(3)))
+        ]
+    assert [(each["limit"], each["remaining"]) for each in told] == [(5, 4), (2, 1), (2, 0), (2, 0)]
+    assert 3590 <= told[0]["reset"] <= 3600
+    assert all(55 <= each["reset"] <= 60 for each in told[1:])
 
 
 def test_keys_and_matches(tmp_path: Path, app: Replica) -> None:

@@ -147,7 +147,7 @@ def test_limits_are_counted(mesh: Mesh) -> None:
     assert requests_of(found, response_flags="RL")["response_code"] == "429"
     assert found.sum("istio_requests_total", response_flags="RL") == 3
     results = {s.labels["result"]: s.value for s in found.all("fastmesh_rate_limit_requests_total")}
-    assert results == {"passed": 2, "limited": 3}
+    assert {word: count for word, count in results.items() if count} == {"passed": 2, "limited": 3}
     assert found.one("fastmesh_requests_rate_limited_total").value == 3
     assert "rate_limit." in mesh.page("/stats?filter=rate_limit")
 

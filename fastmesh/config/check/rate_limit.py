@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from fastmesh.config.check.http_route import check_match
 from fastmesh.config.check.report import At
 from fastmesh.config.check.shared import say
 from fastmesh.config.read import syntax
 from fastmesh.config.resource import AnyResource
-from fastmesh.model.rate_limit import Limit, LimitKey, RateLimit
+from fastmesh.model.rate_limit import GlobalCounts, Limit, LimitKey, RateLimit
+
+_ADDRESS = re.compile(r"(rediss?://)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(/\d{0,4})?\Z|unix:///[^\s?#]+\Z")
+_DOMAIN = re.compile(r"[A-Za-z0-9._/-]{0,100}\Z")
 
 _KEYS = {
     "header": "header", "queryParam": "query_param", "path": "path", "method": "method",
@@ -20,6 +25,8 @@ def check_rate_limit(resource: AnyResource, spec: RateLimit, at: At) -> None:
         at["limits"].error("is empty, add a limit such as {requests: 100, per: second}")
     for index, limit in enumerate(spec.limits):
         _check_limit(limit, at["limits"][index])
+    if spec.global_ is not None:
+        _check_global(spec, spec.global_, at)
     target = spec.target_ref
     if target is not None:
         if not target.name:
@@ -37,6 +44,26 @@ def check_rate_limit(resource: AnyResource, spec: RateLimit, at: At) -> None:
             place = at["response"]["headers"][name]
             if not say(place, syntax.header_to_change(name)):
                 say(place, syntax.header_value(value))
+
+
+def _check_global(spec: RateLimit, counts: GlobalCounts, at: At) -> None:
+    if counts.redis:
+        say(at["global"]["redis"], _wrong_address(counts.redis))
+    if not _DOMAIN.match(counts.domain):
+        message = f"{counts.domain} is not a domain, use letters, digits, ., -, _ and / (at most 100)"
+        at["global"]["domain"].error(message)
+    for index, limit in enumerate(spec.limits):
+        if limit.burst is not None and limit.burst != limit.requests:
+            message = "has no meaning with global: its counts begin anew with each period; remove it"
+            at["limits"][index]["burst"].error(message)
+
+
+def _wrong_address(text: str) -> str | None:
+    if "@" in text:
+        return "has a user or password in it, use --redis with --redis-password-file"
+    if not _ADDRESS.match(text):
+        return f"{text} is not an address of a Redis, write HOST:PORT, redis://HOST:PORT/0 or unix:///PATH"
+    return None
 
 
 def _check_limit(limit: Limit, at: At) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from fastmesh.config.origins import origin
-from fastmesh.config.plan import LimitPlan, MatchPlan, RulePlan
+from fastmesh.config.plan import LimitPlan, MatchPlan, RulePlan, SharedPlan
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes.matches import Scope, clauses
 from fastmesh.config.services.registry import MeshService
@@ -15,7 +15,9 @@ from fastmesh.model.rate_limit import UNIT_MILLISECONDS, Limit, LimitKey, RateLi
 from fastmesh.model.virtual_service import VirtualService
 
 Target = tuple[str, str, str, str]  # kind, namespace, name, section name; an empty kind: the whole namespace
-RETRY_LATER = {"retry-after": "1"}
+LIMITED = ("x-envoy-ratelimited", "true")  # what retryOn: envoy-ratelimited looks for
+LEASE_MOST = 1_000_000
+LEASE_SHARE = 10  # at most this part of a limit is taken ahead by one proxy
 
 
 class Limits:
@@ -105,8 +107,33 @@ def _plan(item: Resource[RateLimit], number: int, limit: Limit, matches: list[Ma
         keys=[_key(key) for key in limit.keys],
         status=response.status if response is not None else 429,
         body=response.body.encode() if response is not None else b"",
-        headers=[(name.lower(), value) for name, value in (RETRY_LATER if headers is None else headers).items()],
+        headers=_headers(headers or {}),
+        retry_after=headers is None,
+        told=response is not None and response.limit_headers,
+        shared=_shared(item, number, limit),
     )
+
+
+def _headers(written: dict[str, str]) -> list[tuple[str, str]]:
+    found = [(name.lower(), value) for name, value in written.items()]
+    return found if any(name == LIMITED[0] for name, _ in found) else [LIMITED, *found]
+
+
+def _shared(item: Resource[RateLimit], number: int, limit: Limit) -> SharedPlan | None:
+    counts = item.spec.global_
+    if counts is None:
+        return None
+    return SharedPlan(
+        domain=f"{counts.domain or f'{item.namespace}/{item.name}'}/{limit.name or number}",
+        redis=counts.redis,
+        fails_closed=counts.failure_mode_deny,
+        lease=lease_of(limit.requests),
+    )
+
+
+def lease_of(requests: int) -> int:
+    """The most tokens of one window that a proxy holds, or gives out before they were granted."""
+    return min(max(1, requests // LEASE_SHARE), LEASE_MOST)
 
 
 def _key(written: LimitKey | str) -> tuple[str, str]:

@@ -48,3 +48,10 @@ class Host:
 
     @property
     def errors(self) -> int: ...
+
+class LeaseHolder:
+    """A worker that spends the leases of one limit."""
+
+    def __init__(self, arena: Arena, key: bytes, keyed: bool, credit: int) -> None: ...
+    def take(self, key: int, now: int) -> int:
+        """The verdict on a request; the master is asked when that is due."""

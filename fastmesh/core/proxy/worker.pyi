@@ -1,7 +1,7 @@
 """The face of the data plane towards Python."""
 
 from asyncio import AbstractEventLoop
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastmesh.core.base.arena import Arena
@@ -26,6 +26,9 @@ class Worker(Engine):
 
     def set_ticket_keys(self, keys: list[bytes]) -> None:
         """The keys of session tickets from now on, the newest first."""
+
+    def set_lease_bell(self, bell: Callable[[], None]) -> None:
+        """`bell()` tells the master that leases ask for tokens."""
 
     def drain(self, idle_grace: float = 5.0) -> None:
         """Stop accepting; answers say `connection: close`; idle connections close after `idle_grace` seconds."""

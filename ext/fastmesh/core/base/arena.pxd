@@ -18,6 +18,8 @@ cdef enum EntryKind:
     ENTRY_LIMIT = 8          # rows of LimitRow
     ENTRY_TCP_SERIES = 9     # as ENTRY_SERIES, of connections
     ENTRY_ROUTE = 20         # rows of RouteRow
+    ENTRY_LEASES = 10        # tokens of one limit that were taken ahead: see guard/lease
+    ENTRY_LEASE_ASKS = 11    # what workers ask of the master
 
 cdef struct Entry:
     uint64_t hash

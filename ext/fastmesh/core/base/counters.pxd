@@ -130,8 +130,12 @@ cdef enum:                # WorkerWord
 cdef enum:                # LimitWord
     LM_PASSED = 0
     LM_LIMITED
+    LM_OPEN                   # passed because Redis is gone
+    LM_CLOSED                 # refused because Redis is gone
+    LM_SHADOW                 # would have been refused; the limit is not enforced
+    LM_CREDIT                 # passed before a token was granted (global)
     LM_EVICTED
-    LIMIT_ROW = 4
+    LIMIT_ROW = 8
 
 cdef enum:                # RouteWord: matches with a statPrefix
     RT_RQ_TOTAL = 0

@@ -3,7 +3,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from fastmesh.core.base.arena cimport ENTRY_BUCKET, Arena
 from fastmesh.core.base.counters cimport OUTLIER_WORDS, OUT_CONSECUTIVE_5XX, OUT_EJECTED_UNTIL, OUT_EJECT_COUNT
-from fastmesh.core.guard cimport outlier, token_bucket
+from fastmesh.core.guard cimport lease, outlier, token_bucket
 
 
 cdef class Bucket:
@@ -111,3 +111,26 @@ cdef class Host:
     @property
     def errors(self):
         return self.cell[OUT_CONSECUTIVE_5XX]
+
+
+cdef class LeaseHolder:
+    """A worker that spends the leases of one limit."""
+    cdef Arena arena
+    cdef lease.LeaseTable* table
+    cdef lease.LeaseAsks* asks
+    cdef uint64_t credit
+
+    def __init__(self, Arena arena, bytes key, bint keyed, uint64_t credit):
+        self.arena = arena
+        self.table = lease.lease_table(arena, key, keyed)
+        self.asks = lease.lease_asks(arena)
+        self.credit = credit
+
+    def take(self, uint64_t key, uint64_t now):
+        """The verdict on a request; the master is asked when that is due."""
+        cdef bint evicted, ask
+        cdef lease.Lease* found = lease.lease_of_key(self.table, key, now, &evicted)
+        cdef int verdict = lease.lease_take(self.asks, self.table, found, self.credit, now, &ask)
+        if ask:
+            lease.lease_ask(self.asks, self.table, found, now)
+        return verdict

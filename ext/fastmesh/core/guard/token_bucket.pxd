@@ -28,6 +28,9 @@ cdef bint bucket_take(Bucket* bucket, const BucketRule* rule, uint64_t now) noex
 # Tokens that a request would find now, without taking one.
 cdef uint64_t bucket_peek(const Bucket* bucket, const BucketRule* rule, uint64_t now) noexcept nogil
 
+# ns until the bucket has more tokens than now: to the next border, or the next token where they come evenly.
+cdef uint64_t bucket_wait(const Bucket* bucket, const BucketRule* rule, uint64_t now) noexcept nogil
+
 # A bounded table of buckets, `sets` x SET_WAYS of (tag, epoch, state) words: the bucket of a key; a full set gives up its bucket
 # that was used the longest ago (*evicted is set when that one was still in use).
 cdef Bucket* bucket_of_key(uint64_t* words, uint64_t sets, uint64_t key, uint64_t now, bint* evicted) noexcept nogil

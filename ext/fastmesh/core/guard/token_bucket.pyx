@@ -72,6 +72,15 @@ cdef uint64_t bucket_peek(const Bucket* bucket, const BucketRule* rule, uint64_t
     return rule.burst - used if rule.burst > used else 0      # another worker's clock reading was later
 
 
+cdef uint64_t bucket_wait(const Bucket* bucket, const BucketRule* rule, uint64_t now) noexcept nogil:
+    cdef uint64_t at, step
+    at = now - bucket.epoch if bucket.epoch and now > bucket.epoch else 0
+    if rule.burst >= rule.requests:
+        return rule.period - at % rule.period
+    step = rule.period // rule.requests
+    return (bucket.state - at - 1) % step + 1 if bucket.state > at else 0
+
+
 cdef Bucket* bucket_of_key(uint64_t* words, uint64_t sets, uint64_t key, uint64_t now, bint* evicted) noexcept nogil:
     # words of a way: tag, last use (ns), epoch, state
     cdef uint64_t* way = words + (key % sets) * SET_WAYS * 4

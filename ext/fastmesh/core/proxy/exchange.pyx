@@ -176,7 +176,7 @@ cdef class Exchange(Mirroring):
         return GO_ON
 
     cdef int limit(self):
-        cdef Limit limit = self.refusing_limit(True)
+        cdef Limit limit = self.refusing_limit()
         return GO_ON if limit is None else self._limited(limit)
 
     cdef int fault(self):

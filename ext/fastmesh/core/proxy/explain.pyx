@@ -15,7 +15,7 @@ from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.hash_policy cimport HASH_SOURCE_IP, HashPolicy
-from fastmesh.core.route.limit cimport Limit
+from fastmesh.core.route.limit cimport ALL, Limit
 from fastmesh.core.route.rule cimport Destination, Fault, Mirror, Retry, Rule
 from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Listener, Snapshot
 from fastmesh.core.wire.h1_parse cimport H1_DONE, parse_request
@@ -127,10 +127,22 @@ cdef void _tell_limit(Story story, Exchange x):
     names = []
     for level in (x.snapshot.mesh_limits, x.vhost.limits, x.rule.limits if x.rule is not None else None):
         for limit in level or ():
-            if limit.applies(&x.request):
-                names.append(f"{limit.name}: {limit.rule.requests} per {limit.rule.period // 1000000} ms, burst {limit.rule.burst}")
+            if limit.applies(&x.request, b"", b""):
+                names.append(_limit_text(limit))
     if names:
         story.tell("limit", "draws a token", "; ".join(names))
+
+
+cdef str _limit_text(Limit limit):
+    text = f"{limit.name}: {limit.rule.requests} per {limit.rule.period // 1000000} ms"
+    text += f", global as {limit.domain}" if limit.is_global else f", burst {limit.rule.burst}"
+    if limit.keys:
+        text += ", by key"
+    if limit.enabled < ALL:
+        text += f", for {limit.enabled / 10000:g} % of requests"
+    if limit.enforced < ALL:
+        text += f", enforced for {limit.enforced / 10000:g} %"
+    return text
 
 
 cdef dict _tell_rule(Story story, Exchange x):

@@ -1,11 +1,15 @@
 """See find.pxd."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ns
+from fastmesh.core.base.counters cimport LM_SHADOW
+from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.net.tls.peer cimport Peer, peer_of
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.route.chain cimport Chain, ChainTable
-from fastmesh.core.route.limit cimport Limit
+from fastmesh.core.route.limit cimport ALL, Limit
 from fastmesh.core.route.match cimport Clause, MATCH_PREFIX, first_match
 from fastmesh.core.route.rule cimport Redirect, Rewrite, STEP_ANSWER, STEP_LIMIT, VirtualHost
 from fastmesh.core.wire.message cimport Field, HDR_X_FORWARDED_PROTO, Head, span_ptr
@@ -30,11 +34,15 @@ cdef class Finding(Transit):
         self.request.https = self.secure  # what an absolute target says of its scheme proves nothing
         if not path_needs_work(raw, size, self.snapshot.normalization):
             return 0
-        self.path = PyBytes_FromStringAndSize(NULL, size)
+        self.path = PyBytes_FromStringAndSize(NULL, size + 1 + head.query.len)
         normal = normalize_path(raw, size, self.snapshot.normalization, PyBytes_AS_STRING(self.path))
         if normal < 0:
             return -1
         self.request.path, self.request.path_size = PyBytes_AS_STRING(self.path), normal
+        if head.has_query:                # it stands behind the path as in the head: who reads `:path` reads both in one
+            PyBytes_AS_STRING(self.path)[normal] = c'?'
+            memcpy(PyBytes_AS_STRING(self.path) + normal + 1, self.request.query, head.query.len)
+            self.request.query = PyBytes_AS_STRING(self.path) + normal + 1
         return 0
 
     cdef void look_up(self, uint32_t port, bint strict):
@@ -99,18 +107,18 @@ cdef class Finding(Transit):
         found = self.listener.https_redirect.find(name, size, 0)
         return found is not None and found.redirects
 
-    cdef Limit refusing_limit(self, bint take):
-        """The first limit that has no token for this request; `take` = False only looks."""
+    cdef Limit refusing_limit(self):
+        """The first limit that has no token for this request; each one before it has given one."""
         cdef Limit refusing = None
         if self.snapshot.mesh_limits is not None:
-            refusing = self._refusing(self.snapshot.mesh_limits, take)
+            refusing = self._refusing(self.snapshot.mesh_limits)
         if refusing is None and self.vhost is not None and self.vhost.limits is not None:
-            refusing = self._refusing(self.vhost.limits, take)
+            refusing = self._refusing(self.vhost.limits)
         if refusing is None and self.rule is not None and self.rule.limits is not None:
-            refusing = self._refusing(self.rule.limits, take)
+            refusing = self._refusing(self.rule.limits)
         return refusing
 
-    cdef Limit _refusing(self, list limits, bint take):
+    cdef Limit _refusing(self, list limits):
         cdef Limit limit
         cdef uint64_t now = now_ns()
         cdef bytes client = self.client.peer if self.client is not None else b""
@@ -118,13 +126,31 @@ cdef class Finding(Transit):
         cdef bytes principal = peer.principal if peer is not None else b""
         for limit in limits:
             if limit.words == NULL:
-                limit.attach(self.engine.arena, self.engine.slot)
-            if take:
-                if not limit.admit(&self.request, client, principal, now):
-                    return limit
-            elif limit.applies(&self.request) and limit.peek(&self.request, client, principal, now) == 0:
+                limit.attach(self.engine.arena, self.engine.slot, self.engine.lease_bell)
+            if not self._admitted(limit, client, principal, now):
                 return limit
         return None
+
+    cdef bint _admitted(self, Limit limit, bytes client, bytes principal, uint64_t now):
+        if limit.enabled < ALL and rng_below(&self.engine.rng, ALL) >= limit.enabled:
+            return True
+        if limit.admit(&self.request, client, principal, now):
+            if limit.told and limit.applies(&self.request, client, principal):
+                self._tell_of(limit, client, principal, now)
+            return True
+        if limit.enforced < ALL and rng_below(&self.engine.rng, ALL) >= limit.enforced:
+            fm_bump(&limit.row[LM_SHADOW], 1)
+            return True
+        self._tell_of(limit, client, principal, now)
+        return False
+
+    cdef void _tell_of(self, Limit limit, bytes client, bytes principal, uint64_t now):
+        cdef uint64_t wait
+        cdef uint64_t left = limit.peek(&self.request, client, principal, now, &wait)
+        if self.told_limit is None or left <= self.told_left:
+            self.told_limit = limit
+            self.told_left = left
+            self.told_wait = (wait + 999) // 1000
 
     cdef void rewrite_path(self):
         """The path as sent upstream. What a matched rewrite replaces depends on the clause that matched."""

@@ -9,8 +9,10 @@ cdef struct RelayText:        # room for values that are made up while a head is
     char[24] number
     char[24] attempt
     char[12] timeout
+    char[64] limit
 
 cdef void request_out(Transit t, HeadOut* out, RelayText* text)
 cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* text)
+cdef void limit_out(Transit t, HeadOut* out, char* numbers)     # x-ratelimit-*; 64 bytes of room
 cdef void apply_ops(Transit t, list levels, HeadOut* out)
 cdef bint said_again(const HeadOut* out, const char* name, uint32_t size) noexcept nogil     # a field of that name is there

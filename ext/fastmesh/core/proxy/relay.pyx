@@ -9,7 +9,7 @@ from fastmesh.core.proxy.sticky cimport cookie_out
 from fastmesh.core.proxy.substitute cimport expand
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.route.header_ops cimport HeaderOps, Made
-from fastmesh.core.wire.h1_write cimport HeadOut, OutField, out_clear, out_field, write_number
+from fastmesh.core.wire.h1_write cimport HeadOut, OutField, drop_field, out_clear, out_field, write_number
 from fastmesh.core.wire.message cimport (
     FIELD_HOP, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, FRAMING_STREAM, HDR_CONTENT_LENGTH, HDR_DATE, HDR_OTHER,
     HDR_SERVER, HDR_X_ENVOY, HDR_X_FORWARDED_CLIENT_CERT, HDR_X_FORWARDED_FOR, HDR_X_FORWARDED_PROTO, HDR_X_REQUEST_ID, METHOD_PATCH,
@@ -175,6 +175,18 @@ cdef void _forwarded_for(Transit t, HeadOut* out, const Field* given, RelayText*
     out_field(out, "x-forwarded-for", 15, text.forwarded_for, <uint32_t>(before + size), HDR_X_FORWARDED_FOR)
 
 
+cdef void limit_out(Transit t, HeadOut* out, char* numbers):
+    """What is left of the tightest limit that is to be told of; in place of what the application said."""
+    cdef bytes quota = t.told_limit.quota
+    drop_field(out, "x-ratelimit-limit", 17)
+    drop_field(out, "x-ratelimit-remaining", 21)
+    drop_field(out, "x-ratelimit-reset", 17)
+    out_field(out, "x-ratelimit-limit", 17, PyBytes_AS_STRING(quota), <uint32_t>PyBytes_GET_SIZE(quota), 0)
+    out_field(out, "x-ratelimit-remaining", 21, numbers, <uint32_t>write_number(numbers, t.told_left), 0)
+    numbers += 32
+    out_field(out, "x-ratelimit-reset", 17, numbers, <uint32_t>write_number(numbers, t.told_wait), 0)
+
+
 cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* text):
     cdef const Field* field
     cdef const char* length = NULL
@@ -214,6 +226,8 @@ cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* tex
             cors_out(t, out)
         if t.new_cookie is not None:
             cookie_out(t, out)
+        if t.told_limit is not None:
+            limit_out(t, out, text.limit)
     out.framing = FRAMING_CHUNKED if head.framing == FRAMING_CLOSE or head.framing == FRAMING_STREAM else head.framing
     out.length = head.length
     if t.grpc and head.framing == FRAMING_LENGTH and head.length == 0:

@@ -12,7 +12,7 @@ from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.account cimport account
 from fastmesh.core.proxy.cors cimport cors_out
 from fastmesh.core.proxy.find cimport ANSWERED, Finding
-from fastmesh.core.proxy.relay cimport apply_ops
+from fastmesh.core.proxy.relay cimport apply_ops, limit_out
 from fastmesh.core.proxy.rescue cimport Rescue, rescue
 from fastmesh.core.proxy.transit cimport FLAG_RL
 from fastmesh.core.route.limit cimport Limit
@@ -40,6 +40,7 @@ cdef class Replying(Finding):
         cdef bytes name, value, date = self.engine.http_date()
         cdef bint to_head = self.head.method == METHOD_HEAD
         cdef char[3 * GRPC_MESSAGE_MAX] message
+        cdef char[64] numbers
         self.status = status
         self.flags |= flag
         self.details = details
@@ -59,6 +60,8 @@ cdef class Replying(Finding):
             apply_ops(self, self.rule.response_ops, out)
         if self.cors_policy is not None:
             cors_out(self, out)
+        if self.told_limit is not None:
+            limit_out(self, out, numbers)
         out.framing = FRAMING_NONE if self.grpc or status == 204 or status == 304 else FRAMING_LENGTH
         out.length = body_size
         out.length_known_only = to_head
@@ -95,8 +98,15 @@ cdef class Replying(Finding):
         return self._reply(row.status, row.flag, row.details, b"text/plain" if size else None, row.body, size, headers)
 
     cdef int _limited(self, Limit limit):
-        return self._reply(limit.status, FLAG_RL, "request_rate_limited", b"text/plain" if limit.body else None,
-                           PyBytes_AS_STRING(limit.body), PyBytes_GET_SIZE(limit.body), limit.headers)
+        cdef list headers = limit.headers
+        if limit.retry_after:
+            headers = [*headers, (b"retry-after", b"%d" % max(1, self.told_wait))]
+        if not limit.told:
+            self.told_limit = None
+        if self.grpc:
+            self.grpc_status = limit.grpc
+        return self._reply(limit.status, FLAG_RL, PyBytes_AS_STRING(limit.details), b"text/plain" if limit.body else None,
+                           PyBytes_AS_STRING(limit.body), PyBytes_GET_SIZE(limit.body), headers)
 
     cdef int _redirect(self):
         return self._reply(self.rule.redirect.code, 0, "direct_response", None, "", 0, [(b"location", self.location())])
@@ -173,6 +183,7 @@ cdef class Replying(Finding):
         self.client_cert = None
         self.cors_policy = None
         self.new_cookie = None
+        self.told_limit = None
         self.snapshot = None
         self.vhost = None
         self.rule = None

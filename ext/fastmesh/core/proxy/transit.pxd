@@ -9,6 +9,7 @@ from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.route.cluster cimport TRIED_MAX, Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.route.limit cimport Limit
 from fastmesh.core.route.match cimport Request
 from fastmesh.core.route.rule cimport Destination, Rule, VirtualHost
 from fastmesh.core.route.snapshot cimport Listener, Snapshot
@@ -79,6 +80,9 @@ cdef class Transit(StreamUser):
     cdef Cors cors_policy             # the rule's, when the client's origin is one that it allows
     cdef const char* origin_at        # that origin; set when `cors_policy` is
     cdef uint16_t origin_size
+    cdef Limit told_limit             # the tightest one of those that the answer tells of; None: of none
+    cdef uint64_t told_left           # its tokens, and the seconds until there are more; set when `told_limit` is
+    cdef uint64_t told_wait
     cdef char[36] made_id             # an x-request-id of our own
     cdef const char* request_id_at    # the one in force: the client's or ours
     cdef uint16_t request_id_size

@@ -36,6 +36,10 @@ cdef double DISMANTLE_AFTER = 0.05     # s: the old snapshot is taken apart once
 cdef int DISMANTLE_US = 500           # at a time
 
 
+def _nobody_hears():
+    pass
+
+
 cdef class Gate(ServerUserFactory):
     cdef StreamUser make_user(self, ServerStream client):
         return take_exchange(self.engine, self.listener)
@@ -150,6 +154,7 @@ cdef class Worker(Engine):
         self.wheel = Wheel(loop)
         self.arena = arena
         self.slot = index
+        self.lease_bell = _nobody_hears
         self.settings = settings
         self.limits.line = limits.get("line", 16384)
         self.limits.head = min(limits.get("head", 61440), 65535)
@@ -276,6 +281,10 @@ cdef class Worker(Engine):
             if cluster is None:
                 pool.retire()
                 del self.pools[key]
+
+    def set_lease_bell(self, bell):
+        """`bell()` tells the master that leases ask for tokens."""
+        self.lease_bell = bell
 
     def set_ticket_keys(self, list keys):
         """The keys of session tickets from now on, the newest first."""
