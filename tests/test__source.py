@@ -63,6 +63,7 @@ CONFIG_LAW = [
     "services",
     "routes",
     "listeners",
+    "status",
     "findings",
     "startup",
     "compile",

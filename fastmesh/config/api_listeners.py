@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from fastmesh.config.hosts import intersection
 from fastmesh.config.place import Path
 from fastmesh.config.resource import Resource
 from fastmesh.config.selectors import selects
 from fastmesh.errors import Problem
-from fastmesh.model.gateway_api import GROUP, Gateway, LabelExpression, Listener, NamespaceSelector, ParentRef
+from fastmesh.model.gateway_api import (
+    GROUP,
+    Gateway,
+    GatewayClass,
+    LabelExpression,
+    Listener,
+    NamespaceSelector,
+    ParentRef,
+)
 
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"  # the label of a Gateway's own workload
-CLASSES = frozenset({"istio", "fastmesh"})
+CLASSES = frozenset({"istio", "fastmesh"})  # what they are called when no GatewayClass says it
+CONTROLLERS = frozenset({"fastmesh.io/gateway-controller", "istio.io/gateway-controller"})
 SERVED = frozenset({"HTTP", "HTTPS", "TLS", "TCP"})
 
 
@@ -61,45 +71,59 @@ class Place:
         return self.listener.tls is not None and self.listener.tls.mode == "Passthrough"
 
 
-def own_gateways(gateways: Iterable[Resource[Gateway]], labels: Mapping[str, str]) -> list[Resource[Gateway]]:
+def own_classes(classes: Iterable[Resource[GatewayClass]]) -> frozenset[str]:
+    """Those whose controller this proxy is, and those of the usual names that nobody has taken."""
+    written = {item.name: item.spec.controller_name in CONTROLLERS for item in classes}
+    return frozenset(name for name in {*CLASSES, *written} if written.get(name, True))
+
+
+def own_gateways(
+    gateways: Iterable[Resource[Gateway]], labels: Mapping[str, str], classes: Iterable[Resource[GatewayClass]] = ()
+) -> list[Resource[Gateway]]:
     """Gateways of our classes; a workload with labels is that of one of them."""
+    ours = own_classes(classes)
     return [
         gateway
         for gateway in gateways
-        if gateway.spec.gateway_class_name in CLASSES and (not labels or labels.get(GATEWAY_NAME) == gateway.name)
+        if gateway.spec.gateway_class_name in ours and (not labels or labels.get(GATEWAY_NAME) == gateway.name)
     ]
 
 
-def api_places(
-    gateways: Iterable[Resource[Gateway]], labels: Mapping[str, str], problems: list[Problem]
-) -> dict[int, list[Place]]:
-    """Listeners by port. Of two that cannot stand together the older one is kept."""
+def api_places(gateways: Iterable[Resource[Gateway]], problems: list[Problem]) -> dict[int, list[Place]]:
+    """Listeners of our Gateways by port. Of two that cannot stand together the older one is kept."""
     found: dict[int, list[Place]] = {}
-    for gateway in own_gateways(gateways, labels):
+    for gateway in gateways:
         for index, listener in enumerate(gateway.spec.listeners):
             if listener.protocol not in SERVED:
                 continue  # reported when it was read
             place, others = Place(gateway, index), found.setdefault(listener.port, [])
-            reason = _conflict(place, others)
-            if reason is None:
+            clash = conflict(place, others)
+            if clash is None:
                 others.append(place)
             else:
-                message = f"{reason}; this listener is left out"
+                message = f"{clash[1]}; this listener is left out"
                 problems.append(gateway.problem(place.path, message, "warning", "advice"))
     return found
 
 
-def _conflict(place: Place, others: list[Place]) -> str | None:
+def conflict(place: Place, others: Iterable[Place]) -> tuple[str, str] | None:
+    """The API's reason and what is to be said, of a listener beside older ones of its port."""
     port, protocol = place.listener.port, place.listener.protocol
     for other in others:
         if other.is_tls != place.is_tls:
-            return f"{protocol} cannot share port {port} with {other.listener.protocol} at {other.at}"
+            message = f"{protocol} cannot share port {port} with {other.listener.protocol} at {other.at}"
+            return "ProtocolConflict", message
         if place.is_tcp or other.is_tcp:
-            message = "nothing tells their connections apart"
-            return f"{protocol} cannot share port {port} with {other.listener.protocol} at {other.at}: {message}"
+            message = f"{protocol} cannot share port {port} with {other.listener.protocol} at {other.at}"
+            return "ProtocolConflict", f"{message}: nothing tells their connections apart"
         if other.is_tls and other.host == place.host:
-            return f'"{place.host}" on port {port} is the listener at {other.at} already'
+            return "HostnameConflict", f'"{place.host}" on port {port} is the listener at {other.at} already'
     return None
+
+
+def overlaps(place: Place, other: Place) -> bool:
+    """Whether two listeners of a port have hosts in common."""
+    return place.listener.port == other.listener.port and intersection(place.host, other.host) is not None
 
 
 class Attachment:
@@ -109,10 +133,12 @@ class Attachment:
         self._namespaces = namespaces  # their labels
 
     def holds(self, place: Place, kind: str, namespace: str, parents: Iterable[ParentRef]) -> bool:
-        named = any(_names_listener(parent, namespace, place) for parent in parents)
-        return named and self._allowed(place, kind, namespace)
+        return self.names(place, namespace, parents) and self.allows(place, kind, namespace)
 
-    def _allowed(self, place: Place, kind: str, namespace: str) -> bool:
+    def names(self, place: Place, namespace: str, parents: Iterable[ParentRef]) -> bool:
+        return any(_names_listener(parent, namespace, place) for parent in parents)
+
+    def allows(self, place: Place, kind: str, namespace: str) -> bool:
         allowed = place.listener.allowed_routes
         if allowed.kinds and not any(item.kind == kind and item.group == GROUP for item in allowed.kinds):
             return False

@@ -69,6 +69,7 @@ class _Compiler:
         self.role, self.own, self.problems = stand_for(config, role, self.mesh)
         role = self.role
         self.gateway = role.kind == "gateway"
+        self.api_gateways = own_gateways(config.api_gateways, role.labels, config.gateway_classes)
         seen = self.mesh.virtual_services.seen
         self.virtual_services = [
             item for item in config.virtual_services if seen(item.spec.export_to, item.namespace, role.namespace)
@@ -105,13 +106,14 @@ class _Compiler:
         self.clusters = Clusters(self.registry, rules, self.tls, self.mesh, gateway=self.gateway)
         self.routes = Routes(self.clusters, delegates, default_retry(self.mesh.retry))
         self.limits = Limits(config.rate_limits)
-        self.backends = Backends(self.clusters, self.grants, self.problems, self.routes.default_retry)
+        self.backends = Backends(
+            self.clusters, self.grants, self.problems, self.routes.default_retry, mesh=not self.gateway
+        )
         self.inbound = Inbound(self.registry, self.limits, self.policies, self.credentials, self.own, rules, self.mesh)
 
     def _backend_policies(self) -> BackendPolicies:
-        gateways = own_gateways(self.config.api_gateways, self.role.labels)
         policies = self.config.backend_tls_policies
-        return BackendPolicies(policies, gateways, self.material, self.credentials, self.problems)
+        return BackendPolicies(policies, self.api_gateways, self.material, self.credentials, self.problems)
 
     def run(self) -> tuple[Plan, list[Problem]]:
         listeners, vhosts = self._gateway() if self.gateway else self._mesh()
@@ -193,7 +195,7 @@ class _Compiler:
             written,
             scope,
             GatewayChains(self.registry, self.clusters, self.routes, self.credentials, written, self.problems),
-            api_places(self.config.api_gateways, self.role.labels, self.problems),
+            api_places(self.api_gateways, self.problems),
             ApiChains(self.config, self.material, self.credentials, self.backends, self.problems),
             self.role.proxy_protocol or self.mesh.proxy_protocol,
         )

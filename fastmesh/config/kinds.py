@@ -68,6 +68,7 @@ _READ = [
     Kind(ISTIO_TELEMETRY, "Telemetry", ("v1", "v1alpha1"), Telemetry, bare=True),
     Kind(ISTIO, "ProxyConfig", ("v1beta1",), ProxyConfig, bare=True),
     Kind(GATEWAY_API, "Gateway", ("v1", "v1beta1"), gateway_api.Gateway, stored="APIGateway"),
+    Kind(GATEWAY_API, "GatewayClass", ("v1", "v1beta1"), gateway_api.GatewayClass, namespaced=False),
     Kind(GATEWAY_API, "HTTPRoute", ("v1", "v1beta1"), gateway_api.HTTPRoute),
     Kind(GATEWAY_API, "GRPCRoute", ("v1", "v1beta1", "v1alpha2"), gateway_api.GRPCRoute),
     Kind(GATEWAY_API, "TLSRoute", ("v1", "v1alpha3", "v1alpha2"), gateway_api.TLSRoute),
@@ -98,7 +99,7 @@ UNSERVED = {
     *(
         (GATEWAY_API, name)
         for name in (
-            "GatewayClass", "UDPRoute", "ListenerSet",
+            "UDPRoute", "ListenerSet",
         )
     ),
     ("gateway.networking.x-k8s.io", "XListenerSet"),

@@ -83,18 +83,6 @@ class HeaderOpsPlan(PlanPart, frozen=True):
     add_made: list[tuple[str, list[SegmentPlan]]] = []
 
 
-class DestinationPlan(PlanPart, frozen=True):
-    """One weighted destination. `cluster` names a ClusterPlan or, when `missing`, one that does not exist (503 NC)."""
-
-    cluster: str
-    weight: int
-    request_headers: list[HeaderOpsPlan] = []  # applied in order; the compiler decides route/destination order
-    response_headers: list[HeaderOpsPlan] = []
-    authority: str | None = None  # authority rewrite of this destination
-    missing: bool = False
-    missing_status: int = 503  # what `missing` answers: 500 for routes of the Gateway API
-
-
 class RewritePlan(PlanPart, frozen=True):
     """Path rewrite. "matched": replace what the path match matched (prefix: the prefix; exact, regex: the whole path;
     no path match: the implied prefix `/`). "regex": replace every match of `regex` by `value` (captures `\\1`)."""
@@ -112,6 +100,20 @@ class RedirectPlan(PlanPart, frozen=True):
     port_from: Literal["", "protocol", "request"] = ""
     path: str | None = None  # full path replacement
     prefix: str | None = None  # replacement of the matched prefix
+
+
+class DestinationPlan(PlanPart, frozen=True):
+    """One weighted destination. `cluster` names a ClusterPlan or, when `missing`, one that does not exist (503 NC)."""
+
+    cluster: str
+    weight: int
+    request_headers: list[HeaderOpsPlan] = []  # applied in order; the compiler decides route/destination order
+    response_headers: list[HeaderOpsPlan] = []
+    authority: str | None = None  # authority rewrite of this destination
+    missing: bool = False
+    missing_status: int = 503  # what `missing` answers: 500 for routes of the Gateway API
+    redirect: RedirectPlan | None = None  # the answer of this destination's share
+    rewrite: RewritePlan | None = None  # in place of the rule's
 
 
 class DirectPlan(PlanPart, frozen=True):

@@ -33,6 +33,7 @@ class Resource(Generic[T]):
     spec: T
     source: Source
     honoured: frozenset[Honoured] = frozenset()
+    generation: int = 0  # as Kubernetes counts the changes of its spec; 0: not written
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -73,6 +73,7 @@ class ConfigSet:
     tls_routes: list[Resource[gateway_api.TLSRoute]] = field(default_factory=list)
     tcp_routes: list[Resource[gateway_api.TCPRoute]] = field(default_factory=list)
     api_gateways: list[Resource[gateway_api.Gateway]] = field(default_factory=list)
+    gateway_classes: list[Resource[gateway_api.GatewayClass]] = field(default_factory=list)
     reference_grants: list[Resource[gateway_api_tls.ReferenceGrant]] = field(default_factory=list)
     backend_tls_policies: list[Resource[gateway_api_tls.BackendTLSPolicy]] = field(default_factory=list)
     sidecars: list[Resource[Sidecar]] = field(default_factory=list)
@@ -117,7 +118,8 @@ _LISTS = {
     "Secret": "secrets", "ConfigMap": "config_maps",
     "ServiceEntry": "service_entries", "WorkloadEntry": "workload_entries", "WorkloadGroup": "workload_groups",
     "VirtualService": "virtual_services", "DestinationRule": "destination_rules", "Gateway": "gateways",
-    "HTTPRoute": "http_routes", "APIGateway": "api_gateways", "Sidecar": "sidecars", "RateLimit": "rate_limits",
+    "HTTPRoute": "http_routes", "APIGateway": "api_gateways", "GatewayClass": "gateway_classes",
+    "Sidecar": "sidecars", "RateLimit": "rate_limits",
     "PeerAuthentication": "peer_authentications", "GRPCRoute": "grpc_routes", "TLSRoute": "tls_routes",
     "TCPRoute": "tcp_routes",
     "CapacityModel": "capacity_models",

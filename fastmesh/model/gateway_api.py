@@ -259,6 +259,14 @@ class Listener(Spec, frozen=True):
     allowed_routes: AllowedRoutes = AllowedRoutes()
 
 
+class GatewayClass(Spec, frozen=True):
+    """Which controller serves the Gateways of a class."""
+
+    controller_name: str
+    description: str = ""
+    parameters_ref: Any = None
+
+
 class Gateway(Spec, frozen=True):
     gateway_class_name: str
     listeners: list[Listener] = []

@@ -64,6 +64,7 @@ class Meta(Lenient, frozen=True):
     namespace: str = ""
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    generation: int = 0
 
 
 class PodTemplate(Lenient, frozen=True):

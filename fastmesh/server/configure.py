@@ -14,6 +14,7 @@ import msgspec
 
 from fastmesh.config.plan import Plan
 from fastmesh.config.startup import Startup
+from fastmesh.config.status.conditions import ObjectStatus
 from fastmesh.security.material import Loaded, Request
 from fastmesh.server.sockets import Wanted
 
@@ -31,6 +32,7 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str] = []
     notes: list[str] = []
     objects: list[dict[str, Any]] = []  # status of each object, for /config_dump
+    statuses: list[ObjectStatus] = []  # for --status-file
     hosts: frozenset[str] = frozenset()  # DNS names whose addresses the plan needs
     requests: list[Request] = []  # the credentials that the plan names, but for the proxy's own
     startup: Startup = Startup()

@@ -50,6 +50,7 @@ from fastmesh.server.rotation import Rotation
 from fastmesh.server.settings import ProxySettings
 from fastmesh.server.signals import SIGNALS, leave_to_main_thread, work_behind_the_workers
 from fastmesh.server.sockets import BindError, Change, ListenerSet, passed_by_systemd, raise_descriptor_limit
+from fastmesh.server.status_file import StatusFile
 from fastmesh.server.succession import Succession
 from fastmesh.server.upgrade import State
 
@@ -87,6 +88,9 @@ class Master:
         self.reloader = Reloader(parts.sources, self._threads, self._apply, self._reloading)
         self.rotation = Rotation(parts.sources, self.reloader, self._threads)
         self.reloader.on_compiled = self.rotation.compiled
+        if settings.status_file:
+            status_file = StatusFile(settings.status_file)
+            self.reloader.on_applied = lambda compiled: status_file.write(compiled.statuses)
         self.resolver = Resolver(self._questions, self._names_changed)
         self.arena = self._make_arena()
         self.crew = Crew(loop, self.arena, parts.worker_module, settings.worker, self._crew_changed)
@@ -175,6 +179,7 @@ class Master:
         self.listeners.commit(change)
         self.listeners.warn_of_unused()
         self.reloader.current = compiled
+        self.reloader.on_applied(compiled)
         self.rotation.applied(None, compiled)
         self.serve_leases(compiled)
 

@@ -58,6 +58,7 @@ class Reloader:
         self.last: Outcome | None = None
         self._told: set[str] = set()
         self.on_compiled: Callable[[Compiled | None, Compiled], None] = lambda running, fresh: None
+        self.on_applied: Callable[[Compiled], None] = lambda running: None
 
     def trigger(self, reason: str) -> None:
         """Reload soon; what is asked for while one is running is done once after it."""
@@ -109,6 +110,7 @@ class Reloader:
             else:
                 await self.apply(compiled)
             self.current, problems = compiled, compiled.errors
+            self.on_applied(compiled)
         except SourcesError as error:
             result, problems = "refused", error.problems
         except (BindError, PushError) as error:

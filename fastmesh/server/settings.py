@@ -243,6 +243,10 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
     ] = ""
     watch: Annotated[bool, Flag("--watch/--no-watch", "Reload when the files change.")] = True
     strict: Annotated[bool, Flag("--strict", "Warnings about the configuration are errors.")] = False
+    status_file: Annotated[
+        str,
+        Flag("--status-file", "Where to write the status of Gateways and routes, as JSON.", metavar="PATH"),
+    ] = ""
     per_object: Annotated[
         bool, Flag("--per-object", "An object that is wrong is left out; without it the whole change is refused.")
     ] = False

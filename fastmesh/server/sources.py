@@ -20,6 +20,7 @@ from fastmesh.config.credentials.sources import Wanted, collect
 from fastmesh.config.plan import CredentialPlan, Plan, WorkloadPlan, encode
 from fastmesh.config.services.workloads import UNKNOWN, facts
 from fastmesh.config.startup import startup
+from fastmesh.config.status.document import statuses
 from fastmesh.config.store import ReadResult, read
 from fastmesh.errors import EXIT_CONFIG, Problem
 from fastmesh.security import folder, spiffe
@@ -78,6 +79,7 @@ class FileSources:
             warnings=[str(problem) for problem in problems if problem.severity == "warning"],
             notes=[str(problem) for problem in problems if problem.severity == "note"],
             objects=_statuses(found, problems),
+            statuses=statuses(found.resources, self._role) if settings.status_file else [],
             hosts=frozenset(dns_names(found.resources)),
             requests=requests,
             startup=startup(found.resources, self._role),

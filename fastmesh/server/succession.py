@@ -101,6 +101,7 @@ class Succession:
         os.close(left.plan_fd)
         master.listeners.commit(change)
         master.reloader.current = compiled
+        master.reloader.on_applied(compiled)
         master.rotation.applied(None, compiled)
         master.serve_leases(compiled)
         master.crew.drain_older()

@@ -40,6 +40,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "ServiceEntry": ("endpoints[].network",),
     "WorkloadEntry": ("network",),
     "Gateway": ("servers[].defaultEndpoint",),
+    "APIGateway": ("addresses", "infrastructure", "allowedListeners", "defaultScope"),
     "ProxyConfig": ("environmentVariables", "image"),
     "Service": ("internalTrafficPolicy", "trafficDistribution"),
 }  # fmt: skip

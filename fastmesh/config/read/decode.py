@@ -42,6 +42,7 @@ def decode(document: Source, problems: list[Problem]) -> AnyResource | None:
         kind=kind.stored or kind.name, api_version=str(proper["apiVersion"]), name=meta.name,
         namespace=(meta.namespace or DEFAULT_NAMESPACE) if kind.namespaced else "",
         labels=meta.labels, annotations=meta.annotations, spec=spec, source=document, honoured=honoured,
+        generation=meta.generation,
     )  # fmt: skip
 
 

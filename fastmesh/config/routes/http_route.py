@@ -44,10 +44,16 @@ from fastmesh.model.gateway_api_tls import TLSBackendRef
 
 Order = tuple[int, int, int, int, int]
 Reference = BackendRef | MirrorRef | TLSBackendRef
-MODIFIERS = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier"})  # all that a backend's own filters may be
-SERVED = MODIFIERS | {"RequestRedirect", "URLRewrite", "CORS", "RequestMirror"}
+MODIFIERS = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier"})
+OF_BACKENDS = MODIFIERS | {"RequestRedirect", "URLRewrite"}  # what a backend's own filters may be
+SERVED = OF_BACKENDS | {"CORS", "RequestMirror"}
 RETRY_ON = ["connect-failure", "refused-stream", "unavailable", "cancelled"]
 ALWAYS = RouteMatch()
+
+
+def backend_filters(rule: HTTPRouteRule) -> frozenset[str]:
+    """What a backend's own filters may be. A mirror of the only backend is one of the rule."""
+    return OF_BACKENDS | {"RequestMirror"} if len(rule.backend_refs) == 1 else OF_BACKENDS
 
 
 def order(match: RouteMatch) -> Order:
@@ -83,7 +89,7 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backen
     return RulePlan(
         origin=place,
         destinations=[
-            backends.destination(backend, written, ("spec", "rules", number, "backendRefs", index), request, response)
+            backends.destination(written, number, index, request, response, scope.port)
             for index, backend in enumerate(rule.backend_refs)
             if backend.weight
         ],
@@ -100,14 +106,18 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backen
 def _mirrors(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backends: Backends) -> list[MirrorPlan]:
     """One for each RequestMirror filter; a rule may have several."""
     found = []
-    for index, item in enumerate(rule.filters):
+    places: list[tuple[Path, Filter]] = [(("filters", index), item) for index, item in enumerate(rule.filters)]
+    if len(rule.backend_refs) == 1:
+        own = rule.backend_refs[0].filters
+        places += [(("backendRefs", 0, "filters", index), item) for index, item in enumerate(own)]
+    for where, item in places:
         mirror = item.request_mirror
         if item.type != "RequestMirror" or mirror is None:
             continue
         share = 1_000_000 if mirror.percent is None else mirror.percent * 10_000
         if mirror.fraction is not None:
             share = round(1_000_000 * mirror.fraction.numerator / mirror.fraction.denominator)
-        path = ("spec", "rules", number, "filters", index, "requestMirror", "backendRef")
+        path = ("spec", "rules", number, *where, "requestMirror", "backendRef")
         name, exists = backends.cluster(mirror.backend_ref, written, path)
         if share:
             destination = DestinationPlan(cluster=name, weight=1, missing=not exists)
@@ -120,13 +130,25 @@ def _missing(written: Resource[HTTPRoute]) -> int:
     return 503 if written.kind == "GRPCRoute" else 500
 
 
+def is_hostname(backend: Reference) -> bool:
+    """Istio's own kind of backend: a host of its registry, such as that of a ServiceEntry."""
+    return (backend.group, backend.kind) == ("networking.istio.io", "Hostname")
+
+
 class Backends:
     """Clusters of backendRefs. One of another namespace that nobody granted is as good as none, and is told."""
 
     def __init__(
-        self, clusters: Clusters, grants: Grants, problems: list[Problem], retry: RetryPlan = DEFAULT_RETRY
+        self,
+        clusters: Clusters,
+        grants: Grants,
+        problems: list[Problem],
+        retry: RetryPlan = DEFAULT_RETRY,
+        *,
+        mesh: bool = False,
     ) -> None:
         self.default_retry = retry
+        self._mesh = mesh  # where nobody needs a grant, as with Istio
         self._clusters = clusters
         self._grants = grants
         self._problems = problems
@@ -134,31 +156,41 @@ class Backends:
 
     def destination(
         self,
-        backend: BackendRef,
         written: Resource[HTTPRoute],
-        path: Path,
+        number: int,
+        index: int,
         request: list[HeaderOpsPlan],
         response: list[HeaderOpsPlan],
+        port: int,
     ) -> DestinationPlan:
-        name, exists = self.cluster(backend, written, path)
+        """Of one backend of a rule, with its own filters and the rule's header operations."""
+        rule = written.spec.rules[number]
+        backend = rule.backend_refs[index]
+        name, exists = self.cluster(backend, written, ("spec", "rules", number, "backendRefs", index))
         filters = {item.type: item for item in backend.filters}
+        rewrite = filters["URLRewrite"].url_rewrite if "URLRewrite" in filters else None
+        redirect = filters["RequestRedirect"].request_redirect if "RequestRedirect" in filters else None
         return DestinationPlan(
             cluster=name,
             weight=backend.weight,
             request_headers=_operations(filters, "RequestHeaderModifier") + request,
             response_headers=_operations(filters, "ResponseHeaderModifier") + response,
-            authority=_host(filters),
-            missing=not exists or bool(filters.keys() - MODIFIERS),
+            authority=(rewrite.hostname or None if rewrite is not None else None) or _host(filters),
+            missing=not exists or bool(filters.keys() - backend_filters(rule)),
             missing_status=_missing(written),
+            redirect=_redirect(redirect, port) if redirect is not None else None,
+            rewrite=_rewrite(rewrite),
         )
 
     def cluster(self, backend: Reference, written: AnyResource, path: Path) -> tuple[str, bool]:
         """The name of a backend's cluster, and whether it may be used."""
         namespace = backend.namespace or written.namespace
+        if is_hostname(backend):
+            return self._clusters.use(backend.name.lower(), backend.port, "")
         name, exists = self._clusters.use(f"{backend.name}.{namespace}.svc.{DOMAIN}", backend.port, "")
         if backend.kind != "Service":
             return name, False
-        if self._grants.permit(written, backend.group, backend.kind, namespace, backend.name):
+        if self._mesh or self._grants.permit(written, backend.group, backend.kind, namespace, backend.name):
             return name, exists
         message = f"no ReferenceGrant of {namespace} lets {written.kind}s of {written.namespace} use {backend.name}"
         problem = written.problem((*path, "namespace"), f"{message}, add one there", "warning", "reference")

@@ -38,7 +38,7 @@ from fastmesh.core.proxy.transit cimport (
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.limit cimport Limit
-from fastmesh.core.route.rule cimport Direct, Fault, Retry, STEP_ANSWER, STEP_CORS, STEP_FAULT, STEP_LIMIT, STEP_MIRROR, STEP_REWRITE
+from fastmesh.core.route.rule cimport Direct, Fault, Retry, STEP_ANSWER, STEP_BACKEND, STEP_CORS, STEP_FAULT, STEP_LIMIT, STEP_MIRROR, STEP_REWRITE
 from fastmesh.core.route.snapshot cimport Listener, UNKNOWN_404, UNKNOWN_PASSTHROUGH
 from fastmesh.core.wire.grpc cimport GRPC_DEADLINE_EXCEEDED, GRPC_UNSAID, count_messages, http_of_grpc
 from fastmesh.core.wire.h1_write cimport CONNECTION_UNSAID, HeadOut
@@ -231,6 +231,11 @@ cdef class Exchange(Mirroring):
         cdef uint64_t limit = 0
         if self.destination is None:      # else this is a copy for a mirror
             self.destination = self.rule.choose(&self.engine.rng)
+            if self.steps & STEP_BACKEND:
+                if self.destination.redirect is not None:
+                    return self._redirect()
+                if self.destination.rewrite is not None:
+                    self.rewrite_path()
         self.cluster = cluster = self.destination.cluster
         if cluster is None:
             if self.destination.missing_status != 503:

@@ -220,6 +220,13 @@ cdef dict _tell_destination(Story story, Exchange x):
         story.result["weights"] = shares
     x.destination = chosen
     x.cluster = chosen.cluster
+    if chosen.redirect is not None:
+        story.result["location"] = x.location().decode("latin-1")
+        story.tell("choose_cluster", f"redirect {chosen.redirect.code}", "the backend's own filter: " + story.result["location"])
+        return story.answered("redirect", chosen.redirect.code)
+    if chosen.rewrite is not None:
+        x.rewrite_path()
+        story.tell("rewrite", x.rewritten.decode("latin-1"), "the backend's own filter")
     x.attempts = 1
     story.result["action"] = "route"
     story.result["cluster"] = chosen.cluster_name.decode()

@@ -158,6 +158,8 @@ cdef class Finding(Transit):
         cdef Clause clause = first_match(self.rule.clauses, &self.request)
         cdef bytes path = PyBytes_FromStringAndSize(self.request.path, self.request.path_size)
         cdef size_t cut = 1
+        if self.destination is not None and self.destination.rewrite is not None:
+            rewrite = self.destination.rewrite
         self.original_path = path
         if self.request.has_query:
             self.original_path += b"?" + PyBytes_FromStringAndSize(self.request.query, self.request.query_size)
@@ -173,8 +175,8 @@ cdef class Finding(Transit):
             self.rewritten = b"/" + self.rewritten
 
     cdef bytes location(self):
-        """The Location of the rule's redirect: parts that it does not set come from the request."""
-        cdef Redirect redirect = self.rule.redirect
+        """The Location of the redirect, the rule's or its backend's: parts that it does not set come from the request."""
+        cdef Redirect redirect = self.rule.redirect if self.rule.redirect is not None else self.destination.redirect
         cdef const Head* head = &self.head
         cdef Clause clause
         cdef bytes scheme = redirect.scheme if redirect.scheme is not None else (b"https" if self.request.https else b"http")

@@ -16,6 +16,7 @@ from fastmesh.core.proxy.relay cimport apply_ops, limit_out
 from fastmesh.core.proxy.rescue cimport Rescue, rescue
 from fastmesh.core.proxy.transit cimport FLAG_RL
 from fastmesh.core.route.limit cimport Limit
+from fastmesh.core.route.rule cimport Redirect
 from fastmesh.core.wire.grpc cimport GRPC_MESSAGE_MAX, grpc_of_http, write_grpc_message
 from fastmesh.core.wire.h1_write cimport HeadOut, out_clear, out_field, write_number
 from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, Head, METHOD_HEAD, span_ptr
@@ -109,7 +110,8 @@ cdef class Replying(Finding):
                            PyBytes_AS_STRING(limit.body), PyBytes_GET_SIZE(limit.body), headers)
 
     cdef int _redirect(self):
-        return self._reply(self.rule.redirect.code, 0, "direct_response", None, "", 0, [(b"location", self.location())])
+        cdef Redirect redirect = self.rule.redirect if self.rule.redirect is not None else self.destination.redirect
+        return self._reply(redirect.code, 0, "direct_response", None, "", 0, [(b"location", self.location())])
 
     cdef int _https_redirect(self):
         cdef const Head* head = &self.head

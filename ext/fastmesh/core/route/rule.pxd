@@ -12,6 +12,7 @@ cdef enum Step:               # steps of the story that a rule asks for; a step 
     STEP_REWRITE = 8
     STEP_CORS = 16
     STEP_MIRROR = 32
+    STEP_BACKEND = 524288     # a destination has a redirect or a rewrite of its own
     STEP_COUNT = 1048576      # no step of the story: what ended is counted by its match
 
 cdef enum RetryOn:
@@ -40,6 +41,9 @@ cdef class Retry:
     cdef bint avoid_tried
     cdef readonly list written
 
+cdef class Redirect
+cdef class Rewrite
+
 cdef class Destination:
     cdef Cluster cluster      # None: it does not exist (503 NC)
     cdef bytes cluster_name
@@ -48,6 +52,8 @@ cdef class Destination:
     cdef bytes authority      # or None
     cdef list request_ops     # of HeaderOps, or None
     cdef list response_ops
+    cdef Redirect redirect    # instead of the cluster; or None
+    cdef Rewrite rewrite      # instead of the rule's; or None
 
 cdef class Redirect:
     cdef uint16_t code

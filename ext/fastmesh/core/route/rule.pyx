@@ -112,6 +112,8 @@ cdef Destination make_destination(dict plan, dict clusters, dict shared):
     destination.authority = _bytes(plan["authority"])
     destination.request_ops = make_ops(plan["request_headers"])
     destination.response_ops = make_ops(plan["response_headers"])
+    destination.redirect = _make_redirect(plan["redirect"])
+    destination.rewrite = _make_rewrite(plan["rewrite"])
     return destination
 
 
@@ -206,6 +208,8 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
     rule.only = rule.destinations[0] if len(rule.destinations) == 1 else None
     for destination in rule.destinations:
         rule.weights += destination.weight
+        if destination.redirect is not None or destination.rewrite is not None:
+            rule.steps |= STEP_BACKEND
     rule.redirect = _make_redirect(plan["redirect"])
     rule.direct = _make_direct(plan["direct"])
     if rule.weights == 0 and rule.redirect is None and rule.direct is None:
