@@ -38,6 +38,7 @@ from fastmesh.config.services.backend_tls import BackendPolicies
 from fastmesh.config.services.clusters import Clusters
 from fastmesh.config.services.destinations import DestinationRules
 from fastmesh.config.services.instances import dns_names
+from fastmesh.config.services.own_kinds import OwnKinds
 from fastmesh.config.services.peer_authentications import PeerAuthentications
 from fastmesh.config.services.registry import Registry
 from fastmesh.config.services.role import Role, about_flag, stand_for
@@ -130,7 +131,7 @@ class _Compiler:
             ),
             workloads=self.registry.workloads.plans,
             limits=self.limits.plans,
-            clusters=self.clusters.plans + self.inbound.clusters,
+            clusters=OwnKinds(self.config, self.role.namespace).shape(self.clusters.plans) + self.inbound.clusters,
             vhosts=vhosts,
             listeners=listeners,
             sources=self.credentials.sources,

@@ -9,6 +9,7 @@ from fastmesh.model.authorization_policy import AuthorizationPolicy
 from fastmesh.model.capacity_model import CapacityModel
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.gateway import Gateway
+from fastmesh.model.health_check import HealthCheck
 from fastmesh.model.kubernetes import (
     ConfigMap,
     Deployment,
@@ -76,6 +77,7 @@ _READ = [
     Kind(GATEWAY_API, "ReferenceGrant", ("v1", "v1beta1", "v1alpha2"), gateway_api_tls.ReferenceGrant),
     Kind(GATEWAY_API, "BackendTLSPolicy", ("v1", "v1alpha3"), gateway_api_tls.BackendTLSPolicy),
     Kind(OWN, "RateLimit", ("v1alpha1",), RateLimit),
+    Kind(OWN, "HealthCheck", ("v1alpha1",), HealthCheck),
     Kind(OWN, "CapacityModel", ("v1alpha1",), CapacityModel),
     Kind("", "Service", ("v1",), Service, strict=False),
     Kind("", "Endpoints", ("v1",), Endpoints, whole=True, strict=False),

@@ -316,6 +316,25 @@ class HashPlan(PlanPart, frozen=True):
     size: int = 1024  # least points of the ring, places of the maglev table
 
 
+class HealthCheckPlan(PlanPart, frozen=True):
+    """How the endpoints of a cluster are asked whether they are well (HealthCheck)."""
+
+    origin: Origin
+    kind: Literal["http", "tcp", "grpc"]
+    interval: int
+    jitter: int
+    timeout: int
+    unhealthy: int
+    healthy: int
+    authority: str = ""
+    path: str = "/"
+    method: str = "GET"
+    statuses: list[tuple[int, int]] = []  # the first and the last of each range
+    headers: list[tuple[str, str]] = []
+    service: str = ""  # that a gRPC server is asked about
+    min_health_percent: int = 0  # fewer healthy endpoints than this: health is ignored; stands for the one of `outlier`
+
+
 class ClusterPlan(PlanPart, frozen=True):
     """One destination: service + port + subset, with its endpoints and its limits (0 = no limit)."""
 
@@ -347,6 +366,7 @@ class ClusterPlan(PlanPart, frozen=True):
     max_streams: int = 0  # of one HTTP/2 connection, besides what the endpoint says; 0 = no own limit
     h2_ping: tuple[int, int] | None = None  # interval ms, time-out ms of keep-alive pings
     outlier: OutlierPlan | None = None
+    health: HealthCheckPlan | None = None
     origin: Origin | None = None  # the DestinationRule that shaped it
 
 

@@ -23,6 +23,7 @@ from fastmesh.model.authorization_policy import AuthorizationPolicy
 from fastmesh.model.capacity_model import CapacityModel
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.gateway import Gateway
+from fastmesh.model.health_check import HealthCheck
 from fastmesh.model.kubernetes import (
     ConfigMap,
     Deployment,
@@ -78,6 +79,7 @@ class ConfigSet:
     backend_tls_policies: list[Resource[gateway_api_tls.BackendTLSPolicy]] = field(default_factory=list)
     sidecars: list[Resource[Sidecar]] = field(default_factory=list)
     rate_limits: list[Resource[RateLimit]] = field(default_factory=list)
+    health_checks: list[Resource[HealthCheck]] = field(default_factory=list)
     capacity_models: list[Resource[CapacityModel]] = field(default_factory=list)
     peer_authentications: list[Resource[PeerAuthentication]] = field(default_factory=list)
     authorization_policies: list[Resource[AuthorizationPolicy]] = field(default_factory=list)
@@ -121,8 +123,7 @@ _LISTS = {
     "HTTPRoute": "http_routes", "APIGateway": "api_gateways", "GatewayClass": "gateway_classes",
     "Sidecar": "sidecars", "RateLimit": "rate_limits",
     "PeerAuthentication": "peer_authentications", "GRPCRoute": "grpc_routes", "TLSRoute": "tls_routes",
-    "TCPRoute": "tcp_routes",
-    "CapacityModel": "capacity_models",
+    "TCPRoute": "tcp_routes", "CapacityModel": "capacity_models", "HealthCheck": "health_checks",
     "ReferenceGrant": "reference_grants", "BackendTLSPolicy": "backend_tls_policies",
     "AuthorizationPolicy": "authorization_policies", "RequestAuthentication": "request_authentications",
     "Telemetry": "telemetries", "ProxyConfig": "proxy_configs", "MeshConfig": "mesh_configs",

@@ -73,10 +73,11 @@ def clusters(view: ProxyView) -> list[dict[str, Any]]:
     if plan is None:
         return []
     known = {key: values for kind, key, values in view.arena.entries() if kind == words.ENTRY_ENDPOINT}
-    return [_cluster(cluster, known) for cluster in plan.clusters]
+    now = time.monotonic() * 1000
+    return [_cluster(cluster, known, now) for cluster in plan.clusters]
 
 
-def _cluster(cluster: ClusterPlan, known: dict[bytes, tuple[int, ...]]) -> dict[str, Any]:
+def _cluster(cluster: ClusterPlan, known: dict[bytes, tuple[int, ...]], now: float) -> dict[str, Any]:
     return {
         "name": cluster.name,
         "circuit_breakers": {
@@ -85,25 +86,35 @@ def _cluster(cluster: ClusterPlan, known: dict[bytes, tuple[int, ...]]) -> dict[
             "max_requests": cluster.max_requests,
             "max_retries": cluster.max_retries,
         },
-        "host_statuses": [_endpoint(cluster.name, endpoint, known) for endpoint in cluster.endpoints],
+        "host_statuses": [_endpoint(cluster, endpoint, known, now) for endpoint in cluster.endpoints],
     }
 
 
-def _endpoint(cluster: str, endpoint: EndpointPlan, known: dict[bytes, tuple[int, ...]]) -> dict[str, Any]:
+def _endpoint(
+    cluster: ClusterPlan, endpoint: EndpointPlan, known: dict[bytes, tuple[int, ...]], now: float
+) -> dict[str, Any]:
     where = address_text(endpoint)
-    values = known.get(f"{cluster}\0{where}".encode(), ())
-    out = bool(values) and values[words.OUT_EJECTED_UNTIL] > time.monotonic() * 1000
+    values = known.get(f"{cluster.name}\0{where}".encode(), ())
     stats = words.summed(values, words.ENDPOINT_ROW, words.ENDPOINT_WORDS, words.OUTLIER_WORDS)
     region, zone, sub_zone = [*endpoint.locality.split("/"), "", "", ""][:3]
     return {
         "address": {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}},
         "text": where,
         "stats": [{"name": name, "value": value} for name, value in stats],
-        "health_status": {"eds_health_status": "HEALTHY", **({"failed_outlier_check": True} if out else {})},
+        "health_status": {"eds_health_status": "HEALTHY", **_health(values, cluster.health is not None, now)},
         "ejections": values[words.OUT_EJECTIONS] if values else 0,
         "weight": endpoint.weight,
         "locality": {"region": region, "zone": zone, "sub_zone": sub_zone},
     }
+
+
+_FLAGS = ("failed_active_health_check", "pending_active_hc", "failed_outlier_check")  # Envoy's, in its order
+
+
+def _health(values: tuple[int, ...], checked: bool, now: float) -> dict[str, bool]:
+    verdict = words.verdict(values) if checked and values else ""
+    found = (verdict == "failed", verdict == "pending", bool(values) and words.is_ejected(values, now))
+    return {flag: True for flag, holds in zip(_FLAGS, found, strict=True) if holds}
 
 
 def address_text(endpoint: EndpointPlan) -> str:
@@ -111,6 +122,9 @@ def address_text(endpoint: EndpointPlan) -> str:
         return endpoint.address
     host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
     return f"{host}:{endpoint.port}"
+
+
+_IN_TEXT = {"failed_active_health_check": "failed_active_hc"}
 
 
 def clusters_text(found: list[dict[str, Any]]) -> str:
@@ -121,9 +135,9 @@ def clusters_text(found: list[dict[str, Any]]) -> str:
         for word, value in cluster["circuit_breakers"].items():
             lines.append(f"{name}::default_priority::{word}::{value}")
         for host in cluster["host_statuses"]:
-            out = host["health_status"].get("failed_outlier_check")
+            flags = "".join(f"/{_IN_TEXT.get(flag, flag)}" for flag in _FLAGS if flag in host["health_status"])
             pairs = [(stat["name"], stat["value"]) for stat in host["stats"]]
-            pairs += [("health_flags", "/failed_outlier_check" if out else "healthy"), ("weight", host["weight"])]
+            pairs += [("health_flags", flags or "healthy"), ("weight", host["weight"])]
             pairs += list(host["locality"].items())
             lines += [f"{name}::{host['text']}::{word}::{value}" for word, value in pairs]
     return "".join(f"{line}\n" for line in lines)

@@ -5,6 +5,8 @@ The order is that of `ext/fastmesh/core/base/counters.pxd`; a test holds the two
 
 from __future__ import annotations
 
+from typing import Literal
+
 ENTRY_CLUSTER = 1
 ENTRY_ENDPOINT = 2
 ENTRY_SERIES = 5
@@ -12,16 +14,20 @@ ENTRY_WORKER = 6
 ENTRY_LIMIT = 8
 ENTRY_TCP_SERIES = 9
 ENTRY_ROUTE = 20
+ENTRY_HEALTH = 30
 
 OUTLIER_WORDS = 8
 OUT_EJECTED_UNTIL = 3
 OUT_EJECTIONS = 6
+CHECK_FAILED = 1 << 63  # of OUT_EJECTED_UNTIL, above the time
+CHECK_PENDING = 1 << 62
 
 CLUSTER_ROW = 32
 ENDPOINT_ROW = 8
 WORKER_ROW = 128
 LIMIT_ROW = 8
 ROUTE_ROW = 8
+HEALTH_ROW = 16
 
 CLUSTER_WORDS = {
     "CL_RQ_ACTIVE": "upstream_rq_active",
@@ -151,6 +157,29 @@ ROUTE_WORDS = {
     "RT_RQ_RETRY": "upstream_rq_retry",
     "RT_RQ_MS": "upstream_rq_time_sum",
 }
+
+HEALTH_WORDS = {
+    "HC_BEGUN": "begun",
+    "HC_PASSING": "passed_in_a_row",
+    "HC_FAILING": "failed_in_a_row",
+    "HC_ATTEMPT": "attempt",
+    "HC_SUCCESS": "success",
+    "HC_FAILURE": "failure",
+    "HC_NETWORK_FAILURE": "network_failure",
+    "HC_CHECKED_AT": "checked_at",
+    "HC_WINDOW": "window",
+}
+
+
+def is_ejected(endpoint: tuple[int, ...], now: float) -> bool:
+    """By outlier detection; `now`: ms of the monotonic clock."""
+    return endpoint[OUT_EJECTED_UNTIL] & (CHECK_PENDING - 1) > now
+
+
+def verdict(endpoint: tuple[int, ...]) -> Literal["", "failed", "pending"]:
+    """Of active checks: "" when there are none, or they pass."""
+    word = endpoint[OUT_EJECTED_UNTIL]
+    return "failed" if word & CHECK_FAILED else "pending" if word & CHECK_PENDING else ""
 
 
 def summed(words: tuple[int, ...], row: int, names: dict[str, str], first: int = 0) -> list[tuple[str, int]]:

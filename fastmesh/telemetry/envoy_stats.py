@@ -15,8 +15,9 @@ def lines(arena: ReadableArena, plan: Plan | None = None) -> dict[str, int]:
     entries = list(arena.entries()) if hasattr(arena, "entries") else []
     found: dict[str, int] = {}
     clusters = {key: values for kind, key, values in entries if kind == names.ENTRY_CLUSTER}
-    out = _ejections(entries)
-    present = members(plan).clusters if plan is not None else dict.fromkeys(clusters, None)
+    out, unwell, checks = _ejections(entries), _unwell(entries), _checks(entries)
+    known = members(plan) if plan is not None else None
+    present = known.clusters if known is not None else dict.fromkeys(clusters, None)
     for key, endpoints in present.items():
         prefix = f"cluster.{key.decode('utf-8', 'replace')}"
         values = clusters.get(key, (0,) * names.CLUSTER_ROW)
@@ -29,7 +30,10 @@ def lines(arena: ReadableArena, plan: Plan | None = None) -> dict[str, int]:
         found[f"{prefix}.outlier_detection.ejections_active"] = away
         if endpoints is not None:
             found[f"{prefix}.membership_total"] = len(endpoints)
-            found[f"{prefix}.membership_healthy"] = len(endpoints) - away
+            unfit = mine | unwell.get(key, set())
+            found[f"{prefix}.membership_healthy"] = len(endpoints) - len(unfit.intersection(endpoints))
+        if known is not None and key in known.checked:
+            found |= _health(f"{prefix}.health_check.", known.clusters[key], checks, unwell.get(key, set()))
     for kind, key, values in entries:
         if kind == names.ENTRY_WORKER:
             _put(found, "", values, names.WORKER_ROW, names.WORKER_WORDS)
@@ -51,6 +55,33 @@ def _ejections(entries: list[Entry]) -> dict[bytes, set[bytes]]:
     now = time.monotonic() * 1000
     out: dict[bytes, set[bytes]] = {}
     for kind, key, values in entries:
-        if kind == names.ENTRY_ENDPOINT and values[names.OUT_EJECTED_UNTIL] > now:
+        if kind == names.ENTRY_ENDPOINT and names.is_ejected(values, now):
             out.setdefault(key.partition(b"\0")[0], set()).add(key)
     return out
+
+
+def _unwell(entries: list[Entry]) -> dict[bytes, set[bytes]]:
+    """The keys of endpoints that do not pass their checks, by their cluster."""
+    out: dict[bytes, set[bytes]] = {}
+    for kind, key, values in entries:
+        if kind == names.ENTRY_ENDPOINT and names.verdict(values):
+            out.setdefault(key.partition(b"\0")[0], set()).add(key)
+    return out
+
+
+def _checks(entries: list[Entry]) -> dict[bytes, tuple[int, ...]]:
+    return {key: values for kind, key, values in entries if kind == names.ENTRY_HEALTH}
+
+
+def _health(
+    prefix: str, endpoints: list[bytes], checks: dict[bytes, tuple[int, ...]], unwell: set[bytes]
+) -> dict[str, int]:
+    """Envoy's health_check.* of one cluster."""
+    words = list(names.HEALTH_WORDS)
+    found = {
+        prefix + names.HEALTH_WORDS[word]: sum(
+            values[words.index(word)] for key in endpoints if (values := checks.get(key)) is not None
+        )
+        for word in ("HC_ATTEMPT", "HC_SUCCESS", "HC_FAILURE", "HC_NETWORK_FAILURE")
+    }
+    return {**found, f"{prefix}healthy": len(endpoints) - len(unwell.intersection(endpoints))}

@@ -6,10 +6,11 @@ from fastmesh.config.plan import EndpointPlan, Plan
 
 
 class Members:
-    """`clusters`: cluster name to the arena keys of its endpoints."""
+    """`clusters`: cluster name to the arena keys of its endpoints; `checked`: those with a HealthCheck."""
 
-    def __init__(self, clusters: dict[bytes, list[bytes]]) -> None:
+    def __init__(self, clusters: dict[bytes, list[bytes]], checked: frozenset[bytes] = frozenset()) -> None:
         self.clusters = clusters
+        self.checked = checked
         self._endpoints = {key for keys in clusters.values() for key in keys}
 
     def has_cluster(self, key: bytes) -> bool:
@@ -17,6 +18,9 @@ class Members:
 
     def has_endpoint(self, key: bytes) -> bool:
         return key in self._endpoints
+
+    def is_checked(self, key: bytes) -> bool:
+        return key in self._endpoints and key.partition(b"\0")[0] in self.checked
 
 
 def members(plan: Plan) -> Members:
@@ -26,7 +30,8 @@ def members(plan: Plan) -> Members:
                 f"{cluster.name}\0{address_text(endpoint)}".encode() for endpoint in cluster.endpoints
             ]
             for cluster in plan.clusters
-        }
+        },
+        frozenset(cluster.name.encode() for cluster in plan.clusters if cluster.health is not None),
     )
 
 

@@ -15,6 +15,8 @@ from fastmesh.telemetry.exposition import Family, label_text
 from fastmesh.telemetry.membership import Members, members
 from fastmesh.telemetry.readable import Entry, signed, totals
 
+HC_BEGUN = list(names.HEALTH_WORDS).index("HC_BEGUN")
+
 
 class Row(NamedTuple):
     word: str
@@ -177,6 +179,14 @@ ROUTE = (
 )
 
 
+_CHECKED = "Active health checks of the endpoint, by result."
+HEALTH = (
+    _count("HC_SUCCESS", "fastmesh_endpoint_health_checks", _CHECKED, result="success"),
+    _count("HC_FAILURE", "fastmesh_endpoint_health_checks", _CHECKED, result="failure"),
+    _count("HC_NETWORK_FAILURE", "fastmesh_endpoint_health_check_silences", "Of the failures: there was no answer."),
+)
+
+
 class Table:
     """The families of one sort of row."""
 
@@ -206,6 +216,7 @@ def families(entries: Iterable[Entry], plan: Plan | None = None) -> list[Family]
     limit = Table(LIMIT, names.LIMIT_WORDS, names.LIMIT_ROW)
     route = Table(ROUTE, names.ROUTE_WORDS, names.ROUTE_ROW)
     endpoints: list[tuple[bytes, tuple[int, ...]]] = []
+    checks: list[tuple[bytes, tuple[int, ...]]] = []
     for kind, key, values in entries:
         if kind == names.ENTRY_WORKER:
             worker.add(values)
@@ -213,11 +224,20 @@ def families(entries: Iterable[Entry], plan: Plan | None = None) -> list[Family]
             cluster.add(values, label_text(["cluster_name"], [key.decode("utf-8", "replace")]))
         elif kind == names.ENTRY_ENDPOINT:
             endpoints.append((key, values))
+        elif kind == names.ENTRY_HEALTH:
+            checks.append((key, values))
         elif kind == names.ENTRY_LIMIT:
             limit.add(values, label_text(["limit"], [key.decode("utf-8", "replace")]))
         elif kind == names.ENTRY_ROUTE:
             route.add(values, label_text(["virtual_host", "route"], key.decode("utf-8", "replace").split("\0")))
-    return [*worker.families, *cluster.families, *_endpoints(endpoints, present), *limit.families, *route.families]
+    return [
+        *worker.families,
+        *cluster.families,
+        *_endpoints(endpoints, present),
+        *_health(checks, dict(endpoints), present),
+        *limit.families,
+        *route.families,
+    ]
 
 
 def _endpoints(found: list[tuple[bytes, tuple[int, ...]]], present: Members | None) -> list[Family]:
@@ -231,9 +251,25 @@ def _endpoints(found: list[tuple[bytes, tuple[int, ...]]], present: Members | No
         cluster, _, address = key.decode("utf-8", "replace").partition("\0")
         labels = label_text(("cluster_name", "endpoint"), (cluster, address))
         table.add(values, labels)
-        ejected.add(int(values[names.OUT_EJECTED_UNTIL] > now), labels)
+        ejected.add(int(names.is_ejected(values, now)), labels)
         ejections.add(values[names.OUT_EJECTIONS], labels)
     return [*table.families, ejected, ejections]
+
+
+def _health(
+    found: list[tuple[bytes, tuple[int, ...]]], endpoints: dict[bytes, tuple[int, ...]], present: Members | None
+) -> list[Family]:
+    if not found:
+        return []
+    table = Table(HEALTH, names.HEALTH_WORDS, names.HEALTH_ROW)
+    healthy = Family("fastmesh_endpoint_healthy", "gauge", "1 while active health checks of the endpoint pass.")
+    for key, values in found:
+        if key in endpoints and values[HC_BEGUN] and (present is None or present.is_checked(key)):
+            cluster, _, address = key.decode("utf-8", "replace").partition("\0")
+            labels = label_text(("cluster_name", "endpoint"), (cluster, address))
+            table.add(values, labels)
+            healthy.add(int(not names.verdict(endpoints[key])), labels)
+    return [*table.families, healthy]
 
 
 def arena_families(usage: tuple[int, int, int, int]) -> list[Family]:

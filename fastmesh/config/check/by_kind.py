@@ -20,6 +20,7 @@ from fastmesh.config.check.gateway_api import (
     check_backend_tls_policy,
     check_tcp_route,
 )
+from fastmesh.config.check.health_check import check_health_check
 from fastmesh.config.check.kubernetes import check_deployment, check_endpoint_slice, check_endpoints, check_service
 from fastmesh.config.check.peer_authentication import check_peer_authentication
 from fastmesh.config.check.rate_limit import check_rate_limit
@@ -46,6 +47,7 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
     "GRPCRoute": check_api_route,
     "Gateway": check_gateway,
     "HTTPRoute": check_api_route,
+    "HealthCheck": check_health_check,
     "PeerAuthentication": check_peer_authentication,
     "ProxyConfig": check_proxy_config,
     "RateLimit": check_rate_limit,

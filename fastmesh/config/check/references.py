@@ -12,6 +12,7 @@ from fastmesh.config.read.shape import closest
 from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.errors import Problem
 from fastmesh.model.destination_rule import DestinationRule
+from fastmesh.model.health_check import HealthCheck
 from fastmesh.model.rate_limit import RateLimit
 from fastmesh.model.virtual_service import (
     Destination,
@@ -43,6 +44,8 @@ def check_references(config: ConfigSet, problems: list[Problem]) -> None:
         if not known.has_host(host, _viewers(rule.spec.export_to, rule.namespace)):
             message = f"{_unknown(rule.spec.host, host, known)} and the rule has no effect"
             At(rule, problems)["host"].missing(message, "IST0174")
+    for check in config.health_checks:
+        _destination(check, known, At(check, problems))
     for limit in config.rate_limits:
         _target(limit, config, At(limit, problems))
 
@@ -152,6 +155,15 @@ def _virtual_service(service: Resource[VirtualService], known: _Known, at: At) -
             right = f"its subsets are {names}" if names else "add it to one"
             message = f"no DestinationRule of {host} has a subset {destination.subset}, {right}; requests would get 503"
             place["subset"].missing(message)
+
+
+def _destination(written: Resource[HealthCheck], known: _Known, at: At) -> None:
+    """Of an object that shapes one destination."""
+    host, subset = fqdn(written.spec.host, written.namespace), written.spec.subset
+    if not known.has_host(host, [written.namespace]):
+        at["host"].missing(f"{_unknown(written.spec.host, host, known)} and this has no effect")
+    elif subset and subset not in known.subsets(host):
+        at["subset"].missing(f"no DestinationRule of {host} has a subset {subset}, this has no effect")
 
 
 def gateway_key(gateway: str, namespace: str) -> str:

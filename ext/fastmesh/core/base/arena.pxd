@@ -20,6 +20,8 @@ cdef enum EntryKind:
     ENTRY_ROUTE = 20         # rows of RouteRow
     ENTRY_LEASES = 10        # tokens of one limit that were taken ahead: see guard/lease
     ENTRY_LEASE_ASKS = 11    # what workers ask of the master
+    ENTRY_HEALTH = 30        # HealthWord words of an endpoint
+    ENTRY_DUTY = 31          # which worker does what only one should do: see guard/duty
 
 cdef struct Entry:
     uint64_t hash

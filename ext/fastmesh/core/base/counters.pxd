@@ -45,7 +45,7 @@ cdef enum:                # OutlierWord; shared words of an endpoint, before its
     OUT_CONSECUTIVE_5XX = 0
     OUT_CONSECUTIVE_GATEWAY
     OUT_CONSECUTIVE_LOCAL
-    OUT_EJECTED_UNTIL         # monotonic ms; 0 = in
+    OUT_EJECTED_UNTIL         # monotonic ms; 0 = in. Two high bits are the verdict of active checks: see guard/health
     OUT_EJECTED_AT
     OUT_EJECT_COUNT           # multiplier of the base ejection time
     OUT_EJECTIONS             # ejections so far
@@ -56,6 +56,18 @@ cdef enum:                # RingWord; shared words of a cluster
     RING_TURN = 0             # position of round robin
     RING_EJECTIONS            # how often an endpoint was ejected: who has counted the healthy ones counts anew
     RING_WORDS = 8
+
+cdef enum:                # HealthWord; shared words of an endpoint, an ENTRY_HEALTH
+    HC_BEGUN = 0              # 1: a check is meant for it, and PENDING was set once
+    HC_PASSING             # passes in a row
+    HC_FAILING
+    HC_ATTEMPT
+    HC_SUCCESS
+    HC_FAILURE
+    HC_NETWORK_FAILURE        # of those: no answer at all
+    HC_CHECKED_AT             # ms
+    HC_WINDOW                 # what was observed lately: see guard/health
+    HEALTH_ROW = 16
 
 cdef enum:                # WorkerWord
     WK_CX_ACTIVE = 0          # gauges: downstream connections

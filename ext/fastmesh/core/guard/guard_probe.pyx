@@ -3,7 +3,8 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from fastmesh.core.base.arena cimport ENTRY_BUCKET, Arena
 from fastmesh.core.base.counters cimport OUTLIER_WORDS, OUT_CONSECUTIVE_5XX, OUT_EJECTED_UNTIL, OUT_EJECT_COUNT
-from fastmesh.core.guard cimport lease, outlier, token_bucket
+from fastmesh.core.base.counters cimport HEALTH_ROW, HC_WINDOW
+from fastmesh.core.guard cimport duty, health, lease, outlier, token_bucket
 
 
 cdef class Bucket:
@@ -93,6 +94,9 @@ cdef class Host:
     def eject(self, uint64_t now):
         return bool(outlier.outlier_eject(self.cell, &self.rule, now))
 
+    def is_ejected(self, uint64_t now):
+        return bool(outlier.outlier_is_ejected(self.cell, now))
+
     def is_out(self, uint64_t now):
         return bool(outlier.outlier_is_out(self.cell, now))
 
@@ -111,6 +115,44 @@ cdef class Host:
     @property
     def errors(self):
         return self.cell[OUT_CONSECUTIVE_5XX]
+
+    # active checks of the same endpoint
+    cdef uint64_t[HEALTH_ROW] known
+    cdef health.HealthThresholds thresholds
+
+    def begin(self, uint32_t healthy=2, uint32_t unhealthy=3):
+        self.thresholds.healthy, self.thresholds.unhealthy = healthy, unhealthy
+        health.health_begin(self.cell, self.known)
+
+    def forget(self):
+        health.health_forget(self.cell)
+
+    def check(self, bint passed, uint64_t now=0, bint network=False):
+        """What changed: `up`, `down`, or nothing."""
+        return ("", "up", "down")[health.health_result(self.cell, self.known, &self.thresholds, passed, network, now)]
+
+    @property
+    def verdict(self):
+        return "failed" if health.health_failed(self.cell) else "pending" if health.health_pending(self.cell) else ""
+
+    def note(self, bint passed, uint64_t now, uint32_t half_life):
+        health.chance_note(&self.known[HC_WINDOW], passed, now, half_life)
+
+    def chance(self, uint64_t now, uint32_t half_life):
+        """(p, observations)"""
+        cdef uint32_t observed = 0
+        cdef uint32_t millionths = health.chance_of(self.known[HC_WINDOW], now, half_life, &observed)
+        return millionths / 1000000, observed / 16
+
+
+cdef class Duty:
+    cdef uint64_t word
+
+    def take(self, int slot, uint64_t now):
+        return bool(duty.duty_take(&self.word, slot, now))
+
+    def drop(self, int slot):
+        duty.duty_drop(&self.word, slot)
 
 
 cdef class LeaseHolder:

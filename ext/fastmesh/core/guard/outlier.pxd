@@ -23,6 +23,7 @@ cdef struct OutlierRule:
 
 cdef bint outlier_result(uint64_t* cell, const OutlierRule* rule, int outcome, int status) noexcept nogil
 cdef bint outlier_eject(uint64_t* cell, const OutlierRule* rule, uint64_t now) noexcept nogil   # False: it was out already
-cdef bint outlier_is_out(const uint64_t* cell, uint64_t now) noexcept nogil
+cdef bint outlier_is_out(const uint64_t* cell, uint64_t now) noexcept nogil         # for whatever reason: see health.pxd
+cdef bint outlier_is_ejected(const uint64_t* cell, uint64_t now) noexcept nogil     # by outlier detection
 # Whether one more of `total` may go when `out` are ejected already: the candidate counts too (Envoy since 1.31).
 cdef bint outlier_may_eject(const OutlierRule* rule, uint32_t out, uint32_t total) noexcept nogil

@@ -6,6 +6,7 @@ from fastmesh.core.base.counters cimport (
     OUT_EJECTIONS, OUT_EJECT_COUNT,
 )
 
+cdef uint64_t TIME = ((<uint64_t>1 << 62) - 1)     # of OUT_EJECTED_UNTIL; above it lies the verdict of checks
 cdef uint64_t LONGEST = 300_000      # ms: an ejection lasts at most this, or the base when that is longer
 
 
@@ -86,3 +87,7 @@ cdef bint outlier_eject(uint64_t* cell, const OutlierRule* rule, uint64_t now) n
 
 cdef bint outlier_is_out(const uint64_t* cell, uint64_t now) noexcept nogil:
     return fm_load(&cell[OUT_EJECTED_UNTIL]) > now
+
+
+cdef bint outlier_is_ejected(const uint64_t* cell, uint64_t now) noexcept nogil:
+    return fm_load(&cell[OUT_EJECTED_UNTIL]) & TIME > now

@@ -247,8 +247,10 @@ cdef dict _tell_destination(Story story, Exchange x):
         return story.answered("route", 503, ["UH"])
     if chosen.cluster.hash is not None and endpoints:
         return _tell_hash(story, x)
-    story.tell("attempt", "one of " + ", ".join(endpoints) if endpoints else "the original destination",
-               ("round robin", "random", "least request")[chosen.cluster.balancer])
+    why = ("round robin", "random", "least request")[chosen.cluster.balancer]
+    if chosen.cluster.health is not None:
+        why += f", of those that pass their checks ({chosen.cluster.health.told})"
+    story.tell("attempt", "one of " + ", ".join(endpoints) if endpoints else "the original destination", why)
     return story.end()
 
 

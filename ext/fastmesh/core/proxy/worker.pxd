@@ -6,6 +6,7 @@ from fastmesh.core.net.tls.contexts cimport TlsContexts
 from fastmesh.core.proxy.access_log cimport LogFile
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.route.chain cimport ChainTable
+from fastmesh.core.proxy.health cimport Checker
 from fastmesh.core.route.snapshot cimport Listener
 
 cdef class Gate(ServerUserFactory):       # one listening socket with the routes behind it
@@ -22,6 +23,7 @@ cdef class Gate(ServerUserFactory):       # one listening socket with the routes
 cdef class Worker(Engine):
     cdef readonly dict settings
     cdef TlsContexts contexts
+    cdef Checker checker
     cdef dict gates           # listener name -> Gate
     cdef list closing         # gates without a listener whose connections still live
     cdef Gate _open(self, Listener listener, int fd)

@@ -22,6 +22,7 @@ from fastmesh.core.net.tls.tickets cimport set_ticket_keys
 from fastmesh.core.proxy.access_log cimport LogFile, open_log
 from fastmesh.core.proxy.account cimport Series
 from fastmesh.core.proxy.exchange cimport refuse_exchange, take_exchange
+from fastmesh.core.proxy.health cimport make_checker
 from fastmesh.core.proxy.passage cimport make_passage
 from fastmesh.core.route.chain cimport ChainTable
 from fastmesh.core.route.cluster cimport Cluster, HTTP_2, HTTP_AS_CLIENT
@@ -176,6 +177,7 @@ cdef class Worker(Engine):
         self.retry_body = limits.get("retry_body", 65536)
         self.row = arena.words(ENTRY_WORKER, "workers", 7, WORKER_ROW * arena.slots) + index * WORKER_ROW
         self.contexts = TlsContexts()
+        self.checker = make_checker(self)
         self.pools = {}
         self.principals = {}
         self.gates = {}
@@ -233,6 +235,7 @@ cdef class Worker(Engine):
                 if name in listeners:
                     _close(listeners[name])       # the one that is open stays
         self._sort_pools()
+        self.checker.apply(snapshot)
         if old is not None:
             self.loop.call_later(DISMANTLE_AFTER, self._dismantle, old)
 
@@ -296,6 +299,7 @@ cdef class Worker(Engine):
         cdef Gate gate
         cdef Downstream connection
         self.draining = True
+        self.checker.stop()
         for gate in self.gates.values():
             gate.acceptor.stop()
         for gate in list(self.gates.values()) + self.closing:

@@ -6,6 +6,7 @@ from fastmesh.core.guard.outlier cimport OutlierRule
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.hash_policy cimport HashPolicy
 from fastmesh.core.route.tier cimport Tier
+from fastmesh.core.route.health_rule cimport HealthRule
 
 cdef enum ClusterKind:
     CLUSTER_ENDPOINTS = 0
@@ -72,7 +73,9 @@ cdef class Cluster:
     cdef uint32_t max_streams # of one HTTP/2 connection, besides what the endpoint says; 0 = no limit of ours
     cdef uint32_t ping_interval       # ms between keep-alive pings of HTTP/2; 0 = none
     cdef uint32_t ping_timeout
-    cdef bint watched         # outlierDetection is configured
+    cdef bint watched         # what is known of endpoints counts: outlierDetection, or checks
+    cdef bint judged          # outlierDetection is configured
+    cdef HealthRule health    # active checks; None: there are none
     cdef OutlierRule outlier
     cdef readonly object origin
     cdef object series        # proxy.account's table for requests that met no endpoint
@@ -90,6 +93,8 @@ cdef class Cluster:
     cdef void look(self, uint64_t now)                        # count healthy endpoints, when that may have changed
     cdef uint32_t _healthy(self, list endpoints, uint64_t now)
     cdef bint build(self, uint64_t until) except -1           # the hash tables, until that time; True: complete
+    cdef void health_changed(self) noexcept  # of one of its endpoints, by checks
+    cdef bint _none_passed(self) noexcept     # checks: of all endpoints
     # One outcome of an attempt for outlier detection; True when the endpoint was ejected by it.
     cdef bint report(self, Endpoint endpoint, int outcome, int status, uint64_t now)
 

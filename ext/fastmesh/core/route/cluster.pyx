@@ -3,17 +3,20 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from fastmesh.core.base.arena cimport (
-    ENTRY_CLUSTER, ENTRY_ENDPOINT, ENTRY_RING, Arena,
+    ENTRY_CLUSTER, ENTRY_ENDPOINT, ENTRY_HEALTH, ENTRY_RING, Arena,
 )
 from fastmesh.core.base.atomics cimport fm_add, fm_bump, fm_load
 from fastmesh.core.base.counters cimport (
-    CL_EJECTIONS, CLUSTER_ROW, ENDPOINT_ROW, OUTLIER_WORDS, OUT_EJECTED_UNTIL, RING_EJECTIONS, RING_TURN, RING_WORDS,
+    CL_EJECTIONS, CLUSTER_ROW, ENDPOINT_ROW, HEALTH_ROW, OUTLIER_WORDS, OUT_EJECTED_UNTIL, RING_EJECTIONS, RING_TURN,
+    RING_WORDS,
 )
 from fastmesh.core.base.rng cimport Rng, rng_below, rng_next
-from fastmesh.core.guard.outlier cimport outlier_eject, outlier_is_out, outlier_may_eject, outlier_result
+from fastmesh.core.guard.health cimport health_begin, health_failed, health_forget, health_pending
+from fastmesh.core.guard.outlier cimport outlier_eject, outlier_is_ejected, outlier_is_out, outlier_may_eject, outlier_result
 from fastmesh.core.route.endpoint cimport Endpoint, make_endpoint
 from fastmesh.core.route.hash_policy cimport make_hash_policy
 from fastmesh.core.route.hash_table cimport HashTable
+from fastmesh.core.route.health_rule cimport make_health_rule
 from fastmesh.core.route.least_request cimport less_loaded
 from fastmesh.core.route.maglev cimport make_maglev
 from fastmesh.core.route.random_pick cimport random_pick
@@ -48,9 +51,27 @@ cdef class Cluster:
                                         OUTLIER_WORDS + ENDPOINT_ROW * arena.slots)
             endpoint.rows = endpoint.cell + OUTLIER_WORDS
             endpoint.row = endpoint.rows + slot * ENDPOINT_ROW
+            if self.health is None:
+                health_forget(endpoint.cell)
+            else:
+                endpoint.health = arena.words(ENTRY_HEALTH, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), HEALTH_ROW)
+                health_begin(endpoint.cell, endpoint.health)
 
     cdef bint usable(self, Endpoint endpoint, uint64_t now) noexcept:
-        return not self.watched or not outlier_is_out(endpoint.cell, now)
+        if not self.watched or not outlier_is_out(endpoint.cell, now):
+            return True
+        # New endpoints wait for their first check where others have passed one; where none has, they are all there is
+        return self.health is not None and health_pending(endpoint.cell) and self._none_passed()
+
+    cdef void health_changed(self) noexcept:
+        fm_add(&self.ring[RING_EJECTIONS], 1)
+
+    cdef bint _none_passed(self) noexcept:
+        cdef Endpoint endpoint
+        for endpoint in self.endpoints:
+            if not health_pending(endpoint.cell) and not health_failed(endpoint.cell):
+                return False
+        return True
 
     cdef bint admits(self, Endpoint endpoint, uint64_t now):
         if self.usable(endpoint, now):
@@ -175,12 +196,14 @@ cdef class Cluster:
     cdef bint report(self, Endpoint endpoint, int outcome, int status, uint64_t now):
         cdef Endpoint other
         cdef unsigned int out = 0
+        if not self.judged:
+            return False
         if outlier_is_out(endpoint.cell, now):
             return False                  # sent before it was ejected: not held against it when it returns
         if not outlier_result(endpoint.cell, &self.outlier, outcome, status):
             return False
         for other in self.endpoints:
-            if outlier_is_out(other.cell, now):
+            if outlier_is_ejected(other.cell, now):
                 out += 1
         if not outlier_may_eject(&self.outlier, out, <unsigned int>PyList_GET_SIZE(self.endpoints)):
             return False
@@ -249,7 +272,7 @@ cdef list _weights(Tier tier):
 
 
 cdef _set_outlier(Cluster cluster, plan):
-    cluster.watched = plan is not None
+    cluster.watched = cluster.judged = plan is not None
     if plan is None:
         return
     cluster.outlier.consecutive_5xx = plan["consecutive_5xx"]
@@ -304,4 +327,8 @@ cdef Cluster make_cluster(dict plan):
     _set_outlier(cluster, plan["outlier"])
     if cluster.kind == CLUSTER_ORIGINAL_DST:
         cluster.watched = False           # its endpoints are the clients' choice
+    cluster.health = make_health_rule(plan["health"])
+    if cluster.health is not None:
+        cluster.watched = True
+        cluster.outlier.min_health_percent = plan["health"]["min_health_percent"]
     return cluster

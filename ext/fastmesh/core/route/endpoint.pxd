@@ -17,6 +17,7 @@ cdef class Endpoint:
     cdef sockaddr_storage where
     cdef uint32_t where_size
     cdef uint64_t* cell               # OutlierWord words, shared
+    cdef uint64_t* health             # HealthWord words, shared; NULL: nobody wants them
     cdef uint64_t* rows               # row 0 of EndpointWord
     cdef uint64_t* row                # this worker's row
     cdef object pool                  # net.pool.Pool, kept across snapshots: of HTTP/1,

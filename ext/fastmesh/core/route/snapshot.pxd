@@ -33,6 +33,7 @@ cdef class Snapshot:
     cdef list workloads       # dicts
     cdef dict by_principal    # principal -> workload, made by proxy.account
     cdef readonly dict clusters       # name -> Cluster
+    cdef list checked         # clusters with active health checks
     cdef readonly dict listeners      # name -> Listener
     cdef dict credentials     # name -> what `make_tls` made of it, until the contexts are made
     cdef list vhosts

@@ -42,6 +42,7 @@ cdef class Snapshot:
         self._make_tls = make_tls
         self.workloads = []
         self.clusters = {}
+        self.checked = []
         self.listeners = {}
         self.credentials = {}
         self.vhosts = []
@@ -83,6 +84,8 @@ cdef class Snapshot:
             if body["tls"] is not None and self._make_tls is not None:
                 cluster.tls = self._make_tls("client", body["tls"], self.credentials, [])
             self.clusters[body["name"]] = cluster
+            if cluster.health is not None:
+                self.checked.append(cluster)
             if cluster.hash is not None:
                 self._hashing = cluster
         elif kind == "vhost":
