@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ CONNECTIONS = ("tcp", "tls")
 @click.option("-H", "--header", "headers", multiple=True, metavar="'K: V'", help="A request header (repeatable).")
 @click.option("--namespace", default=None, help="The client's namespace (default; with --gateway, the Gateway's).")
 @click.option("--labels", default="", metavar="K=V,...", help="The client's labels.")
+@click.option("--locality", default="", metavar="R/Z/S", help="Where the proxy stands: region/zone/subzone.")
 @click.option("--gateway", default=None, metavar="NS/NAME", help="Ask as this Gateway's listener.")
 @click.option("--port", type=click.IntRange(1, 65535), default=None, help="The port that the client connected to.")
 @click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -41,6 +43,7 @@ def explain(
     headers: tuple[str, ...],
     namespace: str | None,
     labels: str,
+    locality: str,
     gateway: str | None,
     port: int | None,
     output: str,
@@ -56,6 +59,7 @@ def explain(
     _show(problem for problem in result.problems if problem.severity == "warning")
     tcp = url.partition("://")[0] in CONNECTIONS
     role = _role(result.resources, namespace, _labels(labels), gateway, tcp)
+    role = dataclasses.replace(role, locality=locality)
     plan, answer = _ask(result.resources, role, gateway, method, url, _headers(headers), port)
     if output == "json":
         click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2))

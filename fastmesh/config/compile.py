@@ -38,6 +38,7 @@ from fastmesh.config.services.backend_tls import BackendPolicies
 from fastmesh.config.services.clusters import Clusters
 from fastmesh.config.services.destinations import DestinationRules
 from fastmesh.config.services.instances import dns_names
+from fastmesh.config.services.localities import own_site
 from fastmesh.config.services.own_kinds import OwnKinds
 from fastmesh.config.services.peer_authentications import PeerAuthentications
 from fastmesh.config.services.registry import Registry
@@ -104,7 +105,8 @@ class _Compiler:
             backends=self._backend_policies() if self.gateway else None,
         )
         rules = DestinationRules(config.destination_rules, role.namespace, role.labels, self.mesh)
-        self.clusters = Clusters(self.registry, rules, self.tls, self.mesh, gateway=self.gateway)
+        stands = own_site(config, role)
+        self.clusters = Clusters(self.registry, rules, self.tls, self.mesh, own=stands, gateway=self.gateway)
         self.routes = Routes(self.clusters, delegates, default_retry(self.mesh.retry))
         self.limits = Limits(config.rate_limits)
         self.backends = Backends(

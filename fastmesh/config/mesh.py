@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fastmesh.config.hosts import ROOT_NAMESPACE, exported
-from fastmesh.model.destination_rule import ConnectionPool, LocalityLoadBalancer, OutlierDetection, TcpKeepalive
+from fastmesh.model.destination_rule import (
+    ConnectionPool,
+    LocalityLoadBalancer,
+    OutlierDetection,
+    TcpKeepalive,
+    ZoneAwareLoadBalancer,
+)
 from fastmesh.model.mesh_config import MeshConfig
 from fastmesh.model.virtual_service import HTTPRetry
 
@@ -42,7 +48,8 @@ class Mesh:
     keepalive: TcpKeepalive | None = None
     connection_pool: ConnectionPool | None = None
     outlier_detection: OutlierDetection | None = None
-    locality: LocalityLoadBalancer | None = None
+    locality: LocalityLoadBalancer | None = None  # None: on
+    zone_aware: ZoneAwareLoadBalancer | None = None
     upgrade: bool = False  # HTTP/2 to endpoints whose port says HTTP
     auto_mtls: bool = True
     trust_domain: str = ""
@@ -69,6 +76,7 @@ def mesh_of(written: MeshConfig | None) -> Mesh:
         connection_pool=default.connection_pool if default is not None else None,
         outlier_detection=default.outlier_detection if default is not None else None,
         locality=written.locality_lb_setting,
+        zone_aware=written.zone_aware_lb_setting,
         upgrade=written.h2_upgrade_policy == "UPGRADE",
         auto_mtls=written.enable_auto_mtls is not False,
         trust_domain=written.trust_domain,

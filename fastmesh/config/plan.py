@@ -493,6 +493,7 @@ class Plan(PlanPart, frozen=True):
 
 DOMAINS_AT_ONCE = 200
 CHAINS_AT_ONCE = 20
+WORKLOADS_AT_ONCE = 500
 _LENGTH = struct.Struct("<I")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
@@ -504,7 +505,7 @@ def encode(plan: Plan) -> bytes:
     for kind, bodies in (
         ("mesh", [plan.mesh]),
         ("credential", plan.credentials),
-        ("workload", plan.workloads),
+        ("workloads", _chunks(plan.workloads)),
         ("limit", plan.limits),
         ("cluster", plan.clusters),
         ("vhost", plan.vhosts),
@@ -518,8 +519,21 @@ def encode(plan: Plan) -> bytes:
     return bytes(out)
 
 
+def _chunks(workloads: list[WorkloadPlan]) -> list[list[WorkloadPlan]]:
+    return [workloads[start : start + WORKLOADS_AT_ONCE] for start in range(0, len(workloads), WORKLOADS_AT_ONCE)]
+
+
 def _items(kind: str, body: Any) -> Iterator[tuple[str, Any]]:
-    """A part of the plan as items; a listener's chains and domains follow it in slices: no item takes long to build."""
+    """A part of the plan as items; a listener's chains and domains follow it in slices: no item takes long to build.
+    Clusters and workloads stay packed in the workers until a request needs them."""
+    if isinstance(body, ClusterPlan):
+        yield kind, {"name": body.name, "tls": body.tls, "packed": _encoder.encode(body)}
+        return
+    if kind == "workloads":
+        facts = WorkloadPlan.__struct_fields__
+        packed = [_encoder.encode([getattr(workload, name) for name in facts]) for workload in body]
+        yield kind, {"facts": facts, "packed": packed}
+        return
     if not isinstance(body, ListenerPlan):
         yield kind, body
         return

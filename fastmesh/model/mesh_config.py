@@ -13,7 +13,13 @@ from typing import Any, Literal
 import msgspec
 
 from fastmesh.model.base import Duration, Int32, Spec
-from fastmesh.model.destination_rule import ConnectionPool, LocalityLoadBalancer, OutlierDetection, TcpKeepalive
+from fastmesh.model.destination_rule import (
+    ConnectionPool,
+    LocalityLoadBalancer,
+    OutlierDetection,
+    TcpKeepalive,
+    ZoneAwareLoadBalancer,
+)
 from fastmesh.model.proxy_config import ProxyImage
 from fastmesh.model.virtual_service import HTTPRetry
 
@@ -139,7 +145,7 @@ class MeshConfig(Spec, frozen=True):
     disable_envoy_listener_log: bool | None = None
     config_sources: list[Written] = []
     ca_certificates: list[Written] = []
-    zone_aware_lb_setting: Written | None = None
+    zone_aware_lb_setting: ZoneAwareLoadBalancer | None = None
     dns_refresh_rate: Duration | None = None
     inbound_cluster_stat_name: str = ""
     outbound_cluster_stat_name: str = ""

@@ -241,6 +241,14 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
     labels: Annotated[
         str, Flag("--labels", "The labels of the workload that the proxy stands for.", metavar="K=V,...")
     ] = ""
+    locality: Annotated[
+        str,
+        Flag(
+            "--locality",
+            "Where the proxy stands; a sidecar stands where its workload does.",
+            metavar="REGION/ZONE/SUBZONE",
+        ),
+    ] = ""
     watch: Annotated[bool, Flag("--watch/--no-watch", "Reload when the files change.")] = True
     strict: Annotated[bool, Flag("--strict", "Warnings about the configuration are errors.")] = False
     status_file: Annotated[

@@ -49,6 +49,7 @@ class FileSources:
             intercepts=settings.interception_mode == "redirect",
             name=settings.workload_name(),
             namespace=settings.namespace,
+            locality=settings.locality,
             labels=settings.label_map(),
         )
 

@@ -254,8 +254,6 @@ GATEWAY_CASES = [
     (secure("verifyCertificateHash: [abc]"), T + "verifyCertificateHash[0]", "64 hex digits"),
     (secure("verifyCertificateSpki: [abc]"), T + "verifyCertificateSpki[0]", "base64"),
     (secure("minProtocolVersion: TLSV1_4"), T + "minProtocolVersion", "not one of"),
-    (secure("mode: MUTUAL, caCrl: /crl"), T + "caCrl", "excludes credentialName"),
-    (secure("credentialNames: [a, b, c]", name=""), T + "credentialNames", "more than 2"),
     ("servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*']}, {port: {number: 81, name: a, protocol: HTTP}, "
      "hosts: ['*']}]", "spec.servers[1].port.name", "earlier port"),
 ]  # fmt: skip
@@ -380,7 +378,7 @@ def test_what_is_right_and_served_raises_nothing(kind: str, spec: str) -> None:
 UNSERVED = [
     ("VirtualService", route("headers: {request: {set: {x: '%STREAM_ID%'}}}"), H + "headers.request.set.x"),
     ("DestinationRule", policy("loadBalancer: {simple: PASSTHROUGH}"), P + "loadBalancer.simple"),
-    ("DestinationRule", policy("loadBalancer: {localityLbSetting: {}}"), P + "loadBalancer.localityLbSetting"),
+    ("DestinationRule", policy("loadBalancer: {zoneAwareLbSetting: {}}"), P + "loadBalancer.zoneAwareLbSetting"),
     ("DestinationRule", "host: b\nsubsets: [{name: v1, trafficPolicy: {retryBudget: {}}}]",
      "spec.subsets[0].trafficPolicy.retryBudget"),
     ("Gateway", "servers: [{port: {number: 80, name: a, protocol: UDP}, hosts: ['*']}]", "spec.servers[0].port.protocol"),

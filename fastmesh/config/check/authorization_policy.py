@@ -17,6 +17,7 @@ from fastmesh.config.check.shared import say
 from fastmesh.config.resource import AnyResource
 from fastmesh.model.authorization_policy import AuthorizationPolicy, Condition, Operation, Rule, Source
 
+DRY_RUN = "istio.io/dry-run"  # an annotation: log what would be refused, refuse nothing
 MAX_ACCOUNTS = 16
 _ACCOUNT_LENGTH = 320
 _PCHARS = re.compile(r"[a-zA-Z0-9-._~%!$&'()+,;:@=]+\Z")  # RFC 3986 3.3, but for *
@@ -27,6 +28,8 @@ Rules = Callable[[str], str | None]
 
 def check_authorization_policy(resource: AnyResource, spec: AuthorizationPolicy, at: At) -> None:
     check_attachment(spec, at)
+    if DRY_RUN in resource.annotations and spec.action not in ("ALLOW", "DENY"):
+        at["action"].error(f"{DRY_RUN} is for ALLOW and DENY and not for {spec.action}, remove the annotation")
     if spec.action in ("DENY", "CUSTOM") and not spec.rules:
         at.error(f"action {spec.action} without rules does nothing, add rules (or an empty one, {{}}, for everything)")
     if spec.action == "CUSTOM":

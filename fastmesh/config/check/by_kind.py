@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from fastmesh.config.check.authorization_policy import check_authorization_policy
+from fastmesh.config.check.authorization_policy import DRY_RUN, check_authorization_policy
 from fastmesh.config.check.capacity_model import check_capacity_model
 from fastmesh.config.check.destination_rule import check_destination_rule
 from fastmesh.config.check.gateway import check_gateway
@@ -67,11 +67,10 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
 _WHOLE = {kind.name for kind in READ.values() if kind.whole}
 
 # Istio puts these on objects that a controller is to refuse or that only AuthorizationPolicy understands.
-_DRY_RUN = "istio.io/dry-run"
 _BOOLEANS = ("1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False")
 _REFUSED_ANNOTATIONS = {
     "internal.istio.io/webhook-always-reject": "refuses this object, remove the annotation",
-    _DRY_RUN: "is for AuthorizationPolicy only, remove the annotation",
+    DRY_RUN: "is for AuthorizationPolicy only, remove the annotation",
 }
 
 
@@ -84,10 +83,10 @@ def check_object(resource: AnyResource, problems: list[Problem]) -> None:
     _check_names(resource, problems)
     if resource.annotations:
         for name, message in _REFUSED_ANNOTATIONS.items():
-            if name in resource.annotations and (name, resource.kind) != (_DRY_RUN, "AuthorizationPolicy"):
+            if name in resource.annotations and (name, resource.kind) != (DRY_RUN, "AuthorizationPolicy"):
                 At(resource, problems, ("metadata", "annotations", name)).error(message)
-        if resource.annotations.get(_DRY_RUN, "true") not in _BOOLEANS:
-            At(resource, problems, ("metadata", "annotations", _DRY_RUN)).error('is neither "true" nor "false"')
+        if resource.annotations.get(DRY_RUN, "true") not in _BOOLEANS:
+            At(resource, problems, ("metadata", "annotations", DRY_RUN)).error('is neither "true" nor "false"')
     check = _CHECKS.get(resource.kind)
     if check is not None:
         check(resource, resource.spec, At(resource, problems, () if resource.kind in _WHOLE else ("spec",)))

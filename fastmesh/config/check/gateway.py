@@ -99,7 +99,7 @@ def check_server_tls(tls: ServerTLS, at: At) -> None:
             at[name].error("has no place with mode ISTIO_MUTUAL, the mesh brings its own certificates; remove it")
         return
     if tls.mode in ("PASSTHROUGH", "AUTO_PASSTHROUGH"):
-        for name in given:
+        for name in (*given, *(["caCrl"] if tls.ca_crl else [])):
             at[name].advice(f"is not used with mode {tls.mode}, remove it or write mode: SIMPLE")
     _check_protocol(tls, at)
     _check_client(tls, at)
@@ -110,7 +110,7 @@ def check_server_tls(tls: ServerTLS, at: At) -> None:
         at[sources[1]].error(f"{' and '.join(sources)} exclude each other, keep one source of certificates")
     for name in ("credentialNames", "tlsCertificates"):
         if len(getattr(tls, _SOURCES[name])) > 2:
-            at[name].error("holds more than 2 certificates, keep one for each kind of key")
+            at[name].advice("has more than 2 certificates, keep one for each kind of key")
     if tls.mode in _TERMINATES:
         _check_files(tls, at)
 
@@ -154,7 +154,7 @@ def _check_client(tls: ServerTLS, at: At) -> None:
 
 def _check_files(tls: ServerTLS, at: At) -> None:
     if tls.ca_crl and tls.credential_name:
-        at["caCrl"].error("excludes credentialName, put the list into the credential")
+        at["caCrl"].advice("is not used with credentialName, put the list into the credential")
     if tls.credential_name or tls.credential_names:
         return
     if tls.mode == "SIMPLE":

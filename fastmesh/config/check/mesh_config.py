@@ -9,12 +9,11 @@ import msgspec
 
 from fastmesh.config.check.destination_rule import check_connection_pool, check_outlier_detection
 from fastmesh.config.check.http_route import check_retries
-from fastmesh.config.check.locality import check_locality
+from fastmesh.config.check.locality import check_locality, check_zone_aware
 from fastmesh.config.check.report import At
 from fastmesh.config.check.shared import check_duration, check_export_to, say
 from fastmesh.config.read import syntax
 from fastmesh.config.resource import DEFAULT_NAMESPACE, AnyResource
-from fastmesh.model.destination_rule import LocalityLoadBalancer
 from fastmesh.model.mesh_config import DefaultProxy, InboundPolicy, MeshConfig
 
 _EXPORTS = {
@@ -40,7 +39,7 @@ _ELSEWHERE_PROXY = frozenset((
 _SERVED = frozenset((
     "outboundTrafficPolicy", "connectTimeout", "tcpKeepalive", "defaultHttpRetryPolicy", "defaultTrafficPolicy",
     "h2UpgradePolicy", "enableAutoMtls", "rootNamespace", "trustDomain", "trustDomainAliases", "pathNormalization",
-    "accessLogFile", "accessLogEncoding", "defaultConfig", *_EXPORTS,
+    "accessLogFile", "accessLogEncoding", "defaultConfig", "localityLbSetting", *_EXPORTS,
 ))  # fmt: skip
 _SERVED_PROXY = frozenset(("concurrency", "gatewayTopology"))
 
@@ -63,6 +62,8 @@ def check_mesh_config(resource: AnyResource, spec: MeshConfig, at: At) -> None:
         say(at["rootNamespace"], syntax.label(spec.root_namespace, "namespace"))
     if spec.locality_lb_setting is not None:
         check_locality(spec.locality_lb_setting, True, at["localityLbSetting"])
+    if spec.zone_aware_lb_setting is not None:
+        check_zone_aware(spec.zone_aware_lb_setting, True, at["zoneAwareLbSetting"])
     if spec.default_config is not None and (spec.default_config.concurrency or 0) < 0:
         at["defaultConfig"]["concurrency"].error("is negative, write 0 (a worker for each core) or more")
     _note(spec, at)
@@ -101,8 +102,6 @@ def _as_if_absent(spec: MeshConfig, name: str) -> bool:
             return spec.protocol_detection_timeout == 0
         case "inboundTrafficPolicy":
             return spec.inbound_traffic_policy == InboundPolicy()
-        case "localityLbSetting":
-            return spec.locality_lb_setting == LocalityLoadBalancer(enabled=True)
     return False
 
 

@@ -11,6 +11,8 @@ from fastmesh.config.read import syntax
 from fastmesh.config.resource import AnyResource
 from fastmesh.model.service_entry import ReadinessProbe, ServiceEntry, WorkloadEntry, WorkloadGroup
 
+_BY_ADDRESS = ("TCP", "TLS", "HTTPS", "MONGO", "REDIS", "MYSQL")  # a connection of these says its address only
+_WAYPOINT = "istio.io/use-waypoint"
 _BY_NAME = ("DNS", "DNS_ROUND_ROBIN")
 
 
@@ -27,7 +29,14 @@ def check_service_entry(resource: AnyResource, spec: ServiceEntry, at: At) -> No
             message = f"{address} is a block, which only resolution NONE and STATIC can have; write one address"
             at["addresses"][index].error(message)
     _check_ports(spec, at["ports"])
+    if not spec.addresses and any(port.protocol.upper() == "TCP" for port in spec.ports):
+        at["addresses"].advice(
+            "is empty: the port alone tells connections apart, give the hosts an address of their own"
+        )
     _check_resolution(spec, at)
+    waypoint = resource.labels.get(_WAYPOINT, "none").lower() not in ("", "none")
+    if waypoint and spec.resolution == "DYNAMIC_DNS" and spec.location == "MESH_INTERNAL":
+        at["location"].error(f"MESH_INTERNAL with DYNAMIC_DNS has no waypoint, remove the label {_WAYPOINT}")
     check_export_to(spec.export_to, resource.namespace, at["exportTo"], none=True)
 
 
@@ -83,6 +92,9 @@ def _check_resolution(spec: ServiceEntry, at: At) -> None:
             if host.startswith("*"):
                 message = f"{host} cannot be resolved, write a whole name or give endpoints"
                 at["hosts"][index].error(message)
+    by_port = any(port.protocol.upper() in _BY_ADDRESS for port in spec.ports)
+    if resolution in _BY_NAME and len(spec.hosts) > 1 and spec.addresses and by_port:
+        at["hosts"].advice("several hosts have the same addresses, which TCP and HTTPS cannot tell apart; split them")
     if resolution == "DNS_ROUND_ROBIN" and len(spec.endpoints) > 1:
         at["endpoints"].error("DNS_ROUND_ROBIN mode cannot have multiple endpoints, write resolution: DNS")
     for index, endpoint in enumerate(spec.endpoints):

@@ -38,7 +38,7 @@ def check_sidecar(resource: AnyResource, spec: Sidecar, at: At) -> None:
     for index, egress in enumerate(spec.egress):
         if egress.port is None and index != len(spec.egress) - 1:
             at["egress"][index].error("a listener without port takes the rest and has to be the last one, move it")
-        _check_egress(egress, taken, at["egress"][index])
+        _check_egress(egress, taken, resource.namespace, at["egress"][index])
     if spec.outbound_traffic_policy is not None:
         _check_policy(spec.outbound_traffic_policy, at["outboundTrafficPolicy"])
 
@@ -77,6 +77,8 @@ def _check_ingress(ingress: IngressListener, numbers: set[int], at: At) -> None:
         _check_tls(ingress.tls, ingress.port.protocol, at["tls"])
     if ingress.connection_pool is not None:
         check_connection_pool(ingress.connection_pool, at["connectionPool"])
+        if ingress.connection_pool.http is not None and ingress.port.protocol.upper() not in syntax.HTTP_PROTOCOLS:
+            at["connectionPool"]["http"].advice(f"has no effect on {ingress.port.protocol}, write tcp")
 
 
 def _check_tls(tls: ServerTLS, protocol: str, at: At) -> None:
@@ -90,7 +92,7 @@ def _check_tls(tls: ServerTLS, protocol: str, at: At) -> None:
     check_server_tls(tls, at)
 
 
-def _check_egress(egress: EgressListener, taken: set[int | str], at: At) -> None:
+def _check_egress(egress: EgressListener, taken: set[int | str], own: str, at: At) -> None:
     if egress.port is not None:
         _check_port(egress.port, at["port"])
         if egress.port.number:
@@ -107,12 +109,21 @@ def _check_egress(egress: EgressListener, taken: set[int | str], at: At) -> None
             at["port"]["number"].error("0 needs a socket, write bind: unix:///path or a port number")
     if not egress.hosts:
         at["hosts"].error('is empty, write at least one namespace/host such as "./*"')
-    seen: set[str] = set()
-    for index, host in enumerate(egress.hosts):
-        check_namespaced_host(host, at["hosts"][index], gateway=False)
-        if host in seen:
-            at["hosts"][index].advice(f"{host} is there twice, keep one")
-        seen.add(host)
+    _check_imports(egress.hosts, own, at["hosts"])
+
+
+def _check_imports(hosts: list[str], own: str, at: At) -> None:
+    """An entry that another one covers imports nothing."""
+    seen: dict[str, set[str]] = {}
+    for index, entry in enumerate(hosts):
+        check_namespaced_host(entry, at[index], gateway=False)
+        namespace, _, host = entry.partition("/")
+        names = seen.setdefault(own if namespace == "." else namespace, set())
+        if host in names or "*" in names or (host == "*" and names):
+            at[index].advice(f"{entry} is there already, keep one")
+        names.add(host)
+    if "*" in seen.get("*", ()) and len(seen) > 1:
+        at.advice("*/* imports everything, the others add nothing")
 
 
 def _check_policy(policy: OutboundTrafficPolicy, at: At) -> None:

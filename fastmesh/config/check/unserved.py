@@ -28,7 +28,7 @@ from fastmesh.model.sidecar import Sidecar
 from fastmesh.model.virtual_service import Headers, VirtualService
 
 _POLICY = (
-    "loadBalancer.zoneAwareLbSetting", "loadBalancer.warmup",
+    "loadBalancer.warmup",
     "loadBalancer.warmupDurationSecs", "loadBalancer.backendUtilization", "retryBudget",
 )  # fmt: skip
 _POLICIES = (
@@ -42,7 +42,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "Gateway": ("servers[].defaultEndpoint",),
     "APIGateway": ("addresses", "infrastructure", "allowedListeners", "defaultScope"),
     "ProxyConfig": ("environmentVariables", "image"),
-    "Service": ("internalTrafficPolicy", "trafficDistribution"),
+    "Service": ("internalTrafficPolicy",),
 }  # fmt: skip
 _WHOLE = frozenset(("Telemetry", "WorkloadGroup"))
 # Whoever writes them believes something to be protected: they are errors until somebody says that this is known.
@@ -137,9 +137,9 @@ def _policy(policy: TrafficPolicy | PortTrafficPolicy, at: At) -> None:
     if balancer is not None:
         if balancer.simple == "PASSTHROUGH":
             at["loadBalancer"]["simple"].unserved("PASSTHROUGH")
-        locality = balancer.locality_lb_setting
-        if locality is not None and locality.enabled is not False:
-            at["loadBalancer"]["localityLbSetting"].unserved("localityLbSetting")
+        zones = balancer.zone_aware_lb_setting
+        if zones is not None and zones.enabled is not False:
+            at["loadBalancer"]["zoneAwareLbSetting"].unserved("preferring the own zone inside the region")
 
 
 def _gateway(spec: Gateway, at: At) -> None:

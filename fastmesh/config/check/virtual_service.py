@@ -118,9 +118,15 @@ def _check_tls_match(match: TLSMatchAttributes, spec: VirtualService, at: At) ->
         place = at["sniHosts"][index]
         if syntax.is_address(host):
             place.advice(f"{host} is an address, which clients do not send as a server name; write a host name")
-        elif not say(place, syntax.wildcard_domain(host)) and not any(_within(host, owner) for owner in spec.hosts):
+        elif not say(place, _server_name(host, spec)) and not any(_within(host, owner) for owner in spec.hosts):
             place.error(f"{host} is not covered by the hosts {', '.join(spec.hosts)}, add it to spec.hosts")
     _check_l4(match.destination_subnets, match.port, match.source_labels, match.gateways, at)
+
+
+def _server_name(host: str, spec: VirtualService) -> str | None:
+    """A host, or on a gateway the name that AUTO_PASSTHROUGH sees."""
+    inner = host.startswith("outbound_.") and any(name != MESH for name in spec.gateways)
+    return None if inner else syntax.wildcard_domain(host)
 
 
 def _within(host: str, owner: str) -> bool:

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
 from fastmesh.config.mesh import Mesh
 from fastmesh.config.origins import origin
-from fastmesh.config.plan import ClientTLSPlan, ClusterPlan, EndpointPlan, OutlierPlan
+from fastmesh.config.plan import ClusterPlan, EndpointPlan, OutlierPlan
 from fastmesh.config.selectors import selects
 from fastmesh.config.services.balancing import balancer, hash_plan
 from fastmesh.config.services.destinations import DestinationRules, MergedRule
+from fastmesh.config.services.instances import Instance
+from fastmesh.config.services.localities import Site, locality_of, setting_of, topology
 from fastmesh.config.services.registry import MeshService, Port, Registry
 from fastmesh.config.services.upstream_tls import Target, UpstreamTLS, http_version, mesh_sni
 from fastmesh.model.destination_rule import ConnectionPool, HTTPSettings, OutlierDetection, TcpKeepalive, Tunnel
 
+DISTRIBUTION = "networking.istio.io/traffic-distribution"  # the annotation that is older than the field
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An endpoint, and where it stands."""
+
+    plan: EndpointPlan
+    site: Site
+    labels: Mapping[str, str]  # as written: what subsets select by
+
 
 class Clusters:
     def __init__(
-        self, registry: Registry, rules: DestinationRules, tls: UpstreamTLS, mesh: Mesh, *, gateway: bool
+        self, registry: Registry, rules: DestinationRules, tls: UpstreamTLS, mesh: Mesh, *, own: Site, gateway: bool
     ) -> None:
+        self._own = own
         self._mesh = mesh
         self.registry = registry
         self.plans: list[ClusterPlan] = []
@@ -25,7 +44,7 @@ class Clusters:
         self._gateway = gateway
         self._found: dict[str, MergedRule | None] = {}
         self._made: dict[str, bool] = {}
-        self._endpoints: dict[tuple[str, int], list[tuple[EndpointPlan, dict[str, str]]]] = {}
+        self._endpoints: dict[tuple[str, int], list[Member]] = {}
 
     def use(self, host: str, port: int, subset: str) -> tuple[str, bool]:
         """The name of a cluster and whether it exists."""
@@ -44,8 +63,7 @@ class Clusters:
             target = self._target(service, port.number, subset)
             self._made[name] = target is not None
             if target is not None:
-                endpoints = [endpoint for endpoint in self._select(target) if endpoint.mesh_tls]
-                self.plans.append(self._plan(name, target, endpoints, None))
+                self.plans.append(self._plan(name, target, only_mesh=True))
         return name
 
     def subsets(self, service: MeshService) -> list[str]:
@@ -62,10 +80,7 @@ class Clusters:
         target = self._target(service, number, subset)
         if target is None:
             return False
-        endpoints = self._select(target)
-        if target.policy.tunnel is not None and target.policy.tunnel.protocol == "POST":
-            endpoints = []  # reported when it was read: nothing may go past the tunnel
-        self.plans.append(self._plan(name, target, endpoints, self._tls.plan(target, endpoints)))
+        self.plans.append(self._plan(name, target))
         return True
 
     def _target(self, service: MeshService, number: int, subset_name: str) -> Target | None:
@@ -78,36 +93,47 @@ class Clusters:
         http = _http(policy.connection_pool, port, self._gateway, self._mesh.upgrade)
         return Target(service, port, subset, http, policy, rule)
 
-    def _select(self, target: Target) -> list[EndpointPlan]:
+    def _select(self, target: Target) -> list[Member]:
         if target.service.destination == "original_dst":
             return []
         labels = target.subset.labels if target.subset is not None else {}
-        return [plan for plan, own in self._endpoints_of(target.service, target.port) if selects(labels, own)]
+        return [member for member in self._endpoints_of(target.service, target.port) if selects(labels, member.labels)]
 
-    def _endpoints_of(self, service: MeshService, port: Port) -> list[tuple[EndpointPlan, dict[str, str]]]:
+    def _endpoints_of(self, service: MeshService, port: Port) -> list[Member]:
         key = (service.host, port.number)
         found = self._endpoints.get(key)
         if found is None:
-            by_address: dict[tuple[str, int], tuple[EndpointPlan, dict[str, str]]] = {}
+            by_address: dict[tuple[str, int], Member] = {}
             for instance in service.instances:
                 number = instance.port_for(port.name, port.target)
                 if number is None:
                     continue
-                plan = EndpointPlan(
-                    address=instance.address,
-                    port=0 if instance.address.startswith("unix:") else number,
-                    weight=instance.weight,
-                    locality=instance.locality,
-                    workload=instance.workload,
-                    mesh_tls=self._tls.speaks(service, port, instance, number),
-                )
-                by_address.setdefault((plan.address, plan.port), (plan, dict(instance.labels)))
+                member = self._member(service, port, instance, number)
+                by_address.setdefault((member.plan.address, member.plan.port), member)
             found = self._endpoints[key] = list(by_address.values())
         return found
 
-    def _plan(self, name: str, target: Target, endpoints: list[EndpointPlan], tls: ClientTLSPlan | None) -> ClusterPlan:
+    def _member(self, service: MeshService, port: Port, instance: Instance, number: int) -> Member:
+        locality = locality_of(instance.labels, instance.locality)
+        labels = topology(instance.labels, locality, instance.network, instance.node)
+        plan = EndpointPlan(
+            address=instance.address,
+            port=0 if instance.address.startswith("unix:") else number,
+            weight=instance.weight,
+            locality=locality,
+            workload=instance.workload,
+            mesh_tls=self._tls.speaks(service, port, instance, number),
+        )
+        return Member(plan, Site(locality, labels, max(1, instance.weight)), instance.labels)
+
+    def _plan(self, name: str, target: Target, *, only_mesh: bool = False) -> ClusterPlan:
+        """`only_mesh`: bytes go to sidecars as they are, in the clients' own TLS."""
         service, policy, rule = target.service, target.policy, target.rule
         original = service.destination == "original_dst"
+        members = [member for member in self._select(target) if member.plan.mesh_tls or not only_mesh]
+        if policy.tunnel is not None and policy.tunnel.protocol == "POST":
+            members = []  # reported when it was read: nothing may go past the tunnel
+        endpoints, localities = self._arranged(target, members)
         return ClusterPlan(
             name=name,
             kind="original_dst" if original else "endpoints",
@@ -117,9 +143,10 @@ class Clusters:
             service_name=service.name,
             service_namespace=service.namespace,
             endpoints=endpoints,
+            localities=localities,
             balancer="PASSTHROUGH" if original else balancer(policy.load_balancer),
             hash=None if original else hash_plan(policy.load_balancer),
-            tls=tls,
+            tls=None if only_mesh else self._tls.plan(target, endpoints),
             http=target.http,  # type: ignore[arg-type]
             outlier=_outlier(policy.outlier_detection),
             proxy_protocol=0 if policy.proxy_protocol is None else 1 if policy.proxy_protocol.version == "V1" else 2,
@@ -127,6 +154,22 @@ class Clusters:
             origin=origin(rule.policy_from) if rule is not None else None,
             **pool_fields(policy.connection_pool, self._mesh),  # type: ignore[arg-type]
         )
+
+    def _arranged(self, target: Target, members: list[Member]) -> tuple[list[EndpointPlan], list[tuple[int, str, int]]]:
+        """Endpoints with their priorities, without those that get nothing, and the shares of localities."""
+        policy, written = target.policy, target.service.written
+        distribution = getattr(written.spec, "traffic_distribution", "") or written.annotations.get(DISTRIBUTION, "")
+        setting = setting_of(self._mesh, policy.load_balancer, distribution)
+        if setting is None or not members:
+            return [member.plan for member in members], []
+        sites = [member.site for member in members]
+        found = setting.arrange(self._own, sites, policy.outlier_detection is not None)
+        endpoints = [
+            msgspec.structs.replace(member.plan, priority=priority) if priority else member.plan
+            for member, priority in zip(members, found.priorities, strict=True)
+            if priority is not None
+        ]
+        return endpoints, found.localities
 
 
 def _tunnel(block: Tunnel | None) -> str:

@@ -35,6 +35,8 @@ class Instance:
     namespace: str = ""
     account: str = ""  # its service account, when somebody wrote it down
     sidecar: bool = False  # a proxy of the mesh stands before it
+    network: str = ""
+    node: str = ""
 
     def port_for(self, name: str, target: int | str) -> int | None:
         """Where this address serves a service port; None when it does not."""
@@ -125,6 +127,7 @@ class Instances:
                 namespace=owner.namespace,
                 account=spec.service_account,
                 sidecar=_has_sidecar(spec),
+                network=spec.network,
             )
 
     def _of_pods(self, namespace: str, selector: Mapping[str, str]) -> Iterator[Instance]:
@@ -141,7 +144,8 @@ class Instances:
             locality = "/" + endpoint.zone if endpoint.zone else ""
             for name in endpoint.addresses:
                 for address in self._addresses(name):
-                    yield self._instance(address, pod_name, item.namespace, ports=ports, locality=locality, closed=True)
+                    more = {"locality": locality, "node": endpoint.node_name}
+                    yield self._instance(address, pod_name, item.namespace, ports=ports, closed=True, **more)
 
     def _of_endpoints(self, item: Resource[Endpoints], service: Resource[Service]) -> Iterator[Instance]:
         for subset in item.spec.subsets:

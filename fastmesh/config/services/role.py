@@ -30,6 +30,7 @@ class Role:
     intercepts: bool = False  # the kernel redirects connections to the mesh listener
     name: str = ""  # of a WorkloadEntry, Pod, Deployment or StatefulSet in `namespace`
     namespace: str = DEFAULT_NAMESPACE
+    locality: str = ""  # region/zone/subzone; empty: that of the workload of that name
     labels: Mapping[str, str] = field(default_factory=dict)  # besides those of the workload of that name
     workload: WorkloadPlan = UNKNOWN  # without a name: what metrics say of the proxy
     identity: bool = False  # whether the proxy has a certificate of the mesh (--certs)

@@ -92,7 +92,7 @@ cdef bytes _labels(Transit t):
     if inbound:
         source, target = _source_of(t.snapshot, peer), own
     else:
-        source, target = own, t.snapshot.workloads[t.endpoint.workload if t.endpoint is not None else 0]
+        source, target = own, t.snapshot.workload(t.endpoint.workload if t.endpoint is not None else 0)
     theirs, ours = _principals(t, peer)
     service, name, namespace = _service(t)
     values = (
@@ -124,16 +124,17 @@ cdef tuple _principals(Transit t, Peer peer):
 
 cdef _source_of(Snapshot snapshot, Peer peer):
     """The workload of a client, by its identity: of several that share it, what all of them have in common."""
-    cdef dict found
+    cdef int index
+    unknown = snapshot.workload(0)
+    if peer is None or not peer.principal:
+        return unknown
     if snapshot.by_principal is None:
         snapshot.by_principal = {}
-        for workload in snapshot.workloads[1:]:
+        for index in range(1, len(snapshot.workloads)):
+            workload = snapshot.workload(index)
             known = snapshot.by_principal.get(workload["principal"])
             snapshot.by_principal[workload["principal"]] = workload if known is None else {
                 key: value if known[key] == value else "unknown" for key, value in workload.items()}
-    unknown = snapshot.workloads[0]
-    if peer is None or not peer.principal:
-        return unknown
     principal = peer.principal.decode()
     known = snapshot.by_principal.get(principal)
     if known is not None:

@@ -238,6 +238,8 @@ cdef class Exchange(Mirroring):
                     self.rewrite_path()
         self.cluster = cluster = self.destination.cluster
         if cluster is None:
+            self.cluster = cluster = self.destination.open()
+        if cluster is None:
             if self.destination.missing_status != 503:
                 return self.reply(self.destination.missing_status, FLAG_NC, "cluster_not_found", "", 0)
             return self._give_up(FAIL_NO_CLUSTER)

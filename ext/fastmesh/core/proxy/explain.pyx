@@ -11,13 +11,14 @@ from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.exchange cimport Exchange, take_exchange
 from fastmesh.core.proxy.relay cimport RelayText, apply_ops, request_out
 from fastmesh.core.proxy.sticky cimport take_hash
-from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.cluster cimport EXTRA_TIERS, Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.hash_policy cimport HASH_SOURCE_IP, HashPolicy
 from fastmesh.core.route.limit cimport ALL, Limit
 from fastmesh.core.route.rule cimport Destination, Fault, Mirror, Retry, Rule
 from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Listener, Snapshot
+from fastmesh.core.route.tier cimport Tier
 from fastmesh.core.wire.h1_parse cimport H1_DONE, parse_request
 from fastmesh.core.wire.h1_write cimport HeadOut
 from fastmesh.core.wire.message cimport Limits
@@ -199,7 +200,7 @@ cdef void _tell_mirrors(Story story, Rule rule):
     cdef Mirror mirror
     for mirror in rule.mirrors or ():
         name = mirror.destination.cluster_name.decode()
-        if mirror.destination.cluster is None:
+        if mirror.destination.late is None:
             story.tell("mirror", "nothing", f"{name} does not exist")
         else:
             story.tell("mirror", name, f"gets a copy of {mirror.share / 10000:g} % of requests; its answers go nowhere")
@@ -219,7 +220,7 @@ cdef dict _tell_destination(Story story, Exchange x):
             shares[name] = shares.get(name, 0) + destination.weight / total
         story.result["weights"] = shares
     x.destination = chosen
-    x.cluster = chosen.cluster
+    x.cluster = chosen.open()
     if chosen.redirect is not None:
         story.result["location"] = x.location().decode("latin-1")
         story.tell("choose_cluster", f"redirect {chosen.redirect.code}", "the backend's own filter: " + story.result["location"])
@@ -245,6 +246,8 @@ cdef dict _tell_destination(Story story, Exchange x):
     if not endpoints and chosen.cluster.kind == 0:
         story.tell("attempt", "503", "the cluster has no endpoint")
         return story.answered("route", 503, ["UH"])
+    if chosen.cluster.extras & EXTRA_TIERS:
+        _tell_localities(story, chosen.cluster)
     if chosen.cluster.hash is not None and endpoints:
         return _tell_hash(story, x)
     why = ("round robin", "random", "least request")[chosen.cluster.balancer]
@@ -252,6 +255,18 @@ cdef dict _tell_destination(Story story, Exchange x):
         why += f", of those that pass their checks ({chosen.cluster.health.told})"
     story.tell("attempt", "one of " + ", ".join(endpoints) if endpoints else "the original destination", why)
     return story.end()
+
+
+cdef void _tell_localities(Story story, Cluster cluster):
+    """Who serves while all are healthy, and who comes next."""
+    cdef Tier tier, part
+    cdef Endpoint endpoint
+    for number, tier in enumerate(cluster.tiers):
+        texts = [f"{endpoint.text.decode()} ({endpoint.locality or 'no locality'})" for endpoint in tier.endpoints]
+        if tier.parts is not None:
+            texts = [f"{part.locality or 'no locality'} {100 * part.share / tier.shares:.3g} %" for part in tier.parts]
+        why = "while enough of them are healthy" if number == 0 else f"when too few of priority {number - 1} are healthy"
+        story.tell("locality", f"priority {number}: " + ", ".join(texts), why)
 
 
 cdef dict _tell_hash(Story story, Exchange x):

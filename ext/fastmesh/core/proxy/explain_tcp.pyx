@@ -44,12 +44,12 @@ cdef dict _told(Chain chain):
     for each in chain.destinations:
         name = each.cluster_name.decode()
         shares[name] = each.weight / chain.weights
-        if each.cluster is None:
+        if each.late is None:
             missing.append(name)
         if heaviest is None or each.weight > heaviest.weight:
             heaviest = each
     endpoints = []
-    if heaviest is not None and heaviest.cluster is not None:
-        cluster = heaviest.cluster
+    if heaviest is not None and heaviest.late is not None:
+        cluster = heaviest.open()
         endpoints = [(<Endpoint>endpoint).text.decode() for endpoint in cluster.endpoints]
     return {"chain": chain.name, "kind": "tcp" if chain.tcp else "http", "shares": shares, "endpoints": endpoints, "missing": missing}

@@ -22,7 +22,7 @@ cdef class Mirroring(Tunnelling):
         cdef Mirror mirror
         if not self.head.upgrade:
             for mirror in self.rule.mirrors:
-                if mirror.destination.cluster is not None and rng_below(&self.engine.rng, 1000000) < mirror.share:
+                if mirror.destination.late is not None and rng_below(&self.engine.rng, 1000000) < mirror.share:
                     self._copy(mirror)
         return GO_ON
 

@@ -1,6 +1,6 @@
 """See passage.pxd."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from fastmesh.core.base.arena cimport ENTRY_ENDPOINT, sum_rows
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms, now_ns
@@ -57,7 +57,7 @@ cdef class Passage(TunnelOwner):
             self._fail(FLAG_NR)
             return
         t.destination = self.client.chain.choose(&self.engine.rng)
-        t.cluster = cluster = t.destination.cluster
+        t.cluster = cluster = t.destination.open()
         if cluster is None:
             self._fail(FLAG_NC)
             return
@@ -114,6 +114,7 @@ cdef class Passage(TunnelOwner):
         cdef Transit t = self.facts
         cdef bytes first = self.first
         cdef uint64_t idle
+        cdef int64_t own
         self.first = None
         t.upstream_tls = connection.tls
         self.coming = None
@@ -121,7 +122,8 @@ cdef class Passage(TunnelOwner):
             t.cluster.report(t.endpoint, OUTCOME_STATUS, 200, now_ms())
         self.words = account_connection(t)
         fm_bump(&self.words[TCP_OPENED], 1)
-        idle = self.engine.timeouts.tunnel if self.client.chain.idle < 0 else <uint64_t>self.client.chain.idle
+        own = self.client.chain.idle()
+        idle = self.engine.timeouts.tunnel if own < 0 else <uint64_t>own
         open_tunnel(self, self.client, <TunnelEndpoint>connection, PyBytes_AS_STRING(first), PyBytes_GET_SIZE(first), idle,
                     t.cluster.max_connection_duration)
 

@@ -272,7 +272,7 @@ cdef class Worker(Engine):
         cdef Cluster cluster
         cdef Endpoint endpoint
         for key, pool in list(self.pools.items()):
-            cluster = self.snapshot.clusters.get(key[:key.index(0)].decode())
+            cluster = self.snapshot.cluster(key[:key.index(0)].decode())
             if cluster is not None and cluster.http != HTTP_AS_CLIENT and (cluster.http == HTTP_2) != isinstance(pool, PoolH2):
                 cluster = None            # another version is spoken now
             if cluster is not None:

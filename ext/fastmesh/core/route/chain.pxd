@@ -25,8 +25,8 @@ cdef class Chain:
     cdef list suffixes        # b".example.com"
     cdef list destinations    # of a tcp chain
     cdef uint32_t weights
-    cdef int64_t idle         # ms without a byte, as its first destination says; -1 = the proxy's default, 0 = for ever
     cdef Destination choose(self, Rng* rng)
+    cdef int64_t idle(self)   # ms without a byte, as its first destination says; -1 = the proxy's default, 0 = for ever
 
 cdef Chain make_chain(dict plan, dict clusters, dict shared, object context)
 

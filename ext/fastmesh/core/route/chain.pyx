@@ -3,8 +3,9 @@ import hashlib
 import ipaddress
 
 import msgspec
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from fastmesh.core.base.rng cimport Rng
+from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.rule cimport Destination, choose_destination, make_destination
 
 cdef uint64_t tables = 0
@@ -15,6 +16,10 @@ cdef dict TRANSPORTS = {"any": TRANSPORT_ANY, "plaintext": TRANSPORT_PLAINTEXT, 
 cdef class Chain:
     cdef Destination choose(self, Rng* rng):
         return choose_destination(self.destinations, self.weights, rng)
+
+    cdef int64_t idle(self):
+        cdef Cluster cluster = (<Destination>self.destinations[0]).open()
+        return -1 if cluster is None else cluster.tcp_idle
 
 
 cdef Chain make_chain(dict plan, dict clusters, dict shared, object context):
@@ -40,10 +45,6 @@ cdef Chain make_chain(dict plan, dict clusters, dict shared, object context):
     chain.destinations = [make_destination(item, clusters, shared) for item in plan["destinations"]]
     for destination in chain.destinations:
         chain.weights += destination.weight
-    chain.idle = -1
-    if chain.destinations:
-        destination = chain.destinations[0]
-        chain.idle = -1 if destination.cluster is None else destination.cluster.tcp_idle
     return chain
 
 

@@ -325,10 +325,10 @@ cdef Cluster make_cluster(dict plan):
         cluster.keepalive_probes, cluster.keepalive_time, cluster.keepalive_interval = plan["keepalive"]
     cluster.origin = plan["origin"]
     _set_outlier(cluster, plan["outlier"])
-    if cluster.kind == CLUSTER_ORIGINAL_DST:
-        cluster.watched = False           # its endpoints are the clients' choice
     cluster.health = make_health_rule(plan["health"])
     if cluster.health is not None:
         cluster.watched = True
         cluster.outlier.min_health_percent = plan["health"]["min_health_percent"]
+    if cluster.kind == CLUSTER_ORIGINAL_DST:
+        cluster.watched = False           # its endpoints are the clients' choice
     return cluster

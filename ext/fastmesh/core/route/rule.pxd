@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from fastmesh.core.base.rng cimport Rng
 from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.late cimport Late
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.match cimport Clause, Request
 
@@ -45,7 +46,8 @@ cdef class Redirect
 cdef class Rewrite
 
 cdef class Destination:
-    cdef Cluster cluster      # None: it does not exist (503 NC)
+    cdef Cluster cluster      # None: nobody has asked for it yet, see `open`
+    cdef Late late            # None: it does not exist (503 NC)
     cdef bytes cluster_name
     cdef uint32_t weight
     cdef uint16_t missing_status      # what a missing cluster answers: 503, by Gateway API 500
@@ -54,6 +56,7 @@ cdef class Destination:
     cdef list response_ops
     cdef Redirect redirect    # instead of the cluster; or None
     cdef Rewrite rewrite      # instead of the rule's; or None
+    cdef Cluster open(self)   # the cluster, or None
 
 cdef class Redirect:
     cdef uint16_t code

@@ -1,6 +1,7 @@
 """See rule.pxd."""
 from libc.stdint cimport uint32_t
 from fastmesh.core.base.rng cimport Rng, rng_below
+from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.cors cimport make_cors
 from fastmesh.core.route.header_ops cimport make_ops
 from fastmesh.core.route.match cimport MATCH_PREFIX, Clause, Request, first_match, make_clauses
@@ -23,10 +24,6 @@ cdef class Retry:
     pass
 
 
-cdef class Destination:
-    pass
-
-
 cdef class Redirect:
     pass
 
@@ -45,6 +42,13 @@ cdef class Fault:
 
 cdef class Mirror:
     pass
+
+
+cdef class Destination:
+    cdef Cluster open(self):
+        if self.cluster is None and self.late is not None:
+            self.cluster = self.late.open()
+        return self.cluster
 
 
 cdef Destination choose_destination(list destinations, uint32_t weights, Rng* rng):
@@ -105,7 +109,8 @@ cdef Destination make_destination(dict plan, dict clusters, dict shared):
     if key in shared:
         return shared[key]
     cdef Destination destination = shared.setdefault(key, Destination.__new__(Destination))
-    destination.cluster = None if plan["missing"] else clusters.get(plan["cluster"])
+    destination.late = None if plan["missing"] else clusters.get(plan["cluster"])
+    destination.cluster = destination.late.cluster if destination.late is not None else None
     destination.cluster_name = plan["cluster"].encode()
     destination.weight = plan["weight"]
     destination.missing_status = plan["missing_status"]
@@ -168,7 +173,8 @@ cdef Fault _make_fault(plan):
 
 cdef Destination mirrored(Destination chosen, Destination mirror):
     cdef Destination copy = Destination.__new__(Destination)
-    copy.cluster, copy.cluster_name, copy.weight = mirror.cluster, mirror.cluster_name, mirror.weight
+    copy.cluster, copy.late = mirror.cluster, mirror.late
+    copy.cluster_name, copy.weight = mirror.cluster_name, mirror.weight
     copy.missing_status = mirror.missing_status
     copy.authority = chosen.authority
     copy.request_ops, copy.response_ops = chosen.request_ops, chosen.response_ops

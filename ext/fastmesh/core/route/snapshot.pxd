@@ -30,9 +30,10 @@ cdef class Listener:
 cdef class Snapshot:
     cdef readonly str version
     cdef readonly dict mesh
-    cdef list workloads       # dicts
+    cdef list workloads       # msgpack of the facts of each: there are as many as endpoints, and few are asked for
+    cdef list _facts          # what those are
     cdef dict by_principal    # principal -> workload, made by proxy.account
-    cdef readonly dict clusters       # name -> Cluster
+    cdef readonly dict clusters       # name -> Late
     cdef list checked         # clusters with active health checks
     cdef readonly dict listeners      # name -> Listener
     cdef dict credentials     # name -> what `make_tls` made of it, until the contexts are made
@@ -51,6 +52,8 @@ cdef class Snapshot:
     cdef Cluster _hashing     # whose tables are being built
     cdef bint built
     cdef bint _hashed(self, uint64_t until) except -1
+    cdef Cluster cluster(self, str name)      # or None
+    cdef dict workload(self, int index)
     cdef _take(self, str kind, dict body)
     cdef Listener _listener(self, dict plan)
     cdef _take_chains(self, dict plan)

@@ -1,9 +1,11 @@
 """See snapshot.pxd."""
 from libc.stdint cimport uint32_t, uint64_t
+from msgspec.msgpack import decode
 from fastmesh.core.base.clock cimport now_ns
 from fastmesh.core.route.chain cimport make_chain, make_chain_table, make_place_table
-from fastmesh.core.route.cluster cimport Cluster, make_cluster
+from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.host_table cimport make_host_table
+from fastmesh.core.route.late cimport Late, make_late
 from fastmesh.core.route.limit cimport Limit, make_limit
 from fastmesh.core.route.rule cimport VirtualHost, make_virtual_host
 from fastmesh.core.wire.path cimport PATH_BASE, PATH_DECODE_AND_MERGE_SLASHES, PATH_MERGE_SLASHES, PATH_NONE
@@ -78,22 +80,25 @@ cdef class Snapshot:
         return True
 
     cdef _take(self, str kind, dict body):
-        cdef Cluster cluster
+        cdef Late late
         if kind == "cluster":
-            cluster = make_cluster(body)
+            late = make_late(body["packed"])
             if body["tls"] is not None and self._make_tls is not None:
-                cluster.tls = self._make_tls("client", body["tls"], self.credentials, [])
-            self.clusters[body["name"]] = cluster
-            if cluster.health is not None:
-                self.checked.append(cluster)
-            if cluster.hash is not None:
-                self._hashing = cluster
+                late.tls = self._make_tls("client", body["tls"], self.credentials, [])
+            self.clusters[body["name"]] = late
+            if late.cluster is not None:
+                late.cluster.tls = late.tls
+                if late.cluster.health is not None:
+                    self.checked.append(late.cluster)
+                if late.cluster.hash is not None:
+                    self._hashing = late.cluster
         elif kind == "vhost":
             self.vhosts.append(make_virtual_host(body, self.clusters, self.limits, self._shared))
         elif kind == "limit":
             self.limits.append(make_limit(body))
-        elif kind == "workload":
-            self.workloads.append(body)
+        elif kind == "workloads":
+            self._facts = body["facts"]
+            self.workloads += body["packed"]
         elif kind == "listener":
             self.listeners[body["name"]] = self._listener(body)
         elif kind == "domains":
@@ -112,6 +117,14 @@ cdef class Snapshot:
             self.source = body["workload"]
         else:
             raise ValueError(f"unknown plan item {kind}")
+
+    cdef Cluster cluster(self, str name):
+        cdef Late late = self.clusters.get(name)
+        return None if late is None else late.open()
+
+    cdef dict workload(self, int index):
+        """Its facts by name, as they are needed once for each series."""
+        return dict(zip(self._facts, decode(self.workloads[index])))
 
     cdef Listener _listener(self, dict plan):
         cdef Listener listener = Listener.__new__(Listener)

@@ -1,0 +1,24 @@
+"""See late.pxd."""
+from msgspec.msgpack import decode
+from fastmesh.core.route.cluster cimport Cluster, make_cluster
+
+cdef int AT_ONCE = 200        # more endpoints than this are made with the snapshot: a request would wait for them
+
+
+cdef class Late:
+    cdef Cluster open(self):
+        if self.cluster is None:
+            self.cluster = make_cluster(decode(self.packed))
+            self.cluster.tls = self.tls
+            self.packed = None
+        return self.cluster
+
+
+cdef Late make_late(bytes packed):
+    """It is made once now and thrown away: what cannot be made must not be found out by a request."""
+    cdef Late late = Late.__new__(Late)
+    cdef Cluster cluster = make_cluster(decode(packed))
+    late.packed = packed
+    if cluster.hash is not None or cluster.health is not None or len(cluster.endpoints) > AT_ONCE:
+        late.cluster, late.packed = cluster, None
+    return late
