@@ -16,21 +16,23 @@ TABLE = yaml.safe_load(Path(__file__).with_name("gateway_routes.yaml").read_text
 def documents(case: dict[str, Any]) -> str:
     found: list[dict[str, Any]] = []
     for gateway in case["gateways"]:
-        server: dict[str, Any] = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": gateway["hosts"]}
+        port = {"number": 80, "name": "http", "protocol": gateway.get("protocol", "HTTP")}
+        server: dict[str, Any] = {"port": port, "hosts": gateway["hosts"]}
         if gateway.get("redirect"):
             server["tls"] = {"httpsRedirect": True}
         spec = {"selector": {"istio": "ingressgateway"}, "servers": [server]}
-        found.append(_object("Gateway", gateway["name"], spec))
+        found.append(_object("Gateway", gateway, spec))
     for rule in case.get("rules", []):
         destination = {"host": rule["to"]} | ({"port": {"number": rule["port"]}} if "port" in rule else {})
         http = {"match": [{"uri": rule["match"]}], "route": [{"destination": destination}]}
-        spec = {"hosts": rule["hosts"], "gateways": ["gateway"], "http": [http]}
-        found.append(_object("VirtualService", rule["name"], spec))
+        spec = {"hosts": rule["hosts"], "gateways": rule.get("gateways", ["gateway"]), "http": [http]}
+        found.append(_object("VirtualService", rule, spec))
     return yaml.safe_dump_all(found)
 
 
-def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+def _object(kind: str, row: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+    metadata = {"name": row["name"], "namespace": row.get("namespace", "default")}
+    return {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
 
 
 @pytest.mark.parametrize("case", TABLE, ids=[case["name"] for case in TABLE])

@@ -17,7 +17,7 @@ TABLE = yaml.safe_load(Path(__file__).with_name("http_routes.yaml").read_text())
 OBJECTS = corpora_dir() / "gateway-api"
 BOOKINFO = corpora_dir() / "istio/samples/bookinfo"
 INFRA = "gateway-conformance-infra"
-ASKED = ("url", "host", "method", "headers")
+ASKED = ("url", "host", "method", "headers", "answered", "mirrored")  # the last two: see tests/story/test_tables.py
 
 
 def version(cluster: str) -> str:
@@ -186,3 +186,20 @@ def test_retries_and_timeouts() -> None:
     assert rule.timeout == 90_000
     assert rule.retry is not None
     assert (rule.retry.attempts, rule.retry.status_codes, rule.retry.per_try_timeout) == (1, [500, 503], 10_000)
+
+
+def test_two_gateways_with_equal_listeners_have_the_routes_of_both() -> None:
+    """They share a port of this proxy; the routes of the second one were lost."""
+    text = "---\napiVersion: v1\nkind: Service\nmetadata: {name: b, namespace: edge}\n"
+    text += "spec: {ports: [{name: http, port: 80}]}\n"
+    for name in ("one", "two"):
+        listeners = "[{name: http, port: 80, protocol: HTTP}]"
+        text += "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\n"
+        text += f"metadata: {{name: {name}, namespace: edge}}\n"
+        text += f"spec: {{gatewayClassName: istio, listeners: {listeners}}}\n"
+        parents = f"parentRefs: [{{name: {name}}}], hostnames: [{name}.example]"
+        text += http_route(name, f"{parents}, rules: [{{backendRefs: [{{name: b, port: 80}}]}}]")
+    plan = plan_of(text, kind="gateway")
+    for name in ("one", "two"):
+        answer = ask(plan, "edge/one", f"{name}.example", "/")
+        assert answer["rule"]["name"] == name

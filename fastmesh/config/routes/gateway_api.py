@@ -53,22 +53,26 @@ class HTTPRoutes:
 
     def of_port(self, port: int, places: list[Place]) -> dict[str, tuple[Place, list[RulePlan]]]:
         """Hosts and their rules on the listeners of one port; a listener's own host is there even without a rule."""
-        own: dict[int, HostIndex[list[Placed]]] = {}
+        own: dict[str, HostIndex[list[Placed]]] = {}  # by host: Gateways with equal listeners share it
+        added: set[tuple[str, str, int]] = set()
         owners: HostIndex[Place] = HostIndex()
         for place in places:
             owners.put(place.host, place)
-            own[id(place)] = HostIndex()
+            own[place.host] = HostIndex()
         hosts: dict[str, None] = dict.fromkeys(place.host for place in places)
         for place in places:
             for route in self._attached(place):
                 for host in _hosts(route, place.host):
-                    self._add(own[id(place)], host, route, replace(self._scope, port=port))
                     hosts[host] = None
+                    key = (place.host, host, id(route))
+                    if key not in added:
+                        added.add(key)
+                        self._add(own[place.host], host, route, replace(self._scope, port=port))
         found: dict[str, tuple[Place, list[RulePlan]]] = {}
         for host in hosts:
             owner = owners.most_specific(host)
             if owner is not None:
-                found[host] = (owner, list(_in_order(own[id(owner)], host)))
+                found[host] = (owner, list(_in_order(own[owner.host], host)))
         return found
 
     def _add(self, index: HostIndex[list[Placed]], host: str, route: Resource[HTTPRoute], scope: Scope) -> None:
