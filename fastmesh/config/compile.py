@@ -27,6 +27,7 @@ from fastmesh.config.listeners.outbound import Outbound
 from fastmesh.config.mesh import mesh_of
 from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, VirtualHostPlan, encode
 from fastmesh.config.routes.delegates import Delegates
+from fastmesh.config.routes.envoy_filters import EnvoyFilters
 from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.http_route import Backends
 from fastmesh.config.routes.limits import Limits
@@ -120,6 +121,15 @@ class _Compiler:
 
     def run(self) -> tuple[Plan, list[Problem]]:
         listeners, vhosts = self._gateway() if self.gateway else self._mesh()
+        EnvoyFilters(
+            self.config,
+            self.role.namespace,
+            self.role.labels,
+            self.mesh.root,
+            self.limits,
+            self.problems,
+            gateway=self.gateway,
+        ).apply(listeners, vhosts)
         scope = self._scope(frozenset())
         root = self.limits.of_namespace(self.mesh.root, scope)
         plan = Plan(

@@ -8,6 +8,7 @@ from fastmesh.model import gateway_api, gateway_api_tls
 from fastmesh.model.authorization_policy import AuthorizationPolicy
 from fastmesh.model.capacity_model import CapacityModel
 from fastmesh.model.destination_rule import DestinationRule
+from fastmesh.model.envoy_filter import EnvoyFilter
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.health_check import HealthCheck
 from fastmesh.model.kubernetes import (
@@ -76,6 +77,7 @@ _READ = [
     Kind(GATEWAY_API, "TCPRoute", ("v1", "v1alpha2"), gateway_api.TCPRoute),
     Kind(GATEWAY_API, "ReferenceGrant", ("v1", "v1beta1", "v1alpha2"), gateway_api_tls.ReferenceGrant),
     Kind(GATEWAY_API, "BackendTLSPolicy", ("v1", "v1alpha3"), gateway_api_tls.BackendTLSPolicy),
+    Kind(ISTIO, "EnvoyFilter", _V1, EnvoyFilter),
     Kind(OWN, "RateLimit", ("v1alpha1",), RateLimit),
     Kind(OWN, "HealthCheck", ("v1alpha1",), HealthCheck),
     Kind(OWN, "CapacityModel", ("v1alpha1",), CapacityModel),
@@ -95,7 +97,6 @@ READ: dict[tuple[str, str], Kind] = {(kind.group, kind.name): kind for kind in _
 
 # Known, and not acted on by this version.
 UNSERVED = {
-    (ISTIO, "EnvoyFilter"),
     ("extensions.istio.io", "WasmPlugin"),
     ("extensions.istio.io", "TrafficExtension"),
     *(

@@ -376,13 +376,14 @@ class SharedPlan(PlanPart, frozen=True):
     domain: str  # what its keys begin with: proxies with the same one count together
     redis: str = ""  # HOST:PORT; empty: --redis
     fails_closed: bool = False  # when Redis is gone
-    lease: int = 1  # the most tokens that one proxy takes ahead, and that it may pass on credit
+    lease: int = 1  # the most tokens that one proxy takes ahead
+    credit: int = 1  # the most requests that it passes before Redis has answered
 
 
 class LimitPlan(PlanPart, frozen=True):
     """One token bucket family of a RateLimit. `requests` tokens come back every `period`; at most `burst` are kept.
 
-    `traits` are exact conditions (kind, name, "is" | "not" | "present", value); kinds are those of `keys`.
+    `traits` are exact conditions (kind, name, "is" | "not" | "present" | "absent", value); kinds are those of `keys`.
     """
 
     name: str  # ns/name/index: the key of its state, which survives reloads

@@ -22,6 +22,7 @@ from fastmesh.model import gateway_api, gateway_api_tls
 from fastmesh.model.authorization_policy import AuthorizationPolicy
 from fastmesh.model.capacity_model import CapacityModel
 from fastmesh.model.destination_rule import DestinationRule
+from fastmesh.model.envoy_filter import EnvoyFilter
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.health_check import HealthCheck
 from fastmesh.model.kubernetes import (
@@ -80,6 +81,7 @@ class ConfigSet:
     sidecars: list[Resource[Sidecar]] = field(default_factory=list)
     rate_limits: list[Resource[RateLimit]] = field(default_factory=list)
     health_checks: list[Resource[HealthCheck]] = field(default_factory=list)
+    envoy_filters: list[Resource[EnvoyFilter]] = field(default_factory=list)
     capacity_models: list[Resource[CapacityModel]] = field(default_factory=list)
     peer_authentications: list[Resource[PeerAuthentication]] = field(default_factory=list)
     authorization_policies: list[Resource[AuthorizationPolicy]] = field(default_factory=list)
@@ -121,7 +123,7 @@ _LISTS = {
     "ServiceEntry": "service_entries", "WorkloadEntry": "workload_entries", "WorkloadGroup": "workload_groups",
     "VirtualService": "virtual_services", "DestinationRule": "destination_rules", "Gateway": "gateways",
     "HTTPRoute": "http_routes", "APIGateway": "api_gateways", "GatewayClass": "gateway_classes",
-    "Sidecar": "sidecars", "RateLimit": "rate_limits",
+    "Sidecar": "sidecars", "RateLimit": "rate_limits", "EnvoyFilter": "envoy_filters",
     "PeerAuthentication": "peer_authentications", "GRPCRoute": "grpc_routes", "TLSRoute": "tls_routes",
     "TCPRoute": "tcp_routes", "CapacityModel": "capacity_models", "HealthCheck": "health_checks",
     "ReferenceGrant": "reference_grants", "BackendTLSPolicy": "backend_tls_policies",

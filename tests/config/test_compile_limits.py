@@ -136,9 +136,9 @@ def test_everything_written() -> None:
 def test_global_counts() -> None:
     spec = "global: {redis: redis.shop:6379, domain: shop, failureModeDeny: true}, limits: [{requests: 500, name: all}]"
     (plan,) = plan_of(SHOP + limit(spec)).limits
-    assert plan.shared == SharedPlan(domain="shop/all", redis="redis.shop:6379", fails_closed=True, lease=50)
+    assert plan.shared == SharedPlan(domain="shop/all", redis="redis.shop:6379", fails_closed=True, lease=50, credit=50)
     (plan,) = plan_of(SHOP + limit("global: {}, limits: [{requests: 3, per: day}]")).limits
-    assert plan.shared == SharedPlan(domain="shop/l/0", lease=1)
+    assert plan.shared == SharedPlan(domain="shop/l/0", lease=1, credit=3)
 
 
 def test_clauses_for_one_port_leave_the_others_alone() -> None:

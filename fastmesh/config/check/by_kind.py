@@ -13,6 +13,7 @@ from typing import Any
 from fastmesh.config.check.authorization_policy import DRY_RUN, check_authorization_policy
 from fastmesh.config.check.capacity_model import check_capacity_model
 from fastmesh.config.check.destination_rule import check_destination_rule
+from fastmesh.config.check.envoy_filter import check_envoy_filter
 from fastmesh.config.check.gateway import check_gateway
 from fastmesh.config.check.gateway_api import (
     check_api_gateway,
@@ -44,6 +45,7 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
     "DestinationRule": check_destination_rule,
     "EndpointSlice": check_endpoint_slice,
     "Endpoints": check_endpoints,
+    "EnvoyFilter": check_envoy_filter,
     "GRPCRoute": check_api_route,
     "Gateway": check_gateway,
     "HTTPRoute": check_api_route,

@@ -53,6 +53,10 @@ class At:
         message = f"{what or 'this'} is valid but not served yet, it has no effect"
         self._problems.append(self._resource.problem(self._path, message, "warning", "unserved"))
 
+    def unheeded(self, path: Path, message: str) -> None:
+        """Warn, in words of its own, of what this version does not act on; `path` is of the whole object."""
+        self._problems.append(self._resource.problem(path, message, "warning", "unserved"))
+
     def elsewhere(self) -> None:
         """Note a value that is for a control plane or for a proxy that one starts: it has no meaning here."""
         message = "is for a proxy that a control plane runs and has no meaning here"

@@ -17,6 +17,7 @@ from fastmesh.model.virtual_service import VirtualService
 Target = tuple[str, str, str, str]  # kind, namespace, name, section name; an empty kind: the whole namespace
 LIMITED = ("x-envoy-ratelimited", "true")  # what retryOn: envoy-ratelimited looks for
 LEASE_MOST = 1_000_000
+CREDIT_LEAST = 10
 LEASE_SHARE = 10  # at most this part of a limit is taken ahead by one proxy
 
 
@@ -77,6 +78,14 @@ class Limits:
                         found.append(self._put(item, number, limit, matches))
         return list(dict.fromkeys(found))
 
+    def put(self, plan: LimitPlan) -> int:
+        """The index of a limit that was made elsewhere."""
+        key = (plan.name, -1, msgspec.msgpack.encode(plan))
+        if key not in self._made:
+            self._made[key] = len(self.plans)
+            self.plans.append(plan)
+        return self._made[key]
+
     def _put(self, item: Resource[RateLimit], number: int, limit: Limit, matches: list[MatchPlan]) -> int:
         """The same limit with the same clauses is one plan; the bucket itself is found by its name in any case."""
         key = (f"{item.namespace}/{item.name}", number, msgspec.msgpack.encode(matches))
@@ -128,12 +137,18 @@ def _shared(item: Resource[RateLimit], number: int, limit: Limit) -> SharedPlan 
         redis=counts.redis,
         fails_closed=counts.failure_mode_deny,
         lease=lease_of(limit.requests),
+        credit=credit_of(limit.requests),
     )
 
 
 def lease_of(requests: int) -> int:
-    """The most tokens of one window that a proxy holds, or gives out before they were granted."""
+    """The most tokens of one window that a proxy holds."""
     return min(max(1, requests // LEASE_SHARE), LEASE_MOST)
+
+
+def credit_of(requests: int) -> int:
+    """The most requests that it passes before Redis has answered; a small limit does not refuse for that moment."""
+    return max(lease_of(requests), min(requests, CREDIT_LEAST))
 
 
 def _key(written: LimitKey | str) -> tuple[str, str]:

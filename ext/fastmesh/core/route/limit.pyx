@@ -134,6 +134,6 @@ cdef Limit make_limit(dict plan):
         limit.is_global = True
         limit.fails_closed = shared["fails_closed"]
         limit.domain = shared["domain"]
-        limit.credit = shared["lease"]
+        limit.credit = shared["credit"]
         limit.quota = b"%d, %d;w=%d" % (limit.rule.burst, limit.rule.requests, max(1, limit.rule.period // 1000000000))
     return limit

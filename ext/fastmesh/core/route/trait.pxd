@@ -17,6 +17,7 @@ cdef enum TraitTest:
     TEST_PRESENT = 0
     TEST_IS
     TEST_NOT                  # something else; absent fits, too
+    TEST_ABSENT
 
 cdef class Trait:
     cdef int kind             # TraitKind

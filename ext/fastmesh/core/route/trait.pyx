@@ -9,7 +9,7 @@ from fastmesh.core.wire.message cimport span_ptr
 cdef dict KINDS = {"header": TRAIT_HEADER, "queryParam": TRAIT_QUERY, "path": TRAIT_PATH, "target": TRAIT_TARGET,
                    "method": TRAIT_METHOD, "authority": TRAIT_AUTHORITY, "scheme": TRAIT_SCHEME,
                    "clientAddress": TRAIT_CLIENT_ADDRESS, "sourcePrincipal": TRAIT_SOURCE_PRINCIPAL}
-cdef dict TESTS = {"present": TEST_PRESENT, "is": TEST_IS, "not": TEST_NOT}
+cdef dict TESTS = {"present": TEST_PRESENT, "is": TEST_IS, "not": TEST_NOT, "absent": TEST_ABSENT}
 cdef uint64_t SALT = 0x9E3779B97F4A7C15
 
 
@@ -48,6 +48,8 @@ cdef class Trait:
         cdef const char* value = self.read(request, client, principal, &size, joined, sizeof(joined))
         if self.test == TEST_PRESENT:
             return size >= 0
+        if self.test == TEST_ABSENT:
+            return size < 0
         return (size == PyBytes_GET_SIZE(self.value) and memcmp(value, PyBytes_AS_STRING(self.value), size) == 0) \
             == (self.test == TEST_IS)
 
