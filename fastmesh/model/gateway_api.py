@@ -62,8 +62,8 @@ class HeaderModifier(Spec, frozen=True):
 
 class PathModifier(Spec, frozen=True):
     type: Literal["ReplaceFullPath", "ReplacePrefixMatch"]
-    replace_full_path: str = ""
-    replace_prefix_match: str = ""
+    replace_full_path: str | None = None
+    replace_prefix_match: str | None = None
 
 
 class RequestRedirect(Spec, frozen=True):

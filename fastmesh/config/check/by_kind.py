@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from fastmesh.config.check.api_route import check_api_route, check_tcp_route
 from fastmesh.config.check.authorization_policy import DRY_RUN, check_authorization_policy
 from fastmesh.config.check.capacity_model import check_capacity_model
 from fastmesh.config.check.destination_rule import check_destination_rule
@@ -17,9 +18,9 @@ from fastmesh.config.check.envoy_filter import check_envoy_filter
 from fastmesh.config.check.gateway import check_gateway
 from fastmesh.config.check.gateway_api import (
     check_api_gateway,
-    check_api_route,
     check_backend_tls_policy,
-    check_tcp_route,
+    check_gateway_class,
+    check_reference_grant,
 )
 from fastmesh.config.check.health_check import check_health_check
 from fastmesh.config.check.kubernetes import check_deployment, check_endpoint_slice, check_endpoints, check_service
@@ -48,11 +49,13 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
     "EnvoyFilter": check_envoy_filter,
     "GRPCRoute": check_api_route,
     "Gateway": check_gateway,
+    "GatewayClass": check_gateway_class,
     "HTTPRoute": check_api_route,
     "HealthCheck": check_health_check,
     "PeerAuthentication": check_peer_authentication,
     "ProxyConfig": check_proxy_config,
     "RateLimit": check_rate_limit,
+    "ReferenceGrant": check_reference_grant,
     "RequestAuthentication": check_request_authentication,
     "Secret": check_secret,
     "Service": check_service,

@@ -1,46 +1,40 @@
-"""Gateway, routes and policies of the Gateway API: what its own validation refuses and a proxy would trip over.
+"""Gateway, grants and policies of the Gateway API: what its own validation refuses and a proxy would trip over.
 
 https://gateway-api.sigs.k8s.io/reference/spec/
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable
+from typing import Any
 
-from fastmesh.config.check.http_route import CORS_METHODS
+from fastmesh.config.check.api_route import check_api_hostname
 from fastmesh.config.check.report import At
 from fastmesh.config.check.shared import check_port_number, say
 from fastmesh.config.read import syntax
 from fastmesh.config.resource import AnyResource
-from fastmesh.model.gateway_api import (
-    Filter,
-    Gateway,
-    GRPCMatch,
-    GRPCMethod,
-    GRPCRoute,
-    GRPCRouteRule,
-    HTTPCORSFilter,
-    HTTPRoute,
-    HTTPRouteRule,
-    Listener,
-    RequestMirror,
-    RouteMatch,
-    TCPRoute,
-    TLSRoute,
-    ValueMatch,
-)
-from fastmesh.model.gateway_api_tls import BackendTLSPolicy, CARef, SecretRef
+from fastmesh.model.gateway_api import Gateway, GatewayClass, Listener
+from fastmesh.model.gateway_api_tls import BackendTLSPolicy, CARef, ReferenceGrant, SecretRef
 
 _PLAIN = ("HTTP", "TCP", "UDP")
 _SECURE = ("HTTPS", "TLS")
 SYSTEM = "System"
-_ORIGIN = re.compile(r"https?://[*\w.\[\]:-]+")
+MAX_LISTENERS = 64
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
+_CONTROLLER = re.compile(
+    r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+\Z"
+)
+_HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 
 
 def check_api_gateway(resource: AnyResource, spec: Gateway, at: At) -> None:
     if not spec.listeners:
         at["listeners"].error("is empty, add a listener with name, port and protocol")
+    if len(spec.listeners) > MAX_LISTENERS:
+        at["listeners"].error(f"has {len(spec.listeners)} entries, at most {MAX_LISTENERS} are allowed")
+    _check_addresses(spec.addresses, at["addresses"])
     names: set[str] = set()
     places: set[tuple[int, str, str]] = set()
     for index, listener in enumerate(spec.listeners):
@@ -69,10 +63,35 @@ def check_api_gateway(resource: AnyResource, spec: Gateway, at: At) -> None:
         _check_secret(backend.client_certificate_ref, at["tls"]["backend"]["clientCertificateRef"])
 
 
+def _check_addresses(addresses: Any, at: At) -> None:
+    seen: set[tuple[str, str]] = set()
+    for index, each in enumerate(addresses if isinstance(addresses, list) else ()):
+        kind, value = (each.get("type", "IPAddress"), each.get("value", "")) if isinstance(each, dict) else ("", "")
+        if (kind, value) in seen and value:
+            at[index].error(f"{value} is there twice, keep one")
+        seen.add((kind, value))
+        if kind == "IPAddress" and value and not _is_ip(str(value)):
+            at[index]["value"].error(f'"{value}" is not an IP address, write one, or type: Hostname')
+        elif kind == "Hostname" and value and not _HOST.match(str(value)):
+            at[index]["value"].error(f'"{value}" is not a host name, write one without port and wildcard')
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_listener(listener: Listener, at: At) -> None:
     check_port_number(listener.port, at["port"])
-    if listener.hostname:
-        _check_hostname(listener.hostname, at["hostname"])
+    if not _NAME.match(listener.name) or len(listener.name) > 253:
+        at["name"].error(f'"{listener.name}" is not a name, use lower case letters, digits, - and .')
+    if listener.hostname and listener.protocol in ("TCP", "UDP"):
+        at["hostname"].error(f"has no place with protocol {listener.protocol}, which says no host; remove it")
+    elif listener.hostname:
+        check_api_hostname(listener.hostname, at["hostname"])
     if listener.protocol not in (*_PLAIN, *_SECURE) and "/" not in listener.protocol:
         at["protocol"].error(f"{listener.protocol} is not a protocol, write HTTP, HTTPS, TLS, TCP or UDP")
     tls = listener.tls
@@ -86,7 +105,7 @@ def _check_listener(listener: Listener, at: At) -> None:
         at["tls"].error(f"tls has no place with protocol {listener.protocol}, write HTTPS or TLS, or remove it")
     elif listener.protocol == "HTTPS" and tls.mode == "Passthrough":
         at["tls"]["mode"].error("Passthrough has no place with protocol HTTPS, write protocol: TLS")
-    elif tls.mode == "Terminate" and not tls.certificate_refs:
+    elif tls.mode == "Terminate" and not tls.certificate_refs and not tls.options:
         at["tls"]["certificateRefs"].error("is empty, name a Secret, or write mode: Passthrough")
     for index, ref in enumerate(tls.certificate_refs):
         _check_secret(ref, at["tls"]["certificateRefs"][index])
@@ -110,126 +129,31 @@ def _check_roots(refs: Iterable[CARef], at: At) -> None:
             )
 
 
-def _check_hostname(host: str, at: At) -> None:
-    if syntax.is_address(host):
-        at.error(f"{host} is an address, which has no place here; write a host name")
-    elif not say(at, syntax.wildcard_domain(host)) and host.startswith("*") and not host.startswith("*."):
-        at.error(f"{host} is a wildcard of a part of a label, write *.{host.lstrip('*-.').partition('.')[2]}")
+def check_gateway_class(resource: AnyResource, spec: GatewayClass, at: At) -> None:
+    if not _CONTROLLER.match(spec.controller_name) or len(spec.controller_name) > 253:
+        name = spec.controller_name
+        at["controllerName"].error(
+            f'"{name}" is not the name of a controller, write one such as example.com/controller'
+        )
 
 
-def check_api_route(resource: AnyResource, spec: HTTPRoute | GRPCRoute | TLSRoute, at: At) -> None:
-    """Hostnames, and expressions that have to be RE2's."""
-    for index, host in enumerate(spec.hostnames):
-        _check_hostname(host, at["hostnames"][index])
-    if isinstance(spec, TLSRoute):
-        if not spec.hostnames:
-            at["hostnames"].error("is empty, a TLSRoute goes by server name; name at least one host")
-        return
-    for number, rule in enumerate[HTTPRouteRule | GRPCRouteRule](spec.rules):
-        for index, item in enumerate(rule.filters):
-            _check_filter(item, at["rules"][number]["filters"][index])
-    for (number, index), match in _matches(spec).items():
-        place = at["rules"][number]["matches"][index]
-        _check_values(match.headers, place["headers"])
-        if isinstance(match, RouteMatch):
-            _check_path(match, place)
-        else:
-            _check_method(match.method, place)
-
-
-def check_tcp_route(resource: AnyResource, spec: TCPRoute, at: At) -> None:
-    if len(spec.rules) != 1:
-        at["rules"].error(f"has {len(spec.rules)} rules, bytes tell nothing by which to choose; write one")
-    for number, rule in enumerate(spec.rules):
-        if not rule.backend_refs:
-            at["rules"][number]["backendRefs"].error("is empty, name at least one Service")
-
-
-def _check_filter(item: Filter, at: At) -> None:
-    if item.type == "CORS":
-        _check_cors(item.cors, at["cors"])
-    elif item.type == "RequestMirror":
-        _check_mirror(item.request_mirror, at["requestMirror"])
-
-
-def _check_mirror(mirror: RequestMirror | None, at: At) -> None:
-    if mirror is None:
-        at.error("is required with type RequestMirror and missing, add it")
-        return
-    if mirror.percent is not None and mirror.fraction is not None:
-        at["fraction"].error("percent and fraction exclude each other, keep one of them")
-    if mirror.percent is not None and not 0 <= mirror.percent <= 100:
-        at["percent"].error(f"{mirror.percent} is not a percentage, write 0 to 100")
-    fraction = mirror.fraction
-    if fraction is not None and not 0 <= fraction.numerator <= fraction.denominator:
-        at["fraction"].error("is more than all or less than nothing, write a numerator from 0 to the denominator")
-    elif fraction is not None and fraction.denominator < 1:
-        at["fraction"]["denominator"].error("is 0, write at least 1")
-
-
-def _check_cors(cors: HTTPCORSFilter | None, place: At) -> None:
-    if cors is None:
-        place.error("is required with type CORS and missing, add it")
-        return
-    for index, origin in enumerate(cors.allow_origins):
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
-            place["allowOrigins"][index].error(f"{origin} is no origin, write one such as https://example.com, or *")
-    for index, method in enumerate(cors.allow_methods):
-        if method not in CORS_METHODS:
-            place["allowMethods"][index].error(f"{method} is not a method, write one such as GET in capitals, or *")
-    for field, names in (("allowHeaders", cors.allow_headers), ("exposeHeaders", cors.expose_headers)):
-        for index, name in enumerate(names):
-            if name != "*":
-                say(place[field][index], syntax.header_name(name))
-    if cors.max_age < 1:
-        place["maxAge"].error(f"{cors.max_age} is too short, write at least 1 second")
-
-
-def _matches(spec: HTTPRoute | GRPCRoute) -> dict[tuple[int, int], RouteMatch | GRPCMatch]:
-    found: dict[tuple[int, int], RouteMatch | GRPCMatch] = {}
-    if isinstance(spec, HTTPRoute):
-        for number, rule in enumerate(spec.rules):
-            found.update({(number, index): match for index, match in enumerate(rule.matches)})
-    else:
-        for number, grpc in enumerate(spec.rules):
-            found.update({(number, index): match for index, match in enumerate(grpc.matches)})
-    return found
-
-
-def _check_path(match: RouteMatch, at: At) -> None:
-    path = match.path
-    _check_values(match.query_params, at["queryParams"])
-    if path is None:
-        return
-    if path.type == "RegularExpression":
-        say(at["path"]["value"], syntax.regex(path.value))
-    elif not path.value.startswith("/"):
-        at["path"]["value"].error(f'"{path.value}" is not a path, begin it with /')
-
-
-def _check_method(method: GRPCMethod | None, at: At) -> None:
-    if method is None:
-        return
-    if not method.service and not method.method:
-        at["method"].error("is empty, name a service or a method")
-    for name in ("service", "method"):
-        text = getattr(method, name)
-        if text and method.type == "RegularExpression":
-            say(at["method"][name], syntax.regex(text))
-        elif "/" in text:
-            at["method"][name].error(f'"{text}" has a slash, write service and method apart')
-
-
-def _check_values(values: Iterable[ValueMatch], at: At) -> None:
-    for index, item in enumerate(values):
-        if item.type == "RegularExpression":
-            say(at[index]["value"], syntax.regex(item.value))
+def check_reference_grant(resource: AnyResource, spec: ReferenceGrant, at: At) -> None:
+    for name, items in (("from", spec.from_), ("to", spec.to)):
+        if not items:
+            at[name].error("is empty and grants nothing, add an entry")
+    for index, each in enumerate(spec.from_):
+        say(at["from"][index]["namespace"], syntax.label(each.namespace, "namespace"))
 
 
 def check_backend_tls_policy(resource: AnyResource, spec: BackendTLSPolicy, at: At) -> None:
     if not spec.target_refs:
         at["targetRefs"].error("is empty, name a Service of this namespace")
+    seen: dict[tuple[str, str, str], list[str]] = {}
     for index, target in enumerate(spec.target_refs):
+        others = seen.setdefault((target.group, target.kind, target.name), [])
+        if target.section_name in others or (others and "" in (*others, target.section_name)):
+            at["targetRefs"][index].error(f"{target.name} is there already, give each a sectionName of its own")
+        others.append(target.section_name)
         if target.group not in ("", "core") or target.kind != "Service":
             at["targetRefs"][index]["kind"].error(f"{target.kind} is not a target here, name a Service")
     validation, place = spec.validation, at["validation"]
