@@ -65,7 +65,8 @@ def _text(told: Story) -> Iterator[str]:
         yield from _indented(1, (line for each in view["listeners"] for line in _listener(each)))
         yield from _indented(1, (line for each in view["hosts"] for line in _host(each)))
         for each in view["connections"]:
-            yield f"  connections of {each['listener']} for {', '.join(each['names']) or 'any name'}: {each['does']}"
+            place = [*each["addresses"], *([f"port {each['port']}"] if each["port"] else []), *each["names"]]
+            yield f"  connections of {each['listener']} for {', '.join(place) or 'any name'}: {each['does']}"
         yield from _indented(1, (line for each in view["clusters"] for line in _cluster(each)))
     yield from _section("never reached, as it is written", told["unreachable"])
     yield from _section("not used by any of them", (f"{_named(each)}: {each['why']}" for each in told["unused"]))

@@ -149,6 +149,29 @@ def test_a_gateway_is_shown_with_the_hosts_it_serves(mesh: Path) -> None:
     assert [host["hosts"] for host in view["hosts"]] == [["shop.example:80"]]
 
 
+TCP = """\
+apiVersion: v1
+kind: Service
+metadata: {name: echo}
+spec: {selector: {app: echo}, clusterIP: 10.1.1.1, ports: [{port: 9000, name: tcp}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: echo}
+spec: {hosts: [echo], tcp: [{match: [{port: 9000}], route: [{destination: {host: echo, port: {number: 9000}}}]}]}
+"""
+
+
+@pytest.mark.parametrize("target", ["echo", "VirtualService/echo"])
+def test_rules_for_bytes_are_shown_as_connections(mesh: Path, target: str) -> None:
+    mesh.write_text(TCP)
+    found = told(target, mesh)
+    (connection,) = found["views"][0]["connections"]
+    assert connection["does"] == "go to outbound|9000||echo.default.svc.cluster.local"
+    assert (connection["port"], connection["addresses"]) == (9000, ["10.1.1.1/32"])
+    assert found["unused"] == []
+
+
 def test_the_text_says_the_same(mesh: Path) -> None:
     text = run("vs/reviews.shop", mesh).stdout
     for part in (

@@ -76,7 +76,8 @@ def _view(view: View, target: Target) -> Story:
             same = str([told["listeners"], told["limits"], told["rules"]])
             groups.setdefault(same, {**told, "hosts": []})["hosts"].append(vhost.name)
             used.update(_clusters_of(vhost))
-    mine = {cluster.name for cluster in plan.clusters if _is_mine(cluster, target)}
+    carried = _carried(target)
+    mine = {cluster.name for cluster in plan.clusters if _is_mine(cluster, target) or cluster.host in carried}
     return {
         "view": view.title,
         "listeners": [_listener(each) for each in plan.listeners if _serves(each, target)],
@@ -86,13 +87,30 @@ def _view(view: View, target: Target) -> Story:
     }
 
 
+def _carried(target: Target) -> set[str]:
+    """Where tcp and tls rules of what is asked for lead: connections say of no rule that they follow it."""
+    return {
+        fqdn(route.destination.host, each.namespace)
+        for each in target.objects
+        if each.kind == "VirtualService"
+        for rule in (*each.spec.tcp, *each.spec.tls)
+        for route in rule.route
+    }
+
+
 def _connections(plan: Plan, mine: set[str]) -> Iterator[Story]:
     """Connections that go to the target as they are, chosen by the name that TLS asks for or by the port."""
     for listener in plan.listeners:
         for chain in listener.chains:
             if any(each.cluster in mine for each in chain.destinations):
                 does = f"go to {words.weights(chain.destinations)}"
-                yield {"listener": listener.name, "names": chain.server_names, "does": does}
+                yield {
+                    "listener": listener.name,
+                    "names": chain.server_names,
+                    "port": chain.port,
+                    "addresses": chain.to,
+                    "does": does,
+                }
 
 
 def _touches(plan: Plan, vhost: VirtualHostPlan, target: Target) -> bool:
@@ -216,7 +234,8 @@ def _unused(config: ConfigSet, target: Target, plans: Iterable[Plan]) -> list[St
     for each in rules:
         named = each.spec.hosts if each.kind == "VirtualService" else [each.spec.host]
         hosts = {fqdn(host, each.namespace) for host in named}
-        if each.key not in used and (hosts & target.hosts or target.is_of(*each.key)):
+        carries = each.kind == "VirtualService" and not each.spec.http and (each.spec.tcp or each.spec.tls)
+        if each.key not in used and not carries and (hosts & target.hosts or target.is_of(*each.key)):
             found.append({**_object(each), "why": _why(each, hosts, config)})
     return found
 
@@ -228,8 +247,6 @@ def _why(resource: AnyResource, hosts: set[str], config: ConfigSet) -> str:
         )
     if not hosts:
         return "it is a delegate, and no rule that is used delegates to it"
-    if not resource.spec.http:
-        return "it has no http rules; tls and tcp rules are told by explain and /config_dump"
     for other in config.virtual_services:
         if other is resource:
             break

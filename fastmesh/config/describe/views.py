@@ -21,10 +21,14 @@ class View:
 
 
 def views(config: ConfigSet, namespace: str, labels: Mapping[str, str]) -> Iterator[View]:
+    """The client's connections are intercepted: so rules for bytes are seen, which say nothing but an address."""
     names = {f"0.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}": name for n, name in enumerate(sorted(dns_names(config)), 1)}
     resolve = {name: [address] for address, name in names.items()}
     title = f"mesh, as a client of {namespace} sees it"
-    for kind, role in ((title, Role(namespace=namespace, labels=labels, identity=True)), *_gateways(config)):
+    for kind, role in (
+        (title, Role(namespace=namespace, labels=labels, identity=True, intercepts=True)),
+        *_gateways(config),
+    ):
         yield View(kind, compile_plan(config, role, resolve=resolve)[0], names)
 
 
