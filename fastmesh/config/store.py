@@ -14,7 +14,7 @@ from fastmesh.config.check.report import At, strictly
 from fastmesh.config.check.unserved import note_unserved
 from fastmesh.config.place import Source
 from fastmesh.config.read.decode import decode
-from fastmesh.config.read.load import Loaded, load
+from fastmesh.config.read.load import STDIN, Loaded, load
 from fastmesh.config.read.mesh_config import is_mesh_map, of_map, of_own
 from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.errors import ConfigError, Problem
@@ -214,7 +214,7 @@ def read_documents(
 ) -> ReadResult:
     """The same for documents that were loaded already, such as those of `load.load_text`."""
     resources, problems = ConfigSet(), loaded.problems
-    left_out = [_unread(problem) for problem in problems if _is_error(problem) and problem.line] if per_object else []
+    left_out = _unread(problems, loaded.files) if per_object else []
     _take_mesh(loaded.documents, mesh, resources, problems)
     for document in loaded.documents:
         before = len(problems)
@@ -266,6 +266,12 @@ def _left_out(document: Source, problems: list[Problem]) -> LeftOut:
     return LeftOut(document.file, document.line(), said.kind, said.namespace, said.name, problems)
 
 
-def _unread(problem: Problem) -> LeftOut:
-    """What is no YAML. A file that is not there (line 0) may hold anything, and refuses the whole."""
-    return LeftOut(problem.file, problem.line, "", "", "", [problem])
+def _unread(problems: Iterable[Problem], files: Iterable[str]) -> list[LeftOut]:
+    """What is no YAML in files of objects. A file that is not there (line 0) may hold anything, and refuses the whole;
+    so does a file with the mesh's settings."""
+    names = {"<stdin>" if file == STDIN else file for file in files}
+    return [
+        LeftOut(problem.file, problem.line, "", "", "", [problem])
+        for problem in problems
+        if _is_error(problem) and problem.line and problem.file in names
+    ]

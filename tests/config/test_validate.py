@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fastmesh.cli.validate import validate
+from fastmesh.config.store import read
 
 GOOD = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80, name: http}]}\n"
 BAD = """\
@@ -105,3 +106,11 @@ def test_per_object_says_what_would_be_served(folder: Path) -> None:
 
 def test_strict_and_per_object_exclude_each_other(folder: Path) -> None:
     assert run(str(folder), "--per-object", "--strict").exit_code == 2
+
+
+def test_settings_of_the_mesh_are_never_left_out(folder: Path) -> None:
+    broken = folder / "mesh.conf"
+    broken.write_text("a: [\n")
+    result = read([str(folder / "good.yaml")], per_object=True, mesh_config=str(broken))
+    assert not result.ok
+    assert result.left_out == []

@@ -21,6 +21,7 @@ OF_THE_API = ("BackendTLSPolicy", "GRPCRoute", "GatewayClass", "HTTPRoute", "Ref
 SECURITY = ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication")
 PRESENCE = "a header match of null is the presence test here"
 STATUS = "it is right and cannot work, which a status would say; here it is refused"
+CONDITION = "taken, and the status says IncompatibleFilters as Istio's does"
 UNREAD = "ExternalAuth is not looked into, it is reported as not served"
 NULL = "a null in a list, which no schema of Kubernetes takes"
 # "table: row": why the answer is another one.
@@ -41,6 +42,7 @@ DIFFERS = {
     "TestBackendTLSPolicyValidation: valid BackendTLSPolicyValidation with SubjectAltName type Hostname": STATUS,
     "TestBackendTLSPolicyValidation: valid BackendTLSPolicyValidation with SubjectAltName type URI": STATUS,
     "TestValidateGateway: tls config not set with https protocol": STATUS,
+    "TestHTTPRouteRule: rewrite and redirect filters combined (invalid)": CONDITION,
     "invalid-examples: invalid-filter-externalauth-bad-http-path": UNREAD,
     "invalid-examples: invalid-filter-externalauth-no-protocol": UNREAD,
     "TestValidateRequestAuthentication: empty issuer and set jwksUri": "its schema wants a text or nothing",

@@ -56,7 +56,7 @@ def check_filters(filters: Sequence[Filter], matches: Sequence[RouteMatch], at: 
         _check_member(item, place)
         _check_content(item, matches, place)
     if "RequestRedirect" in types and "URLRewrite" in types:
-        at.error("RequestRedirect and URLRewrite exclude each other, keep one")
+        at.advice("RequestRedirect and URLRewrite exclude each other and the route is not accepted, keep one")
 
 
 def _check_member(item: Filter, at: At) -> None:
