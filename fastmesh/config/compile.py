@@ -32,6 +32,7 @@ from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.http_route import Backends
 from fastmesh.config.routes.limits import Limits
 from fastmesh.config.routes.matches import MESH, Scope
+from fastmesh.config.routes.policies import Policies
 from fastmesh.config.routes.retries import default_retry
 from fastmesh.config.routes.virtual_hosts import binds
 from fastmesh.config.routes.virtual_service import Routes
@@ -114,6 +115,7 @@ class _Compiler:
             self.clusters, self.grants, self.problems, self.routes.default_retry, mesh=not self.gateway
         )
         self.inbound = Inbound(self.registry, self.limits, self.policies, self.credentials, self.own, rules, self.mesh)
+        self.route_policies = Policies(config.route_policies, config.mesh_policies, self.mesh.root, self.routes)
 
     def _backend_policies(self) -> BackendPolicies:
         policies = self.config.backend_tls_policies
@@ -130,6 +132,7 @@ class _Compiler:
             self.problems,
             gateway=self.gateway,
         ).apply(listeners, vhosts)
+        vhosts = self.route_policies.apply(vhosts)
         scope = self._scope(frozenset())
         root = self.limits.of_namespace(self.mesh.root, scope)
         plan = Plan(
@@ -139,6 +142,7 @@ class _Compiler:
                 trust_domain=self.role.trust_domain,
                 trust_domain_aliases=list(self.mesh.aliases),
                 path_normalization=self.mesh.normalization,
+                refusals=self.route_policies.refusals,
                 namespace_limits=root,
             ),
             workloads=self.registry.workloads.plans,
@@ -150,7 +154,12 @@ class _Compiler:
         )
         version = hashlib.blake2b(encode(plan), digest_size=8).hexdigest()
         plan = msgspec.structs.replace(plan, mesh=msgspec.structs.replace(plan.mesh, version=version))
-        found = [*findings(self.config, self.role), *self.credentials.problems, *self.tls.problems]
+        found = [
+            *findings(self.config, self.role),
+            *self.credentials.problems,
+            *self.tls.problems,
+            *self.route_policies.problems,
+        ]
         return plan, self.problems + found
 
     def _scope(self, gateways: frozenset[str]) -> Scope:
@@ -167,6 +176,7 @@ class _Compiler:
             imports=self.imports,
             written=[item for item in self.virtual_services if binds(item, scope.gateways)],
             scope=scope,
+            merges=self.route_policies.merges,
             unknown=unknown_hosts(self.imports, self.mesh.unknown),
             proxy_protocol=self.role.proxy_protocol,
             intercepts=self.role.intercepts,

@@ -26,6 +26,7 @@ from fastmesh.model.kubernetes import (
 from fastmesh.model.proxy_config import ProxyConfig
 from fastmesh.model.rate_limit import RateLimit
 from fastmesh.model.request_authentication import RequestAuthentication
+from fastmesh.model.route_policy import MeshPolicy, RoutePolicy
 from fastmesh.model.security import PeerAuthentication
 from fastmesh.model.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
 from fastmesh.model.sidecar import Sidecar
@@ -80,6 +81,8 @@ _READ = [
     Kind(ISTIO, "EnvoyFilter", _V1, EnvoyFilter),
     Kind(OWN, "RateLimit", ("v1alpha1",), RateLimit),
     Kind(OWN, "HealthCheck", ("v1alpha1",), HealthCheck),
+    Kind(OWN, "RoutePolicy", ("v1alpha1",), RoutePolicy),
+    Kind(OWN, "MeshPolicy", ("v1alpha1",), MeshPolicy),
     Kind(OWN, "CapacityModel", ("v1alpha1",), CapacityModel),
     Kind("", "Service", ("v1",), Service, strict=False),
     Kind("", "Endpoints", ("v1",), Endpoints, whole=True, strict=False),

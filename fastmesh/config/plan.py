@@ -168,6 +168,41 @@ class MirrorPlan(PlanPart, frozen=True):
     share: int  # per million
 
 
+class HashPlan(PlanPart, frozen=True):
+    """What of a request is hashed and, for consistentHash, the table that leads from a hash to an endpoint."""
+
+    source: Literal["", "header", "cookie", "source_ip", "query"] = ""
+    name: str = ""
+    cookie: str | None = None  # what stands behind `name="value"` of a cookie that the proxy makes; None: it makes none
+    table: Literal["ring", "maglev"] = "ring"
+    size: int = 1024  # least points of the ring, places of the maglev table
+
+
+class FallbackPlan(PlanPart, frozen=True):
+    """Where a request goes when its destination fails it with one of these response flags: one of the two is set."""
+
+    flags: list[str]
+    destination: DestinationPlan | None = None
+    direct: DirectPlan | None = None
+
+
+class RefusalPlan(PlanPart, frozen=True):
+    """The face of the proxy's own answers with one of `flags`; none: of all. Status 0 keeps the one it would have."""
+
+    flags: list[str]
+    direct: DirectPlan
+
+
+class PolicyPlan(PlanPart, frozen=True):
+    """What RoutePolicies and the MeshPolicy add to a rule."""
+
+    resend: list[str] | None = None  # methods of requests that may be sent a second time; None: all
+    fallback: FallbackPlan | None = None
+    refusals: list[RefusalPlan] = []
+    hedge: int = 0  # ms after which a second attempt starts; 0: none does
+    sticky: HashPlan | None = None  # chooses among several destinations; None: chance does
+
+
 class RulePlan(PlanPart, frozen=True):
     """One rule of a virtual host. Rules are tried in order; the first one with a matching clause decides."""
 
@@ -179,11 +214,12 @@ class RulePlan(PlanPart, frozen=True):
     rewrite: RewritePlan | None = None
     authority: str | None = None
     response_headers: list[HeaderOpsPlan] = []  # route level, also on replies that the proxy makes for this rule
-    timeout: int | None = None
+    timeout: int | None = None  # 0: it says that there is none
     retry: RetryPlan | None = None
     fault: FaultPlan | None = None
     cors: CorsPlan | None = None
     mirrors: list[MirrorPlan] = []
+    policy: PolicyPlan | None = None
     limits: list[int] = []  # indexes of Plan.limits, in the order in which they are asked
 
 
@@ -304,16 +340,6 @@ class OutlierPlan(PlanPart, frozen=True):
     max_percent: int = 10
     min_health_percent: int = 0
     codes: list[int] = []  # when given these replace "5xx"
-
-
-class HashPlan(PlanPart, frozen=True):
-    """consistentHash: what of a request is hashed, and the table that leads from a hash to an endpoint."""
-
-    source: Literal["", "header", "cookie", "source_ip", "query"] = ""
-    name: str = ""
-    cookie: str | None = None  # what stands behind `name="value"` of a cookie that the proxy makes; None: it makes none
-    table: Literal["ring", "maglev"] = "ring"
-    size: int = 1024  # least points of the ring, places of the maglev table
 
 
 class HealthCheckPlan(PlanPart, frozen=True):
@@ -473,6 +499,7 @@ class MeshPlan(PlanPart, frozen=True):
     http10: bool = True
     path_normalization: Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "BASE"
     server_name: str = "istio-envoy"
+    refusals: list[RefusalPlan] = []  # of requests that no rule takes
     namespace_limits: list[int] = []  # RateLimits without targetRef: asked for every request
 
 

@@ -41,6 +41,7 @@ from fastmesh.model.mesh_config import MeshConfig
 from fastmesh.model.proxy_config import ProxyConfig
 from fastmesh.model.rate_limit import RateLimit
 from fastmesh.model.request_authentication import RequestAuthentication
+from fastmesh.model.route_policy import MeshPolicy, RoutePolicy
 from fastmesh.model.security import PeerAuthentication
 from fastmesh.model.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
 from fastmesh.model.sidecar import Sidecar
@@ -82,6 +83,8 @@ class ConfigSet:
     rate_limits: list[Resource[RateLimit]] = field(default_factory=list)
     health_checks: list[Resource[HealthCheck]] = field(default_factory=list)
     envoy_filters: list[Resource[EnvoyFilter]] = field(default_factory=list)
+    route_policies: list[Resource[RoutePolicy]] = field(default_factory=list)
+    mesh_policies: list[Resource[MeshPolicy]] = field(default_factory=list)
     capacity_models: list[Resource[CapacityModel]] = field(default_factory=list)
     peer_authentications: list[Resource[PeerAuthentication]] = field(default_factory=list)
     authorization_policies: list[Resource[AuthorizationPolicy]] = field(default_factory=list)
@@ -126,6 +129,7 @@ _LISTS = {
     "Sidecar": "sidecars", "RateLimit": "rate_limits", "EnvoyFilter": "envoy_filters",
     "PeerAuthentication": "peer_authentications", "GRPCRoute": "grpc_routes", "TLSRoute": "tls_routes",
     "TCPRoute": "tcp_routes", "CapacityModel": "capacity_models", "HealthCheck": "health_checks",
+    "RoutePolicy": "route_policies", "MeshPolicy": "mesh_policies",
     "ReferenceGrant": "reference_grants", "BackendTLSPolicy": "backend_tls_policies",
     "AuthorizationPolicy": "authorization_policies", "RequestAuthentication": "request_authentications",
     "Telemetry": "telemetries", "ProxyConfig": "proxy_configs", "MeshConfig": "mesh_configs",

@@ -135,6 +135,9 @@ WORKER_WORDS = {
     "WK_TCP_AGED": "tcp.max_downstream_connection_duration",
     "WK_TLS_OUTDATED": "upstream_tls_outdated",
     "WK_MIRROR_GIVEN_UP": "mirror_given_up",
+    "WK_FALLBACKS": "fallbacks",
+    "WK_HEDGES": "hedges",
+    "WK_HEDGES_WON": "hedges_won",
 }
 
 LIMIT_WORDS = {

@@ -113,6 +113,9 @@ WORKER = (
         "Endpoint connections given up: the TLS policy had changed.",
     ),
     _count("WK_MIRROR_GIVEN_UP", "fastmesh_mirror_copies_given_up", "Copies of requests that were not sent whole."),
+    _count("WK_FALLBACKS", "fastmesh_fallbacks", "Requests that went to the fallback of their rule."),
+    _count("WK_HEDGES", "fastmesh_hedges", "Second attempts that began while the first was under way."),
+    _count("WK_HEDGES_WON", "fastmesh_hedges_won", "Second attempts whose answer counted."),
 )
 
 _RESPONSES = "Requests to the cluster that ended, by class of the status that the client saw."

@@ -28,6 +28,7 @@ from fastmesh.config.check.peer_authentication import check_peer_authentication
 from fastmesh.config.check.rate_limit import check_rate_limit
 from fastmesh.config.check.report import At
 from fastmesh.config.check.request_authentication import check_request_authentication
+from fastmesh.config.check.route_policy import check_mesh_policy, check_route_policy
 from fastmesh.config.check.secret import check_secret
 from fastmesh.config.check.service_entry import check_service_entry, check_workload_entry, check_workload_group
 from fastmesh.config.check.sidecar import check_sidecar
@@ -52,11 +53,13 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
     "GatewayClass": check_gateway_class,
     "HTTPRoute": check_api_route,
     "HealthCheck": check_health_check,
+    "MeshPolicy": check_mesh_policy,
     "PeerAuthentication": check_peer_authentication,
     "ProxyConfig": check_proxy_config,
     "RateLimit": check_rate_limit,
     "ReferenceGrant": check_reference_grant,
     "RequestAuthentication": check_request_authentication,
+    "RoutePolicy": check_route_policy,
     "Secret": check_secret,
     "Service": check_service,
     "ServiceEntry": check_service_entry,

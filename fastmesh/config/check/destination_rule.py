@@ -96,7 +96,7 @@ def _check_load_balancer(balancer: LoadBalancer, ejects: bool, at: At) -> None:
     if balancer.simple is not None and balancer.consistent_hash is not None:
         at["consistentHash"].error("simple and consistentHash exclude each other, keep one")
     if balancer.consistent_hash is not None:
-        _check_hash(balancer.consistent_hash, at["consistentHash"])
+        check_hash(balancer.consistent_hash, at["consistentHash"])
     if balancer.locality_lb_setting is not None and balancer.zone_aware_lb_setting is not None:
         at["zoneAwareLbSetting"].error("localityLbSetting and zoneAwareLbSetting exclude each other, keep one")
     if balancer.locality_lb_setting is not None:
@@ -113,7 +113,7 @@ def _check_load_balancer(balancer: LoadBalancer, ejects: bool, at: At) -> None:
             at["warmup"]["aggression"].error(f"{warmup.aggression:g} is too small, write a number above 0")
 
 
-def _check_hash(hashed: ConsistentHash, at: At) -> None:
+def check_hash(hashed: ConsistentHash, at: At) -> None:
     sources = [
         name for name, value in (
             ("httpHeaderName", hashed.http_header_name), ("httpCookie", hashed.http_cookie),

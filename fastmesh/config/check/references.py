@@ -11,9 +11,11 @@ from fastmesh.config.hosts import DOMAIN, covers, exported, fqdn, is_wildcard
 from fastmesh.config.read.shape import closest
 from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.errors import Problem
+from fastmesh.model import gateway_api
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.health_check import HealthCheck
 from fastmesh.model.rate_limit import RateLimit
+from fastmesh.model.route_policy import RoutePolicy
 from fastmesh.model.virtual_service import (
     Destination,
     HTTPMatchRequest,
@@ -45,9 +47,11 @@ def check_references(config: ConfigSet, problems: list[Problem]) -> None:
             message = f"{_unknown(rule.spec.host, host, known)} and the rule has no effect"
             At(rule, problems)["host"].missing(message, "IST0174")
     for check in config.health_checks:
-        _destination(check, known, At(check, problems))
+        _shaped(check, known, At(check, problems))
     for limit in config.rate_limits:
-        _target(limit, config, At(limit, problems))
+        _target(limit, "nothing is limited", config, At(limit, problems))
+    for policy in config.route_policies:
+        _policy(policy, config, known, At(policy, problems))
 
 
 class _Owner:
@@ -140,24 +144,26 @@ def _virtual_service(service: Resource[VirtualService], known: _Known, at: At) -
             place.missing(f"there is no Gateway {key}, so these rules listen nowhere")
     viewers = _viewers(spec.export_to, service.namespace)
     for place, destination in destinations(spec, at):
-        host = fqdn(destination.host, service.namespace)
-        owners = known.seen(host, viewers)
-        if not owners:
-            place["host"].missing(f"{_unknown(destination.host, host, known)} requests would get 503")
-        ports = set[int]().union(*(owner.ports for owner in owners))
-        if destination.port is not None and destination.port.number not in ports and ports:
-            message = (
-                f"{host} has no port {destination.port.number}, its ports are {', '.join(map(str, sorted(ports)))}"
-            )
-            place["port"]["number"].missing(f"{message}; requests would get 503")
-        if destination.subset and destination.subset not in known.subsets(host) and (owners or known.subsets(host)):
-            names = ", ".join(sorted(known.subsets(host)))
-            right = f"its subsets are {names}" if names else "add it to one"
-            message = f"no DestinationRule of {host} has a subset {destination.subset}, {right}; requests would get 503"
-            place["subset"].missing(message)
+        _destination(destination, service.namespace, viewers, known, place)
 
 
-def _destination(written: Resource[HealthCheck], known: _Known, at: At) -> None:
+def _destination(destination: Destination, namespace: str, viewers: list[str], known: _Known, place: At) -> None:
+    host = fqdn(destination.host, namespace)
+    owners = known.seen(host, viewers)
+    if not owners:
+        place["host"].missing(f"{_unknown(destination.host, host, known)} requests would get 503")
+    ports = set[int]().union(*(owner.ports for owner in owners))
+    if destination.port is not None and destination.port.number not in ports and ports:
+        message = f"{host} has no port {destination.port.number}, its ports are {', '.join(map(str, sorted(ports)))}"
+        place["port"]["number"].missing(f"{message}; requests would get 503")
+    if destination.subset and destination.subset not in known.subsets(host) and (owners or known.subsets(host)):
+        names = ", ".join(sorted(known.subsets(host)))
+        right = f"its subsets are {names}" if names else "add it to one"
+        message = f"no DestinationRule of {host} has a subset {destination.subset}, {right}; requests would get 503"
+        place["subset"].missing(message)
+
+
+def _shaped(written: Resource[HealthCheck], known: _Known, at: At) -> None:
     """Of an object that shapes one destination."""
     host, subset = fqdn(written.spec.host, written.namespace), written.spec.subset
     if not known.has_host(host, [written.namespace]):
@@ -202,22 +208,41 @@ def destinations(spec: VirtualService, at: At) -> Iterator[tuple[At, Destination
             yield at["http"][index]["mirrors"][number]["destination"], mirror.destination
 
 
-def _target(limit: Resource[RateLimit], config: ConfigSet, at: At) -> None:
-    target = limit.spec.target_ref
+def _target(written: Resource[RateLimit] | Resource[RoutePolicy], loss: str, config: ConfigSet, at: At) -> None:
+    """`loss` is what comes of a target that is not there."""
+    target = written.spec.target_ref
     if target is None:
         return
-    found = config.get(target.kind, target.namespace or limit.namespace, target.name)
+    found = config.get(target.kind, written.namespace, target.name)
     place = at["targetRef"]
     if found is None:
-        names = _names(config, target.kind, limit.namespace)
+        names = _names(config, target.kind, written.namespace)
         guess = closest(target.name, names) or ","
-        place["name"].missing(f"there is no {target.kind}/{target.name} in {limit.namespace}{guess} nothing is limited")
-    elif target.section_name and isinstance(found.spec, VirtualService):
-        routes = [rule.name for rule in found.spec.http if rule.name]
+        place["name"].missing(f"there is no {target.kind}/{target.name} in {written.namespace}{guess} {loss}")
+    elif target.section_name:
+        routes = _sections(found.spec)
         if target.section_name not in routes:
             guess = closest(target.section_name, routes) or ","
-            message = f"{target.name} has no route named {target.section_name}{guess} nothing is limited"
+            message = f"{target.name} has no route named {target.section_name}{guess} {loss}"
             place["sectionName"].missing(message)
+
+
+def _sections(spec: object) -> list[str]:
+    """The names of an object's rules."""
+    if isinstance(spec, VirtualService):
+        return [rule.name for rule in spec.http if rule.name]
+    return (
+        [rule.name for rule in spec.rules if rule.name]
+        if isinstance(spec, gateway_api.HTTPRoute | gateway_api.GRPCRoute)
+        else []
+    )
+
+
+def _policy(policy: Resource[RoutePolicy], config: ConfigSet, known: _Known, at: At) -> None:
+    _target(policy, "the policy has no effect", config, at)
+    fallback = policy.spec.fallback
+    if fallback is not None and fallback.destination is not None:
+        _destination(fallback.destination, policy.namespace, [policy.namespace], known, at["fallback"]["destination"])
 
 
 def _names(config: Iterable[AnyResource], kind: str, namespace: str) -> list[str]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-import msgspec
-
 from fastmesh.config.api_listeners import Place as ApiPlace
 from fastmesh.config.hosts import HostIndex, as_domain, fqdn, intersection, is_wildcard
 from fastmesh.config.listeners.api_chains import ApiChains
@@ -22,7 +20,7 @@ from fastmesh.config.plan import DomainPlan, ListenerPlan, RulePlan, VirtualHost
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.limits import Limits
-from fastmesh.config.routes.matches import Scope, is_catch_all
+from fastmesh.config.routes.matches import Scope, catch_all_last
 from fastmesh.config.routes.virtual_hosts import binds
 from fastmesh.config.routes.virtual_service import Routes
 from fastmesh.config.services.registry import Registry
@@ -232,18 +230,3 @@ def _common(server_hosts: list[str], written: Resource[VirtualService]) -> list[
             if common is not None:
                 found[common] = None
     return list(found)
-
-
-def catch_all_last(rules: list[RulePlan]) -> list[RulePlan]:
-    """What fits always moves behind everything else; a rule's own clauses are parted for it."""
-    ordinary: list[RulePlan] = []
-    last: list[RulePlan] = []
-    for rule in rules:
-        if not rule.matches or (len(rule.matches) == 1 and is_catch_all(rule.matches[0])):
-            last.append(rule)
-        elif is_catch_all(rule.matches[-1]):
-            ordinary.append(msgspec.structs.replace(rule, matches=rule.matches[:-1]))
-            last.append(msgspec.structs.replace(rule, matches=rule.matches[-1:]))
-        else:
-            ordinary.append(rule)
-    return ordinary + last

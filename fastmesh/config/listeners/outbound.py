@@ -48,6 +48,7 @@ class Outbound:
     imports: Imports
     written: list[Resource[VirtualService]]  # those for the mesh
     scope: Scope
+    merges: bool  # VirtualServices for the same host: see MeshPolicy
     unknown: Unknown
     proxy_protocol: bool  # of the mesh listener
     intercepts: bool
@@ -199,6 +200,7 @@ class Outbound:
             written,
             self.scope,
             serves,
+            merges=self.merges,
         )
         part.build()
         return part

@@ -96,7 +96,7 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backen
         rewrite=_rewrite(rewrite),
         authority=(rewrite.hostname or None if rewrite is not None else None) or _host(filters),
         response_headers=response,
-        timeout=int(timeout) if timeout else None,
+        timeout=int(timeout) if timeout is not None else None,
         retry=_retry(rule, backends.default_retry),
         cors=cors,
         mirrors=_mirrors(written, number, rule, backends),

@@ -62,6 +62,11 @@ class Limits:
             for rule in rules
         ]
 
+    def on_all_rules(self, rules: list[RulePlan], written: Resource[VirtualService], scope: Scope) -> list[RulePlan]:
+        """The rules with the limits of their VirtualService: the virtual host is another one's."""
+        limits = self._find([("VirtualService", written.namespace, written.name, "")], scope)
+        return [self.extend(rule, limits) for rule in rules]
+
     def extend(self, rule: RulePlan, limits: list[int]) -> RulePlan:
         new = [index for index in limits if index not in rule.limits]
         return msgspec.structs.replace(rule, limits=rule.limits + new) if new else rule

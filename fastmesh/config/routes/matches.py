@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fastmesh.config.plan import MatchPlan, NamedMatchPlan, StringMatchPlan
+import msgspec
+
+from fastmesh.config.plan import MatchPlan, NamedMatchPlan, RulePlan, StringMatchPlan
 from fastmesh.config.read.claims import claim_names
 from fastmesh.config.selectors import selects
 from fastmesh.model.base import StringMatch
@@ -111,3 +113,18 @@ def is_catch_all(match: MatchPlan) -> bool:
     if path is None:
         return True
     return (path.kind == "prefix" and path.value == "/") or (path.kind == "regex" and path.value == ".*")
+
+
+def catch_all_last(rules: list[RulePlan]) -> list[RulePlan]:
+    """What fits always moves behind everything else; a rule's own clauses are parted for it."""
+    ordinary: list[RulePlan] = []
+    last: list[RulePlan] = []
+    for rule in rules:
+        if not rule.matches or (len(rule.matches) == 1 and is_catch_all(rule.matches[0])):
+            last.append(rule)
+        elif is_catch_all(rule.matches[-1]):
+            ordinary.append(msgspec.structs.replace(rule, matches=rule.matches[:-1]))
+            last.append(msgspec.structs.replace(rule, matches=rule.matches[-1:]))
+        else:
+            ordinary.append(rule)
+    return ordinary + last

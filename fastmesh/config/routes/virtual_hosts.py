@@ -15,7 +15,7 @@ from fastmesh.config.plan import DomainPlan, Origin, RulePlan, VirtualHostPlan
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.limits import Limits
-from fastmesh.config.routes.matches import MESH, Scope, gateway_name
+from fastmesh.config.routes.matches import MESH, Scope, catch_all_last, gateway_name
 from fastmesh.config.routes.virtual_service import Routes
 from fastmesh.config.services.service import MeshService, Services
 from fastmesh.model.virtual_service import VirtualService
@@ -100,6 +100,8 @@ class MeshHosts:
         virtual_services: list[Resource[VirtualService]],
         scope: Scope,
         serves: Callable[[int], bool] = lambda port: True,
+        *,
+        merges: bool = False,
     ) -> None:
         self.hosts = hosts
         self._serves = serves
@@ -110,6 +112,10 @@ class MeshHosts:
         self._scope = scope
         self._written = virtual_services
         self._taken: set[tuple[str, int]] = set()
+        self._naming: dict[str, list[Resource[VirtualService]]] = {}  # who names a host, when all have a say
+        for written in virtual_services if merges else ():
+            for host in _hosts(written):
+                self._naming.setdefault(host, []).append(written)
 
     def build(self) -> None:
         for written, governed in self._govern():
@@ -159,11 +165,25 @@ class MeshHosts:
         rules = self._limits.on_rules(rules, written, self._scope.at(port))
         for host in hosts:
             limits = self._limits.of_virtual_service(written, self._scope.at(port))
-            plan = VirtualHostPlan(name=f"{host}:{port}", rules=rules, origin=origin(written), limits=limits)
+            merged = self._merged(host, port, rules)
+            plan = VirtualHostPlan(name=f"{host}:{port}", rules=merged, origin=origin(written), limits=limits)
             self.hosts.share(as_domain(host), port, plan)
         for service in services:
             self._taken.add((service.host, port))
-            self._add_service(service, port, rules, origin(written), written)
+            self._add_service(service, port, self._merged(service.host, port, rules), origin(written), written)
+
+    def _merged(self, host: str, port: int, rules: list[RulePlan]) -> list[RulePlan]:
+        """The rules of all that name the host, the older first; what fits always moves behind, as on a gateway."""
+        naming = self._naming.get(host, ())
+        if len(naming) < 2:
+            return rules
+        scope = self._scope.at(port)
+        found: list[RulePlan] = []
+        for number, written in enumerate(naming):
+            own = self._limits.on_rules(self._routes.of_virtual_service(written, scope), written, scope)
+            # The first one's limits are the virtual host's
+            found += own if number == 0 else self._limits.on_all_rules(own, written, scope)
+        return catch_all_last(found)
 
     def _add_defaults(self, service: MeshService) -> None:
         for port in service.http_ports:

@@ -91,7 +91,7 @@ class Routes:
             rewrite=_rewrite(route.rewrite),
             authority=None if answers else authority,
             response_headers=[response] if response is not None else [],
-            timeout=int(route.timeout) if route.timeout else None,
+            timeout=int(route.timeout) if route.timeout is not None else None,
             retry=None if answers else retry_plan(route.retries, self.default_retry),
             fault=_fault(route.fault),
             cors=of_policy(route.cors_policy),

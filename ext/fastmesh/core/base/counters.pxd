@@ -137,6 +137,9 @@ cdef enum:                # WorkerWord
     WK_TCP_AGED               # connections of tcp chains that were older than they may be
     WK_TLS_OUTDATED           # connections to endpoints given up for their certificate or policy, which had changed
     WK_MIRROR_GIVEN_UP        # copies of requests
+    WK_FALLBACKS              # requests that went to their rule's fallback
+    WK_HEDGES                 # second attempts that were begun
+    WK_HEDGES_WON             # of those, the ones whose answer counted
     WORKER_ROW = 128
 
 cdef enum:                # LimitWord

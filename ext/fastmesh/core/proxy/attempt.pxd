@@ -30,6 +30,8 @@ cdef class Attempting(Replying):
     cdef void _leave_upstream(self)
     cdef void _report(self, int outcome, int status)
     cdef int _failed(self, int failure)
+    cdef bint left_to_rival(self)         # see hedge
+    cdef bint _may_resend(self) noexcept
     cdef bint _may_retry(self, int failure, int status)
     cdef bint _wanted(self, uint32_t on, int failure, int status)
     cdef void _retry(self)

@@ -154,14 +154,14 @@ cdef class Attempting(Replying):
         cdef bint safe
         self._leave_upstream()
         self._count_out()
-        if not self.stale_retried and self.replayable and self.client is not None and (
+        if not self.stale_retried and self.replayable and self.client is not None and self._may_resend() and (
                 failure == FAIL_REFUSED or (failure == FAIL_STALE and idempotent(self.head.method))):
             # The application closed a connection just as it was used: the request goes out once more, on a new one. What was
             # refused was not processed, so that may run again whatever its method
             self.stale_retried = True
             self.attempts -= 1
             return self._send(True)
-        if failure == FAIL_REFUSED and not self.stale_retried and self.replayable:
+        if failure == FAIL_REFUSED and not self.stale_retried and self.replayable and self._may_resend():
             # Never processed, the endpoint says (RFC 9113 8.7): that is safe for every method, here or elsewhere
             self.stale_retried = True
             self.attempts -= 1
@@ -175,16 +175,25 @@ cdef class Attempting(Replying):
             fm_bump(&self.engine.row[WK_UPSTREAM_REFUSED], 1)
         elif failure > FAIL_CONNECT_TIMEOUT:
             fm_bump(&self.cluster.row[CL_RQ_RX_RESET], 1)
+        if self.rival is not None and self.left_to_rival():
+            return WAIT
         if self._may_retry(failure, 0):
             self._retry()
             return WAIT
         return self._give_up(failure)
 
+    cdef bint left_to_rival(self):
+        return False
+
+    cdef bint _may_resend(self) noexcept:
+        """A policy may say which methods never go out twice, not even when the endpoint surely did nothing."""
+        return self.rule.policy is None or self.rule.policy.resend >> self.head.method & 1
+
     cdef bint _may_retry(self, int failure, int status):
         """Whether the rule wants, and the limits allow, another attempt after this failure or status."""
         cdef Retry retry = self.rule.retry
         cdef Cluster cluster = self.cluster
-        if retry is None or self.response_begun or not self.replayable or self.client is None:
+        if retry is None or self.response_begun or not self.replayable or self.client is None or not self._may_resend():
             return False
         if not self._wanted(retry.on, failure, status):
             return False

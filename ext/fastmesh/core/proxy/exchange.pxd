@@ -1,12 +1,12 @@
 """One request and its response, from the first step to the account. Read `proceed` first: it is the order of everything.
 
 Transit (the state) <- Finding (what the tables say) <- Replying (own answers, the end) <- Attempting (endpoints) <- Tunnelling
-(WebSocket) <- Mirroring (copies) <- Exchange.
+(WebSocket) <- Mirroring (copies) <- Hedging (a second attempt at the same time) <- Exchange.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.engine cimport Engine
-from fastmesh.core.proxy.mirror cimport Mirroring
+from fastmesh.core.proxy.hedge cimport Hedging
 from fastmesh.core.route.snapshot cimport Listener
 from fastmesh.core.wire.message cimport Head
 
@@ -25,7 +25,7 @@ cdef enum StoryStep:          # the same names in code, docs, explain and tests
     ATTEMPT
     STORY_END
 
-cdef class Exchange(Mirroring):
+cdef class Exchange(Hedging):
     # the steps, in order
     cdef void proceed(self, int step)
     cdef int begin(self)

@@ -12,7 +12,7 @@ from fastmesh.core.base.arena cimport sum_rows
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms, now_ns
 from fastmesh.core.base.counters cimport (
-    CLUSTER_ROW, CL_RQ_ACTIVE, CL_RQ_PENDING_OVERFLOW, CL_RQ_RETRY_SUCCESS, CL_RQ_TIMEOUT, WK_RQ_1XX, WK_RQ_ACTIVE,
+    CLUSTER_ROW, CL_RETRY_ACTIVE, CL_RQ_ACTIVE, CL_RQ_PENDING_OVERFLOW, CL_RQ_RETRY_SUCCESS, CL_RQ_TIMEOUT, WK_RQ_1XX, WK_RQ_ACTIVE,
 )
 from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
 from fastmesh.core.base.rng cimport rng_below
@@ -28,8 +28,10 @@ from fastmesh.core.proxy.call cimport call_is_late, late_trailers, look_for_call
 from fastmesh.core.proxy.cors cimport find_origin, is_preflight, preflight_fields
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.find cimport ANSWERED, GO_ON, WAIT
+from fastmesh.core.proxy.hedge cimport Hedging
 from fastmesh.core.proxy.mirror cimport Mirroring
 from fastmesh.core.proxy.relay cimport RelayText, response_out
+from fastmesh.core.proxy.sticky cimport split_hash
 from fastmesh.core.proxy.trace cimport fit_request_id, make_request_id
 from fastmesh.core.proxy.tunnel cimport CLIENT_ENDED, ENDPOINT_ENDED, TIMER_TUNNEL
 from fastmesh.core.proxy.transit cimport (
@@ -38,7 +40,10 @@ from fastmesh.core.proxy.transit cimport (
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.limit cimport Limit
-from fastmesh.core.route.rule cimport Direct, Fault, Retry, STEP_ANSWER, STEP_BACKEND, STEP_CORS, STEP_FAULT, STEP_LIMIT, STEP_MIRROR, STEP_REWRITE
+from fastmesh.core.route.rule cimport (
+    Destination, Direct, Fault, Retry, STEP_ANSWER, STEP_BACKEND, STEP_CORS, STEP_FAULT, STEP_HEDGE, STEP_LIMIT, STEP_MIRROR, STEP_REWRITE,
+    STEP_STICKY,
+)
 from fastmesh.core.route.snapshot cimport Listener, UNKNOWN_404, UNKNOWN_PASSTHROUGH
 from fastmesh.core.wire.grpc cimport GRPC_DEADLINE_EXCEEDED, GRPC_UNSAID, count_messages, http_of_grpc
 from fastmesh.core.wire.h1_write cimport CONNECTION_UNSAID, HeadOut
@@ -86,7 +91,7 @@ cdef void refuse_exchange(Exchange exchange, ServerStream client, int status, co
     exchange._finish()
 
 
-cdef class Exchange(Mirroring):
+cdef class Exchange(Hedging):
     def __cinit__(self):
         self.grpc_status = -1
 
@@ -129,7 +134,7 @@ cdef class Exchange(Mirroring):
             elif step == CHOOSE_CLUSTER:
                 verdict = self.choose_cluster()
             elif step == MIRROR:
-                if self.steps & STEP_MIRROR:
+                if self.steps & STEP_MIRROR and not self.fell_back:
                     verdict = self.mirror()
             elif step == ATTEMPT:
                 verdict = self.attempt()
@@ -228,9 +233,12 @@ cdef class Exchange(Mirroring):
         """A destination by weight, and its place under the cluster's limits."""
         cdef Cluster cluster
         cdef Retry retry = self.rule.retry
-        cdef uint64_t limit = 0
+        cdef uint64_t limit = 0, hash = 0
         if self.destination is None:      # else this is a copy for a mirror
-            self.destination = self.rule.choose(&self.engine.rng)
+            if self.steps & STEP_STICKY and split_hash(self, &hash):
+                self.destination = self.rule.choose_by(hash)
+            else:
+                self.destination = self.rule.choose(&self.engine.rng)
             if self.steps & STEP_BACKEND:
                 if self.destination.redirect is not None:
                     return self._redirect()
@@ -260,6 +268,23 @@ cdef class Exchange(Mirroring):
             return self._give_up(FAIL_OVERFLOW)
         return GO_ON
 
+    cdef void go_to(self, Destination destination):
+        """The rule's destination has failed this request: on to another one, with times and retries of its own."""
+        cdef Cluster failed = self.cluster
+        if self.rival is not None:
+            self.leave_rival()
+        self.engine.wheel.cancel(&self.route_timer)
+        if self.counted:
+            fm_bump(&failed.row[CL_RQ_ACTIVE], <uint64_t>-1)
+        if self.retrying:
+            fm_bump(&failed.row[CL_RETRY_ACTIVE], <uint64_t>-1)
+        self.counted = self.retrying = False
+        self.endpoint = self.endpoint_tried = None
+        self.tried_count = self.attempts = 0
+        self.hashed = False
+        self.destination = destination
+        self.proceed(CHOOSE_CLUSTER)
+
     cdef uint64_t _within_deadline(self, uint64_t limit):
         """The rule's time, or what is left of the client's when that is less. 0 = no limit, as a limit of the rule."""
         cdef uint64_t now = now_ms()
@@ -275,6 +300,8 @@ cdef class Exchange(Mirroring):
 
     cdef int attempt(self):
         """One try: pick an endpoint, get a connection, send. Failures come back through `_failed`."""
+        if self.steps & STEP_HEDGE:
+            self.hedge()
         return self._send(False)
 
     # --- events of the endpoint ---------------------------------------------------------------------------------------
@@ -322,6 +349,10 @@ cdef class Exchange(Mirroring):
             self._report_call(head)
         else:
             self._report(OUTCOME_STATUS, head.status)
+        if self.rival is not None and head.status >= 500 and self.left_to_rival():
+            self._leave_upstream()
+            self._count_out()
+            return
         if retry is not None and (head.status >= 400 or self.grpc_status > 0) \
                 and self._may_retry(FAIL_NONE, STATUS_LIMITED if says_limited(head) else <int>head.status):
             self._leave_upstream()

@@ -10,13 +10,13 @@ from fastmesh.core.proxy.cors cimport find_origin, is_preflight, preflight_field
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.exchange cimport Exchange, take_exchange
 from fastmesh.core.proxy.relay cimport RelayText, apply_ops, request_out
-from fastmesh.core.proxy.sticky cimport take_hash
+from fastmesh.core.proxy.sticky cimport split_hash, take_hash
 from fastmesh.core.route.cluster cimport EXTRA_TIERS, Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.hash_policy cimport HASH_SOURCE_IP, HashPolicy
 from fastmesh.core.route.limit cimport ALL, Limit
-from fastmesh.core.route.rule cimport Destination, Fault, Mirror, Retry, Rule
+from fastmesh.core.route.rule cimport Destination, Fallback, Fault, Mirror, Policy, Retry, Rule, STEP_STICKY
 from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Listener, Snapshot
 from fastmesh.core.route.tier cimport Tier
 from fastmesh.core.wire.h1_parse cimport H1_DONE, parse_request
@@ -211,7 +211,15 @@ cdef dict _tell_destination(Story story, Exchange x):
     cdef Rule rule = x.rule
     cdef Retry retry = rule.retry
     cdef Endpoint endpoint
+    cdef uint64_t hash = 0
     chosen = max(rule.destinations, key=_weight)
+    how = "the only destination" if len(rule.destinations) == 1 else "by weight"
+    if rule.steps & STEP_STICKY:
+        x.peer, x.local_text, x.peer_text = b"127.0.0.1", b"", b""
+        if split_hash(x, &hash) and x.new_cookies is None:
+            chosen = rule.choose_by(hash)
+            how = "by what the policy hashes: the same for every request with it"
+        x.new_cookies = None
     if len(rule.destinations) > 1:
         total = sum([_weight(destination) for destination in rule.destinations])
         shares = {}
@@ -236,8 +244,10 @@ cdef dict _tell_destination(Story story, Exchange x):
         story.result["retries"] = {"attempts": retry.attempts, "retry_on": list(retry.written),
                                    "per_try_timeout_ms": retry.per_try or None}
     _tell_request(story, x)
-    story.tell("choose_cluster", story.result["cluster"], "by weight" if story.result["weights"] else "the only destination")
+    story.tell("choose_cluster", story.result["cluster"], how)
     _tell_mirrors(story, rule)
+    if rule.policy is not None:
+        _tell_policy(story, rule.policy)
     if chosen.cluster is None:
         story.tell("attempt", str(chosen.missing_status), "the cluster does not exist: no such service, port or subset")
         return story.answered("route", chosen.missing_status, ["NC"])
@@ -255,6 +265,17 @@ cdef dict _tell_destination(Story story, Exchange x):
         why += f", of those that pass their checks ({chosen.cluster.health.told})"
     story.tell("attempt", "one of " + ", ".join(endpoints) if endpoints else "the original destination", why)
     return story.end()
+
+
+cdef void _tell_policy(Story story, Policy policy):
+    """What comes only if the first attempt is slow, or fails."""
+    cdef Fallback fallback = policy.fallback
+    if policy.hedge:
+        story.tell("hedge", f"a second attempt after {policy.hedge} ms", "if the first has not answered, and the request may run twice")
+    if fallback is not None and fallback.destination is not None:
+        story.tell("fallback", fallback.destination.cluster_name.decode(), "if the destination fails it for a reason of the policy's")
+    elif fallback is not None:
+        story.tell("fallback", "a fixed answer", "if the destination fails it for a reason of the policy's")
 
 
 cdef void _tell_localities(Story story, Cluster cluster):
@@ -280,9 +301,9 @@ cdef dict _tell_hash(Story story, Exchange x):
     x.peer = b"127.0.0.1"
     x.local_text = x.peer_text = b""
     take_hash(x)
-    if not x.hashed or x.new_cookie is not None or policy.source == HASH_SOURCE_IP:
+    if not x.hashed or x.new_cookies is not None or policy.source == HASH_SOURCE_IP:
         why = "known when it comes" if policy.source == HASH_SOURCE_IP else "not in this request"
-        if x.new_cookie is not None:
+        if x.new_cookies is not None:
             why += f", so the answer sets it: {policy.name.decode()}=\"...\"{policy.made.decode()}"
         story.tell("hash", what, why)
         story.tell("attempt", "one of " + ", ".join(story.result["endpoints"]), f"{table}, one for each hash")

@@ -224,7 +224,7 @@ cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* tex
     if head.status >= 200:
         if t.cors_policy is not None:
             cors_out(t, out)
-        if t.new_cookie is not None:
+        if t.new_cookies is not None:
             cookie_out(t, out)
         if t.told_limit is not None:
             limit_out(t, out, text.limit)

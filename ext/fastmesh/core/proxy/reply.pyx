@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strlen
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ns
-from fastmesh.core.base.counters cimport CL_RETRY_ACTIVE, CL_RQ_ACTIVE, WK_RQ_ACTIVE, WK_UPGRADES_ACTIVE
+from fastmesh.core.base.counters cimport CL_RETRY_ACTIVE, CL_RQ_ACTIVE, WK_FALLBACKS, WK_RQ_ACTIVE, WK_UPGRADES_ACTIVE
 from fastmesh.core.base.outbuf cimport out_free
 from fastmesh.core.net.failure cimport FAIL_OVERFLOW
 from fastmesh.core.net.stream cimport ServerStream
@@ -16,7 +16,7 @@ from fastmesh.core.proxy.relay cimport apply_ops, limit_out
 from fastmesh.core.proxy.rescue cimport Rescue, rescue
 from fastmesh.core.proxy.transit cimport FLAG_RL
 from fastmesh.core.route.limit cimport Limit
-from fastmesh.core.route.rule cimport Redirect
+from fastmesh.core.route.rule cimport Destination, Direct, Fallback, Redirect, Refusal, refusal_for
 from fastmesh.core.wire.grpc cimport GRPC_MESSAGE_MAX, grpc_of_http, write_grpc_message
 from fastmesh.core.wire.h1_write cimport HeadOut, out_clear, out_field, write_number
 from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, Head, METHOD_HEAD, span_ptr
@@ -39,6 +39,7 @@ cdef class Replying(Finding):
         cdef HeadOut* out = &self.engine.out
         cdef ServerStream client = self.client
         cdef bytes name, value, date = self.engine.http_date()
+        cdef Refusal refusal = self._refusal(flag) if flag else None
         cdef bint to_head = self.head.method == METHOD_HEAD
         cdef char[3 * GRPC_MESSAGE_MAX] message
         cdef char[64] numbers
@@ -49,6 +50,8 @@ cdef class Replying(Finding):
         if self.grpc:
             self._grpc_fields(out, message, body, body_size)
             body_size = 0
+        elif refusal is not None:
+            self._dress(out, refusal, &body, &body_size)
         elif content_type is not None:
             out_field(out, "content-type", 12, PyBytes_AS_STRING(content_type), PyBytes_GET_SIZE(content_type), 0)
         out.status = self.status
@@ -63,7 +66,7 @@ cdef class Replying(Finding):
             cors_out(self, out)
         if self.told_limit is not None:
             limit_out(self, out, numbers)
-        out.framing = FRAMING_NONE if self.grpc or status == 204 or status == 304 else FRAMING_LENGTH
+        out.framing = FRAMING_NONE if self.grpc or self.status == 204 or self.status == 304 else FRAMING_LENGTH
         out.length = body_size
         out.length_known_only = to_head
         self.response_begun = True
@@ -78,6 +81,26 @@ cdef class Replying(Finding):
         self._finish()
         client.flush()
         return ANSWERED
+
+    cdef Refusal _refusal(self, uint32_t flag):
+        """How the user wants an answer with this flag to look; None: as it is."""
+        cdef list refusals
+        if self.rule is None:
+            refusals = self.snapshot.refusals
+        else:
+            refusals = self.rule.policy.refusals if self.rule.policy is not None else None
+        return refusal_for(refusals, flag) if refusals is not None else None
+
+    cdef void _dress(self, HeadOut* out, Refusal refusal, const char** body, size_t* body_size):
+        cdef Direct direct = refusal.direct
+        cdef bytes name, value
+        if direct.status:
+            self.status = direct.status
+        body[0], body_size[0] = PyBytes_AS_STRING(direct.body), PyBytes_GET_SIZE(direct.body)
+        if direct.body:
+            out_field(out, "content-type", 12, PyBytes_AS_STRING(direct.content_type), PyBytes_GET_SIZE(direct.content_type), 0)
+        for name, value in direct.headers:
+            out_field(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), 0)
 
     cdef void _grpc_fields(self, HeadOut* out, char* message, const char* body, size_t body_size):
         """An answer of ours as a gRPC client reads it: HTTP 200, the status in a field, the body as its message, nothing behind."""
@@ -96,7 +119,25 @@ cdef class Replying(Finding):
         cdef Rescue row = rescue(failure)
         cdef list headers = [(b"x-envoy-overloaded", b"true")] if failure == FAIL_OVERFLOW else None
         cdef size_t size = strlen(row.body)
+        cdef Fallback fallback = self.rule.policy.fallback if self.rule.policy is not None else None
+        if fallback is not None and fallback.flags & row.flag and not self.fell_back and not self.copied:
+            if fallback.destination is None or self.replayable or self.attempts == 0:
+                return self._fall_back(fallback, row)
         return self._reply(row.status, row.flag, row.details, b"text/plain" if size else None, row.body, size, headers)
+
+    cdef int _fall_back(self, Fallback fallback, Rescue row):
+        """The rule's destination failed the request: to the other one, or the answer that was written for this."""
+        cdef Direct direct = fallback.direct
+        self.fell_back = True
+        fm_bump(&self.engine.row[WK_FALLBACKS], 1)
+        if fallback.destination is not None:
+            self.go_to(fallback.destination)
+            return ANSWERED
+        return self._reply(direct.status or row.status, row.flag, row.details, direct.content_type if direct.body else None,
+                           PyBytes_AS_STRING(direct.body), PyBytes_GET_SIZE(direct.body), direct.headers)
+
+    cdef void go_to(self, Destination destination):
+        pass
 
     cdef int _limited(self, Limit limit):
         cdef list headers = limit.headers
@@ -146,10 +187,15 @@ cdef class Replying(Finding):
                 self.engine.log.write(self)
         if self.copies is not None:
             self.leave_copies()
+        if self.rival is not None:
+            self.leave_rival()
         self._recycle()
 
     cdef void leave_copies(self):
         pass                              # see mirror
+
+    cdef void leave_rival(self):
+        pass                              # see hedge
 
     cdef void _recycle(self):
         """Let go of everything; the object may serve another request once nobody in this call refers to it."""
@@ -184,7 +230,7 @@ cdef class Replying(Finding):
         self.transport_failure = NULL
         self.client_cert = None
         self.cors_policy = None
-        self.new_cookie = None
+        self.new_cookies = None
         self.told_limit = None
         self.snapshot = None
         self.vhost = None
@@ -204,7 +250,7 @@ cdef class Replying(Finding):
         self.grpc_status = -1
         self.details = NULL
         self.request_done = self.response_begun = self.counted = self.retrying = False
-        self.stale_retried = self.replayable = self.client_paused = self.upstream_paused = self.tunnel = False
+        self.fell_back = self.stale_retried = self.replayable = self.client_paused = self.upstream_paused = self.tunnel = False
         self.grpc = self.unreported = self.copied = self.hashed = False
         self.tunnel_ends = self.charged = 0
         self.deadline = 0

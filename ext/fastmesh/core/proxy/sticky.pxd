@@ -1,7 +1,10 @@
-"""What keeps a client with one endpoint: the hash of its requests, and the cookies that this proxy makes for it."""
+"""What keeps a client with one endpoint, or one destination: hashes of its requests, and cookies that this proxy makes for it."""
+from libc.stdint cimport uint64_t
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.wire.h1_write cimport HeadOut
 
 # What the cluster's hash policy says of the request; once for all attempts. A cookie that is asked for and missing is made.
 cdef void take_hash(Transit t)
+# The same of the rule's policy, which chooses among its destinations; False: there is nothing to hash.
+cdef bint split_hash(Transit t, uint64_t* hash)
 cdef void cookie_out(Transit t, HeadOut* out)

@@ -9,18 +9,30 @@ from fastmesh.core.wire.message cimport HDR_SET_COOKIE
 
 
 cdef void take_hash(Transit t):
-    cdef HashPolicy policy = t.cluster.hash
+    t.hashed = _hash(t, t.cluster.hash, &t.hash)
+
+
+cdef bint split_hash(Transit t, uint64_t* hash):
+    return _hash(t, t.rule.policy.sticky, hash)
+
+
+cdef bint _hash(Transit t, HashPolicy policy, uint64_t* hash):
     cdef bytes value
-    t.hashed = policy.find(&t.request, t.peer, &t.hash)
-    if t.hashed or policy.made is None:
-        return
+    if policy.find(&t.request, t.peer, hash):
+        return True
+    if policy.made is None:
+        return False
     # As Envoy makes it: of the connection's two addresses, so that requests that come before the answer meet the same endpoint
     value = t.local_text + t.peer_text
     value = b"%016x" % xxh64(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), 0)
-    t.hash = xxh64(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), 0)
-    t.hashed = True
-    t.new_cookie = b'%s="%s"%s' % (policy.name, value, policy.made)
+    hash[0] = xxh64(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), 0)
+    if t.new_cookies is None:
+        t.new_cookies = []
+    t.new_cookies.append(b'%s="%s"%s' % (policy.name, value, policy.made))
+    return True
 
 
 cdef void cookie_out(Transit t, HeadOut* out):
-    out_field(out, "set-cookie", 10, PyBytes_AS_STRING(t.new_cookie), <uint32_t>PyBytes_GET_SIZE(t.new_cookie), HDR_SET_COOKIE)
+    cdef bytes cookie
+    for cookie in t.new_cookies:
+        out_field(out, "set-cookie", 10, PyBytes_AS_STRING(cookie), <uint32_t>PyBytes_GET_SIZE(cookie), HDR_SET_COOKIE)

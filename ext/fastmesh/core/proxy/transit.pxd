@@ -9,32 +9,16 @@ from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.route.cluster cimport TRIED_MAX, Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.route.flags cimport (
+    FLAG_UH, FLAG_UF, FLAG_UO, FLAG_NR, FLAG_URX, FLAG_NC, FLAG_UT, FLAG_UC, FLAG_LR,
+    FLAG_DC, FLAG_DI, FLAG_FI, FLAG_RL, FLAG_DPE, FLAG_UPE, FLAG_SI, FLAG_UR, FLAG_DT,
+)
 from fastmesh.core.route.limit cimport Limit
 from fastmesh.core.route.match cimport Request
 from fastmesh.core.route.rule cimport Destination, Rule, VirtualHost
 from fastmesh.core.route.snapshot cimport Listener, Snapshot
 from fastmesh.core.wire.grpc cimport GrpcFrames
 from fastmesh.core.wire.message cimport Head
-
-cdef enum Flag:               # Envoy's response flags
-    FLAG_UH = 1               # no healthy upstream
-    FLAG_UF = 2               # upstream connection failure
-    FLAG_UO = 4               # overflow
-    FLAG_NR = 8               # no route
-    FLAG_URX = 16             # retry limit reached
-    FLAG_NC = 32              # no cluster
-    FLAG_UT = 64              # upstream request time-out
-    FLAG_UC = 128             # upstream connection termination
-    FLAG_LR = 256             # local reset
-    FLAG_DC = 512             # downstream disconnected
-    FLAG_DI = 1024            # delay injected
-    FLAG_FI = 2048            # fault injected
-    FLAG_RL = 4096            # rate limited
-    FLAG_DPE = 8192           # downstream protocol error
-    FLAG_UPE = 16384          # upstream protocol error
-    FLAG_SI = 32768           # stream idle time-out
-    FLAG_UR = 65536           # upstream reset
-    FLAG_DT = 131072          # a connection was too old
 
 cdef class KeptTrailers:
     cdef Head head
@@ -76,7 +60,7 @@ cdef class Transit(StreamUser):
     cdef bytes client_cert            # x-forwarded-client-cert as sent upstream
     cdef bint hashed                  # `hash` is what the request is hashed to
     cdef uint64_t hash
-    cdef bytes new_cookie             # a set-cookie for the answer
+    cdef list new_cookies             # set-cookie fields for the answer; None: there are none
     cdef Cors cors_policy             # the rule's, when the client's origin is one that it allows
     cdef const char* origin_at        # that origin; set when `cors_policy` is
     cdef uint16_t origin_size
@@ -89,6 +73,7 @@ cdef class Transit(StreamUser):
     # the story
     cdef uint32_t steps               # rule.Step bits
     cdef uint32_t flags               # Flag bits
+    cdef StreamUser rival             # the second attempt of a hedged request, see hedge; None: there is none
     cdef list copies                  # exchanges of mirrors that take the rest of this request; None: there are none
     cdef bint copied                  # this is such a copy
     cdef bint tcp                     # a connection, not a request: see passage
@@ -107,6 +92,7 @@ cdef class Transit(StreamUser):
     cdef bint retrying                # in the cluster's retry gauge
     cdef uint16_t attempts            # tries so far
     cdef uint16_t retries_left
+    cdef bint fell_back               # it goes to the rule's fallback
     cdef bint stale_retried           # the one safe retry was used
     cdef Tried tried
     cdef int tried_count

@@ -1,9 +1,10 @@
 """One rule of a virtual host, compiled: its clauses, its steps, and what it does with a request."""
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastmesh.core.base.rng cimport Rng
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.late cimport Late
 from fastmesh.core.route.cors cimport Cors
+from fastmesh.core.route.hash_policy cimport HashPolicy
 from fastmesh.core.route.match cimport Clause, Request
 
 cdef enum Step:               # steps of the story that a rule asks for; a step that nobody configured is not called
@@ -13,6 +14,8 @@ cdef enum Step:               # steps of the story that a rule asks for; a step 
     STEP_REWRITE = 8
     STEP_CORS = 16
     STEP_MIRROR = 32
+    STEP_HEDGE = 65536
+    STEP_STICKY = 131072
     STEP_BACKEND = 524288     # a destination has a redirect or a rewrite of its own
     STEP_COUNT = 1048576      # no step of the story: what ended is counted by its match
 
@@ -90,6 +93,22 @@ cdef class Mirror:            # a copy of each request, or of some, for another 
     cdef Destination destination
     cdef Rule rule            # that the copy runs on
 
+cdef class Fallback:          # where a request goes when its destination fails it: one of the two
+    cdef uint32_t flags       # Flag bits
+    cdef Destination destination
+    cdef Direct direct
+
+cdef class Refusal:           # the face of the proxy's own answers
+    cdef uint32_t flags       # Flag bits
+    cdef Direct direct        # its status may be 0: keep
+
+cdef class Policy:            # what fastmesh's own kinds add
+    cdef uint32_t resend      # methods of requests that may go out a second time: bits of 1 << Method
+    cdef Fallback fallback    # or None
+    cdef list refusals        # of Refusal, or None
+    cdef uint32_t hedge       # ms until a second attempt starts; 0: none does
+    cdef HashPolicy sticky    # chooses among several destinations; None: chance does
+
 cdef class Rule:
     cdef bint root            # the only condition is a path prefix `/`: every path fits (but `*`)
     cdef uint32_t steps       # Step bits
@@ -110,7 +129,9 @@ cdef class Rule:
     cdef Cors cors            # or None
     cdef list mirrors         # of Mirror, or None
     cdef list limits          # of Limit
+    cdef Policy policy        # or None
     cdef Destination choose(self, Rng* rng)
+    cdef Destination choose_by(self, uint64_t hash)       # the same hash, the same destination while the weights stand
 
 cdef class VirtualHost:
     cdef Rule first           # the first of `rules`: with thousands of hosts every step through memory counts
@@ -128,6 +149,8 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared)
 cdef VirtualHost make_virtual_host(dict plan, dict clusters, list limits, dict shared)
 
 cdef Destination make_destination(dict plan, dict clusters, dict shared)
+cdef list make_refusals(list plans)       # None for an empty list
+cdef Refusal refusal_for(list refusals, uint32_t flag)     # the first one that is for this flag, or None
 # `chosen` with the cluster of `mirror`: a copy has the headers and the authority that its request goes on with
 cdef Destination mirrored(Destination chosen, Destination mirror)
 cdef Destination choose_destination(list destinations, uint32_t weights, Rng* rng)     # by weight; `weights` is their sum

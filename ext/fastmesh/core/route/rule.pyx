@@ -1,10 +1,17 @@
 """See rule.pxd."""
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.rng cimport Rng, rng_below
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.cors cimport make_cors
+from fastmesh.core.route.flags cimport (
+    FLAG_NC, FLAG_NR, FLAG_RL, FLAG_UC, FLAG_UF, FLAG_UH, FLAG_UO, FLAG_UPE, FLAG_UR, FLAG_URX, FLAG_UT,
+)
+from fastmesh.core.route.hash_policy cimport make_hash_policy
 from fastmesh.core.route.header_ops cimport make_ops
 from fastmesh.core.route.match cimport MATCH_PREFIX, Clause, Request, first_match, make_clauses
+from fastmesh.core.wire.message cimport (
+    METHOD_DELETE, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_PATCH, METHOD_POST, METHOD_PUT, METHOD_TRACE,
+)
 
 cdef enum:
     MIRROR_TIMEOUT = 15000    # ms, of copies of requests that have no limit: nobody waits for them who would give up
@@ -17,6 +24,15 @@ cdef dict RETRY_ON = {
     "envoy-ratelimited": RETRY_RATELIMITED, "http3-post-connect-failure": 0, "cancelled": RETRY_GRPC_CANCELLED,
     "deadline-exceeded": RETRY_GRPC_DEADLINE, "resource-exhausted": RETRY_GRPC_EXHAUSTED,
     "internal": RETRY_GRPC_INTERNAL, "unavailable": RETRY_GRPC_UNAVAILABLE,
+}
+
+cdef dict FLAGS = {          # that a policy may name
+    "NC": FLAG_NC, "NR": FLAG_NR, "RL": FLAG_RL, "UC": FLAG_UC, "UF": FLAG_UF, "UH": FLAG_UH, "UO": FLAG_UO,
+    "UPE": FLAG_UPE, "UR": FLAG_UR, "URX": FLAG_URX, "UT": FLAG_UT,
+}
+cdef dict METHODS = {
+    "GET": METHOD_GET, "HEAD": METHOD_HEAD, "POST": METHOD_POST, "PUT": METHOD_PUT, "DELETE": METHOD_DELETE,
+    "OPTIONS": METHOD_OPTIONS, "PATCH": METHOD_PATCH, "TRACE": METHOD_TRACE,
 }
 
 
@@ -51,9 +67,24 @@ cdef class Destination:
         return self.cluster
 
 
+cdef class Fallback:
+    pass
+
+
+cdef class Refusal:
+    pass
+
+
+cdef class Policy:
+    pass
+
+
 cdef Destination choose_destination(list destinations, uint32_t weights, Rng* rng):
+    return _drawn(destinations, rng_below(rng, weights) if weights else 0)
+
+
+cdef Destination _drawn(list destinations, uint32_t draw):
     cdef Destination destination
-    cdef uint32_t draw = rng_below(rng, weights) if weights else 0
     for destination in destinations:
         if draw < destination.weight:
             return destination
@@ -67,6 +98,11 @@ cdef class Rule:
         if self.only is not None:
             return self.only
         return choose_destination(self.destinations, self.weights, rng)
+
+    cdef Destination choose_by(self, uint64_t hash):
+        # Mixed once more: a destination may be chosen by the same hash, and would get a part of the circle only
+        cdef uint64_t mixed = (hash ^ hash >> 29) * <uint64_t>0x9E3779B97F4A7C15
+        return _drawn(self.destinations, <uint32_t>((mixed >> 32) % self.weights) if self.weights else 0)
 
 
 cdef class VirtualHost:
@@ -192,6 +228,60 @@ cdef Mirror _make_mirror(plan, Rule rule, dict clusters, dict shared):
     return mirror
 
 
+cdef uint32_t _flags(list names):
+    cdef uint32_t bits = 0
+    for name in names:
+        bits |= <uint32_t>FLAGS[name]
+    return bits
+
+
+cdef list make_refusals(list plans):
+    cdef Refusal refusal
+    found = []
+    for plan in plans:
+        refusal = Refusal.__new__(Refusal)
+        refusal.flags = _flags(plan["flags"] or list(FLAGS))
+        refusal.direct = _make_direct(plan["direct"])
+        found.append(refusal)
+    return found or None
+
+
+cdef Refusal refusal_for(list refusals, uint32_t flag):
+    cdef Refusal refusal
+    for refusal in refusals:
+        if refusal.flags & flag:
+            return refusal
+    return None
+
+
+cdef Fallback _make_fallback(plan, dict clusters, dict shared):
+    if plan is None:
+        return None
+    cdef Fallback fallback = Fallback.__new__(Fallback)
+    fallback.flags = _flags(plan["flags"])
+    fallback.direct = _make_direct(plan["direct"])
+    if plan["destination"] is not None:
+        fallback.destination = make_destination(plan["destination"], clusters, shared)
+    return fallback
+
+
+cdef Policy _make_policy(plan, dict clusters, dict shared):
+    if plan is None:
+        return None
+    key = ("policy", repr(plan))
+    if key in shared:
+        return shared[key]
+    cdef Policy policy = shared.setdefault(key, Policy.__new__(Policy))
+    for method in METHODS if plan["resend"] is None else plan["resend"]:
+        policy.resend |= <uint32_t>1 << <uint32_t>METHODS[method]
+    policy.resend |= plan["resend"] is None   # bit 0: methods that have no name here
+    policy.fallback = _make_fallback(plan["fallback"], clusters, shared)
+    policy.refusals = make_refusals(plan["refusals"])
+    policy.hedge = plan["hedge"]
+    policy.sticky = make_hash_policy(plan["sticky"]) if plan["sticky"] is not None else None
+    return policy
+
+
 cdef bint _is_root(list clauses):
     cdef Clause clause
     if len(clauses) != 1:
@@ -228,6 +318,7 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
     rule.fault = _make_fault(plan["fault"])
     rule.cors = make_cors(plan["cors"])
     rule.mirrors = [_make_mirror(item, rule, clusters, shared) for item in plan["mirrors"]] or None
+    rule.policy = _make_policy(plan["policy"], clusters, shared)
     rule.limits = [limits[index] for index in plan["limits"]] or None
     if rule.limits is not None:
         rule.steps |= STEP_LIMIT
@@ -241,6 +332,10 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
         rule.steps |= STEP_REWRITE
     if rule.mirrors is not None:
         rule.steps |= STEP_MIRROR
+    if rule.policy is not None and rule.policy.hedge:
+        rule.steps |= STEP_HEDGE
+    if rule.policy is not None and rule.policy.sticky is not None and rule.only is None:
+        rule.steps |= STEP_STICKY
     for clause in rule.clauses:
         if clause.stat_prefix is not None:
             rule.steps |= STEP_COUNT

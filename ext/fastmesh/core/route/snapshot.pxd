@@ -40,6 +40,7 @@ cdef class Snapshot:
     cdef list vhosts
     cdef list limits
     cdef list mesh_limits     # asked for every request; None when there are none
+    cdef list refusals        # of rule.Refusal, for requests that no rule takes; or None
     cdef int normalization    # path.Normalization
     cdef bytes server_name
     cdef bint http10

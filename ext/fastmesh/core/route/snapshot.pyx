@@ -7,7 +7,7 @@ from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.host_table cimport make_host_table
 from fastmesh.core.route.late cimport Late, make_late
 from fastmesh.core.route.limit cimport Limit, make_limit
-from fastmesh.core.route.rule cimport VirtualHost, make_virtual_host
+from fastmesh.core.route.rule cimport VirtualHost, make_refusals, make_virtual_host
 from fastmesh.core.wire.path cimport PATH_BASE, PATH_DECODE_AND_MERGE_SLASHES, PATH_MERGE_SLASHES, PATH_NONE
 
 cdef dict UNKNOWN = {"404": UNKNOWN_404, "passthrough": UNKNOWN_PASSTHROUGH, "blackhole": UNKNOWN_BLACKHOLE}
@@ -115,6 +115,7 @@ cdef class Snapshot:
             self.server_name = body["server_name"].encode()
             self.http10 = body["http10"]
             self.source = body["workload"]
+            self.refusals = make_refusals(body["refusals"])
         else:
             raise ValueError(f"unknown plan item {kind}")
 
