@@ -111,13 +111,18 @@ def _listener(setup: Setup) -> dict[str, Any]:
         "http_filters": [_router()],
         "access_log": _log(setup),
     }
+    if setup.raw:
+        passed = {"@type": f"{TYPES}.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "in", "cluster": "app"}
+        chain = {"filters": [{"name": "tcp", "typed_config": passed}]}
+    else:
+        chain = _chain(setup, manager)
     return {
         "name": "in",
         "address": _address(setup.port),
         "enable_reuse_port": True,
         "tcp_backlog_size": 4096,
         "per_connection_buffer_limit_bytes": BUFFER,
-        "filter_chains": [_chain(setup, manager)],
+        "filter_chains": [chain],
     }
 
 

@@ -77,6 +77,26 @@ spec:
     hosts: ["*"]
     tls: {{mode: SIMPLE, serverCertificate: {chain}, privateKey: {key}, minProtocolVersion: TLSV1_3}}
 """
+RAW = """\
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: bench, namespace: default}
+spec:
+  servers:
+  - port: {number: 443, name: tcp, protocol: TCP}
+    hosts: ["*"]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: bench, namespace: default}
+spec:
+  hosts: ["*"]
+  gateways: [bench]
+  tcp:
+  - route:
+    - destination: {host: bench.default.svc.cluster.local, subset: v1, port: {number: 80}}
+"""
 STRICT = """\
 ---
 apiVersion: security.istio.io/v1
@@ -111,7 +131,7 @@ class Fastmesh(Peer):
         return f"{said.stdout.strip() or 'unknown'} at {commit.stdout.strip() or 'unknown'}"
 
     def uncounted(self, setup: Setup, requests: int) -> int:
-        return max(0, requests - _counted(setup.admin))
+        return 0 if setup.raw else max(0, requests - _counted(setup.admin))
 
     def command(self, setup: Setup) -> list[str]:
         config = setup.folder / "fastmesh.yaml"
@@ -128,7 +148,7 @@ def _role(setup: Setup) -> list[str]:
     """Where it listens, and as what."""
     address, spare = f"127.0.0.1:{setup.port}", f"127.0.0.1:{setup.spare}"
     application = f"127.0.0.1:{setup.upstream}"
-    if setup.tls:
+    if setup.tls or setup.raw:
         return ["--role", "gateway", "--bind", "127.0.0.1", "--map", f"443={setup.port}"]
     if not setup.side or not setup.workload:
         return ["--listen", address]
@@ -142,7 +162,11 @@ def _role(setup: Setup) -> list[str]:
 def _objects(setup: Setup) -> Iterator[str]:
     sidecar, upgrade = (BEHIND_SIDECAR, UPGRADE) if setup.side else ("", "")
     words = {"sidecar": sidecar, "upgrade": upgrade, "hashed": HASHED if setup.hashed else ""}
-    yield MESH.format(upstream=setup.upstream, port_name=PORT_NAMES[setup.app], **words)
+    name = "tcp" if setup.raw else PORT_NAMES[setup.app]
+    yield MESH.format(upstream=setup.upstream, port_name=name, **words)
+    if setup.raw:
+        yield RAW
+        return
     for name in setup.names:
         full = "bench.default.svc.cluster.local" if name == "bench" else name
         yield RULE.format(name=name.partition(".")[0], host=full, gateway="bench" if setup.tls else "mesh")

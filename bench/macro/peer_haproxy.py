@@ -49,23 +49,26 @@ global
     tune.ssl.cachesize 0
     no insecure-fork-wanted
 defaults
-    mode http
+    mode {mode}
     timeout connect 5s
     timeout client 600s
     timeout server 600s
     timeout http-keep-alive 600s
     timeout http-request 600s
-    option http-keep-alive
-    option splice-response
-    http-reuse always
+{how}
     maxconn 10500
 frontend in
     bind 127.0.0.1:{port} backlog 4096 {accept}
 {log}
 {route}
 backend app
-    server app 127.0.0.1:{upstream} pool-max-conn -1 pool-purge-delay 600s {forward}
+    server app 127.0.0.1:{upstream} {forward}
 """
+REQUESTS = """\
+    option http-keep-alive
+    option splice-response
+    http-reuse always"""
+BYTES = "    option splice-request\n    option splice-response"
 
 
 class Haproxy(Peer):
@@ -90,7 +93,9 @@ class Haproxy(Peer):
                 bufsize=self.bufsize,
                 low_latency="on" if setup.clients == "h2" and setup.app != "grpc" else "off",
                 accept=_accept(setup),
-                forward=_forward(setup),
+                forward="" if setup.raw else f"pool-max-conn -1 pool-purge-delay 600s {_forward(setup)}",
+                mode="tcp" if setup.raw else "http",
+                how=BYTES if setup.raw else REQUESTS,
                 log_target="log stdout len 4096 format raw local0 info" if setup.log else "",
                 log=_log(setup),
                 route=_route(setup),

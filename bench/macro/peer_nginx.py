@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 from typing import ClassVar
 
 from . import install
@@ -77,6 +78,32 @@ http {{
 {server}
 }}
 """
+STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+RAW = ("tcp_small", "tcp_1m", "tcp_new")
+BYTES = """\
+load_module {module};
+daemon off;
+user root;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+error_log stderr crit;
+pid {folder}/pid;
+events {{
+    use epoll;
+    worker_connections 16384;
+    multi_accept on;
+    accept_mutex off;
+}}
+stream {{
+    tcp_nodelay on;
+    proxy_timeout 600s;
+    proxy_buffer_size 256k;
+    server {{
+        listen 127.0.0.1:{port} reuseport backlog=4096;
+        proxy_pass 127.0.0.1:{upstream};
+    }}
+}}
+"""
 LARGE = """\
         location /1m {
             proxy_buffering off;
@@ -120,6 +147,7 @@ class Nginx(Peer):
     unable: ClassVar = {
         **Peer.unable,
         "h2_to_h2": "it speaks HTTP/2 to applications only as gRPC, one call a connection at a time",
+        **({} if STREAM.exists() else dict.fromkeys(RAW, "its stream module is not installed (libnginx-mod-stream)")),
     }
 
     def missing(self) -> str | None:
@@ -132,6 +160,11 @@ class Nginx(Peer):
 
     def command(self, setup: Setup) -> list[str]:
         config = setup.folder / "nginx.conf"
+        if setup.raw:
+            config.write_text(
+                BYTES.format(module=STREAM, folder=setup.folder, port=setup.port, upstream=setup.upstream)
+            )
+            return ["nginx", "-c", str(config), "-p", str(setup.folder)]
         log, server = _log(setup), _server(setup)
         config.write_text(CONFIG.format(folder=setup.folder, upstream=setup.upstream, log=log, server=server))
         return ["nginx", "-c", str(config), "-p", str(setup.folder)]

@@ -44,6 +44,7 @@ class Setup:
     hashed: bool = False  # endpoints are picked by a hash of the user agent
     clients: Literal["h1", "h2"] = "h1"
     app: Literal["h1", "h2", "grpc"] = "h1"  # what the upstream speaks; grpc: HTTP/2, and clients make calls
+    raw: bool = False  # bytes are passed on, nobody reads requests
     tls: Pem | None = None  # what clients are shown; without it they come in plaintext
     side: Literal["", "outbound", "inbound"] = ""  # one of a pair of sidecars
     workload: Pem | None = None  # its name in the mesh

@@ -38,6 +38,10 @@ def _plain(bench: Bench) -> tuple[Setup, ...]:
     return (bench.setup(),)
 
 
+def _raw(bench: Bench) -> tuple[Setup, ...]:
+    return (bench.setup(raw=True),)
+
+
 def _h2_to(app: str) -> Form:
     return lambda bench: (bench.setup(clients="h2", app=app),)
 
@@ -177,5 +181,8 @@ SCENARIOS = (
     Scenario("hosts_10k", "10,000 hosts, random, against one", _many_hosts, "change_percent", "% CPU"),
     Scenario("access_log", "JSON log to tmpfs, against none", _access_log, "price_us", "us/req"),
     Scenario("hash", "consistentHash on a header, against none", _hash, "price_us", "us/req"),
+    Scenario("tcp_small", "bytes passed on: 64 connections, 13-byte body", _loaded(H1, _raw), "cpu_us", "us/req"),
+    Scenario("tcp_1m", "the same, 1 MiB body", _loaded(Shape(path="/1m"), _raw), "mib_per_cpu_s", "MiB/CPU s", "more"),
+    Scenario("tcp_new", "the same, a connection a request", _loaded(Shape("close"), _raw), "cpu_us", "us/req"),
     Scenario("at_rest", "a worker that has served one request", _at_rest, "rss_rest_mib", "MiB RSS"),
 )

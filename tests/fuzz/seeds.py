@@ -119,6 +119,8 @@ def _hpack() -> list[bytes]:
 
 FOUND: dict[str, list[bytes]] = {}  # inputs that once were findings
 
+PROXY_2 = b"\r\n\r\n\0\r\nQUIT\n"  # the signature of version 2
+
 SEEDS: dict[str, list[bytes]] = {
     "h1_request": [b" " + each for each in (GET, POST, CHUNKED, UPGRADE, PREFACE, b"OPTIONS * HTTP/1.0\r\n\r\n")],
     "h1_response": [b"\0" + each for each in (OK, CLOSE, PIECES, INTERIM, SWITCH)] + [b"\1" + OK],
@@ -130,6 +132,14 @@ SEEDS: dict[str, list[bytes]] = {
     "hpack": _hpack(),
     "frames": [H2_GET, H2_MIXED, H2_PADDED, frame(4, 0, 0, b"\0\4\0\1\0\0\0\3\0\0\0\x64"), H2_SPLIT],
     "client_hello": _hellos(),
+    "proxy_header": [
+        b"PROXY TCP4 192.0.2.1 10.0.0.5 56324 443\r\n",
+        b"PROXY TCP6 2001:db8::1 2001:db8::5 1 2\r\nGET",
+        b"PROXY UNKNOWN\r\n",
+        PROXY_2 + b"\x21\x11\0\x0f" + bytes(12) + b"\x04\0\0",
+        PROXY_2 + b"\x21\x21\0\x24" + bytes(36),
+        PROXY_2 + b"\x20\0\0\0",
+    ],
     "connection": _connections(),
 }
 for _name, _inputs in FOUND.items():

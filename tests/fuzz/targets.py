@@ -16,7 +16,7 @@ for _layer in ("base", "wire", "guard", "route", "net", "proxy") if "FASTMESH_FU
     _package = importlib.import_module(f"fastmesh.core.{_layer}")
     _package.__path__.insert(0, f"{os.environ['FASTMESH_FUZZ_LIB']}/fastmesh/core/{_layer}")
 
-from fastmesh.core.wire import client_hello_probe, h1_probe, h2_probe  # noqa: E402
+from fastmesh.core.wire import client_hello_probe, h1_probe, h2_probe, proxy_header_probe  # noqa: E402
 from tests.fuzz.hpack_oracle import check_block  # noqa: E402
 from tests.fuzz.plane import connection  # noqa: E402
 
@@ -136,6 +136,21 @@ def client_hello(data: bytes) -> None:
         assert name == name.lower()
 
 
+def proxy_header(data: bytes) -> None:
+    """The same with more behind it; no byte of one is dispensable, and a refusal is never taken back."""
+    found = proxy_header_probe.read(data)
+    if found[0] == "done":
+        size = found[1]
+        assert isinstance(size, int)
+        assert size <= min(len(data), 4096)
+        assert proxy_header_probe.read(data[:size]) == found
+        assert proxy_header_probe.read(data[: size - 1]) == ("more",)
+    elif found[0] == "bad":
+        assert proxy_header_probe.read(data + b"\r\n")[0] == "bad"
+    else:
+        assert all(proxy_header_probe.read(data[:cut]) == ("more",) for cut in {len(data) // 2, max(len(data) - 1, 0)})
+
+
 TARGETS: dict[str, Target] = {
     "h1_request": h1_request,
     "h1_response": h1_response,
@@ -145,6 +160,7 @@ TARGETS: dict[str, Target] = {
     "hpack": hpack,
     "frames": frames,
     "client_hello": client_hello,
+    "proxy_header": proxy_header,
     "connection": connection,
 }
 
