@@ -66,7 +66,13 @@ def story(apps: list[Replica], port: int, tmp_path_factory: pytest.TempPathFacto
     yaml += route("redirected", {"backendRefs": [backend("one"), backend("two", 1, REDIRECT)]})
     yaml += route("rewritten", {"matches": prefix("/v1"), "backendRefs": [backend("one"), backend("two", 1, REWRITE)]})
     yaml += route("mirrored", {"backendRefs": [backend("one", 1, MIRROR)]})
-    yaml += route("refused", {"filters": [{"type": "ExtensionRef"}], "backendRefs": [backend("one")]})
+    yaml += route(
+        "refused",
+        {
+            "filters": [{"type": "ExtensionRef", "extensionRef": {"group": "g", "kind": "K", "name": "n"}}],
+            "backendRefs": [backend("one")],
+        },
+    )
     yaml += thing("Gateway", "edge", {"selector": {"istio": "edge"}, "servers": [EDGE]})
     rules = {"hosts": ["istio.example"], "gateways": ["edge"]}
     yaml += virtual_service("one", {"match": [{"uri": {"prefix": "/x"}}], "route": to("one")}, **rules)
