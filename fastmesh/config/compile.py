@@ -32,6 +32,7 @@ from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.http_route import Backends
 from fastmesh.config.routes.limits import Limits
 from fastmesh.config.routes.matches import MESH, Scope
+from fastmesh.config.routes.own_kinds import OwnKinds
 from fastmesh.config.routes.policies import Policies
 from fastmesh.config.routes.retries import default_retry
 from fastmesh.config.routes.virtual_hosts import binds
@@ -41,7 +42,6 @@ from fastmesh.config.services.clusters import Clusters
 from fastmesh.config.services.destinations import DestinationRules
 from fastmesh.config.services.instances import dns_names
 from fastmesh.config.services.localities import own_site
-from fastmesh.config.services.own_kinds import OwnKinds
 from fastmesh.config.services.peer_authentications import PeerAuthentications
 from fastmesh.config.services.registry import Registry
 from fastmesh.config.services.role import Role, about_flag, stand_for
@@ -135,6 +135,7 @@ class _Compiler:
         vhosts = self.route_policies.apply(vhosts)
         scope = self._scope(frozenset())
         root = self.limits.of_namespace(self.mesh.root, scope)
+        own = OwnKinds(self.config, self.clusters, self._scope(frozenset({MESH})))
         plan = Plan(
             mesh=MeshPlan(
                 version="",
@@ -147,7 +148,7 @@ class _Compiler:
             ),
             workloads=self.registry.workloads.plans,
             limits=self.limits.plans,
-            clusters=OwnKinds(self.config, self.role.namespace).shape(self.clusters.plans) + self.inbound.clusters,
+            clusters=own.shape() + self.inbound.clusters,
             vhosts=vhosts,
             listeners=listeners,
             sources=self.credentials.sources,

@@ -26,6 +26,7 @@ from fastmesh.model.kubernetes import (
 from fastmesh.model.proxy_config import ProxyConfig
 from fastmesh.model.rate_limit import RateLimit
 from fastmesh.model.request_authentication import RequestAuthentication
+from fastmesh.model.resilience import Resilience
 from fastmesh.model.route_policy import MeshPolicy, RoutePolicy
 from fastmesh.model.security import PeerAuthentication
 from fastmesh.model.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
@@ -80,6 +81,7 @@ _READ = [
     Kind(GATEWAY_API, "BackendTLSPolicy", ("v1", "v1alpha3"), gateway_api_tls.BackendTLSPolicy),
     Kind(ISTIO, "EnvoyFilter", _V1, EnvoyFilter),
     Kind(OWN, "RateLimit", ("v1alpha1",), RateLimit),
+    Kind(OWN, "Resilience", ("v1alpha1",), Resilience),
     Kind(OWN, "HealthCheck", ("v1alpha1",), HealthCheck),
     Kind(OWN, "RoutePolicy", ("v1alpha1",), RoutePolicy),
     Kind(OWN, "MeshPolicy", ("v1alpha1",), MeshPolicy),

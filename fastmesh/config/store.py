@@ -41,6 +41,7 @@ from fastmesh.model.mesh_config import MeshConfig
 from fastmesh.model.proxy_config import ProxyConfig
 from fastmesh.model.rate_limit import RateLimit
 from fastmesh.model.request_authentication import RequestAuthentication
+from fastmesh.model.resilience import Resilience
 from fastmesh.model.route_policy import MeshPolicy, RoutePolicy
 from fastmesh.model.security import PeerAuthentication
 from fastmesh.model.service_entry import ServiceEntry, WorkloadEntry, WorkloadGroup
@@ -81,6 +82,7 @@ class ConfigSet:
     backend_tls_policies: list[Resource[gateway_api_tls.BackendTLSPolicy]] = field(default_factory=list)
     sidecars: list[Resource[Sidecar]] = field(default_factory=list)
     rate_limits: list[Resource[RateLimit]] = field(default_factory=list)
+    resiliences: list[Resource[Resilience]] = field(default_factory=list)
     health_checks: list[Resource[HealthCheck]] = field(default_factory=list)
     envoy_filters: list[Resource[EnvoyFilter]] = field(default_factory=list)
     route_policies: list[Resource[RoutePolicy]] = field(default_factory=list)
@@ -130,6 +132,7 @@ _LISTS = {
     "PeerAuthentication": "peer_authentications", "GRPCRoute": "grpc_routes", "TLSRoute": "tls_routes",
     "TCPRoute": "tcp_routes", "CapacityModel": "capacity_models", "HealthCheck": "health_checks",
     "RoutePolicy": "route_policies", "MeshPolicy": "mesh_policies",
+    "Resilience": "resiliences",
     "ReferenceGrant": "reference_grants", "BackendTLSPolicy": "backend_tls_policies",
     "AuthorizationPolicy": "authorization_policies", "RequestAuthentication": "request_authentications",
     "Telemetry": "telemetries", "ProxyConfig": "proxy_configs", "MeshConfig": "mesh_configs",

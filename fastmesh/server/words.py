@@ -15,6 +15,7 @@ ENTRY_LIMIT = 8
 ENTRY_TCP_SERIES = 9
 ENTRY_ROUTE = 20
 ENTRY_HEALTH = 30
+ENTRY_GUARD = 32
 
 OUTLIER_WORDS = 8
 OUT_EJECTED_UNTIL = 3
@@ -28,6 +29,7 @@ WORKER_ROW = 128
 LIMIT_ROW = 8
 ROUTE_ROW = 8
 HEALTH_ROW = 16
+GUARD_ROW = 32
 
 CLUSTER_WORDS = {
     "CL_RQ_ACTIVE": "upstream_rq_active",
@@ -172,6 +174,36 @@ HEALTH_WORDS = {
     "HC_CHECKED_AT": "checked_at",
     "HC_WINDOW": "window",
 }
+
+GUARD_WORDS = {
+    "BR_OPEN_UNTIL": "breaker.open_until",
+    "BR_PROBE_AT": "breaker.probe_at",
+    "BR_PASSED": "breaker.probes_passed_in_a_row",
+    "BR_LOOKED_AT": "breaker.looked_at",
+    "BR_OPENED": "breaker.opened",
+    "BR_CLOSED": "breaker.closed",
+    "BR_REFUSED": "breaker.rq_refused",
+    "BR_PROBES": "breaker.rq_probes",
+    "GU_FAILED_OVER": "breaker.rq_failed_over",
+    "GU_ANSWERED": "breaker.rq_answered",
+    "GU_LIMITED": "adaptive_concurrency.gradient_controller.rq_blocked",
+    "GU_SHED": "priority.rq_shed",
+    "GU_WAITED": "upstream_rq_pending_timeout",
+    "GR_LIMIT": "adaptive_concurrency.gradient_controller.concurrency_limit",
+    "GR_MIN_RTT": "adaptive_concurrency.gradient_controller.min_rtt_usecs",
+    "GR_KEPT": "adaptive_concurrency.gradient_controller.kept_limit",
+    "GR_MEASURE_FROM": "adaptive_concurrency.measure_from",
+    "GR_MEASURE_AT": "adaptive_concurrency.measure_at",
+    "GR_UPDATE_AT": "adaptive_concurrency.update_at",
+    "GR_SAMPLES": "adaptive_concurrency.samples",
+    "GR_AT_LEAST": "adaptive_concurrency.at_least",
+    "GR_SAMPLE_RTT": "adaptive_concurrency.gradient_controller.sample_rtt_usecs",
+    "GR_BUSY": "adaptive_concurrency.busy",
+}
+GUARD_SHOWN = (
+    "BR_OPENED", "BR_CLOSED", "BR_REFUSED", "BR_PROBES", "GU_FAILED_OVER", "GU_ANSWERED", "GU_LIMITED", "GU_SHED",
+    "GU_WAITED", "GR_LIMIT", "GR_MIN_RTT", "GR_SAMPLE_RTT",
+)  # fmt: skip
 
 
 def is_ejected(endpoint: tuple[int, ...], now: float) -> bool:

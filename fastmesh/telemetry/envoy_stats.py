@@ -35,6 +35,8 @@ def lines(arena: ReadableArena, plan: Plan | None = None) -> dict[str, int]:
         if known is not None and key in known.checked:
             found |= _health(f"{prefix}.health_check.", known.clusters[key], checks, unwell.get(key, set()))
     for kind, key, values in entries:
+        if kind == names.ENTRY_GUARD and key in (clusters if known is None else known.guarded):
+            found |= _guard(f"cluster.{key.decode('utf-8', 'replace')}.", values)
         if kind == names.ENTRY_WORKER:
             _put(found, "", values, names.WORKER_ROW, names.WORKER_WORDS)
         elif kind == names.ENTRY_LIMIT:
@@ -85,3 +87,10 @@ def _health(
         for word in ("HC_ATTEMPT", "HC_SUCCESS", "HC_FAILURE", "HC_NETWORK_FAILURE")
     }
     return {**found, f"{prefix}healthy": len(endpoints) - len(unwell.intersection(endpoints))}
+
+
+def _guard(prefix: str, values: tuple[int, ...]) -> dict[str, int]:
+    """A Resilience's numbers; Envoy's names where it has one."""
+    places = list(names.GUARD_WORDS)
+    found = {prefix + names.GUARD_WORDS[word]: values[places.index(word)] for word in names.GUARD_SHOWN}
+    return {**found, f"{prefix}breaker.open": int(values[places.index("BR_OPEN_UNTIL")] != 0)}

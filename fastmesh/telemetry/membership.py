@@ -6,11 +6,19 @@ from fastmesh.config.plan import EndpointPlan, Plan
 
 
 class Members:
-    """`clusters`: cluster name to the arena keys of its endpoints; `checked`: those with a HealthCheck."""
+    """`clusters`: cluster name to the arena keys of its endpoints; `checked` are those with a HealthCheck, `guarded`
+    those with a Resilience.
+    """
 
-    def __init__(self, clusters: dict[bytes, list[bytes]], checked: frozenset[bytes] = frozenset()) -> None:
+    def __init__(
+        self,
+        clusters: dict[bytes, list[bytes]],
+        checked: frozenset[bytes] = frozenset(),
+        guarded: frozenset[bytes] = frozenset(),
+    ) -> None:
         self.clusters = clusters
         self.checked = checked
+        self.guarded = guarded
         self._endpoints = {key for keys in clusters.values() for key in keys}
 
     def has_cluster(self, key: bytes) -> bool:
@@ -32,6 +40,7 @@ def members(plan: Plan) -> Members:
             for cluster in plan.clusters
         },
         frozenset(cluster.name.encode() for cluster in plan.clusters if cluster.health is not None),
+        frozenset(cluster.name.encode() for cluster in plan.clusters if cluster.resilience is not None),
     )
 
 

@@ -190,6 +190,18 @@ HEALTH = (
 )
 
 
+_BREAKER = "Requests that found the breaker of their destination open, by what became of them."
+GUARD = (
+    _count("BR_OPENED", "fastmesh_breaker_openings", "How often the breaker of a destination opened."),
+    _count("GU_FAILED_OVER", "fastmesh_breaker_requests", _BREAKER, result="backup"),
+    _count("GU_ANSWERED", "fastmesh_breaker_requests", _BREAKER, result="answered"),
+    _count("GU_LIMITED", "fastmesh_concurrency_refused_requests", "Requests refused.", reason="limit"),
+    _count("GU_SHED", "fastmesh_concurrency_refused_requests", "Requests refused.", reason="priority"),
+    _count("GU_WAITED", "fastmesh_queue_timeouts", "Requests that waited too long for a connection."),
+    _gauge("GR_LIMIT", "fastmesh_concurrency_limit", "Requests at a time that latency allows; 0: it is not asked."),
+)
+
+
 class Table:
     """The families of one sort of row."""
 
@@ -220,6 +232,7 @@ def families(entries: Iterable[Entry], plan: Plan | None = None) -> list[Family]
     route = Table(ROUTE, names.ROUTE_WORDS, names.ROUTE_ROW)
     endpoints: list[tuple[bytes, tuple[int, ...]]] = []
     checks: list[tuple[bytes, tuple[int, ...]]] = []
+    guards: list[tuple[bytes, tuple[int, ...]]] = []
     for kind, key, values in entries:
         if kind == names.ENTRY_WORKER:
             worker.add(values)
@@ -229,6 +242,8 @@ def families(entries: Iterable[Entry], plan: Plan | None = None) -> list[Family]
             endpoints.append((key, values))
         elif kind == names.ENTRY_HEALTH:
             checks.append((key, values))
+        elif kind == names.ENTRY_GUARD and (present is None or key in present.guarded):
+            guards.append((key, values))
         elif kind == names.ENTRY_LIMIT:
             limit.add(values, label_text(["limit"], [key.decode("utf-8", "replace")]))
         elif kind == names.ENTRY_ROUTE:
@@ -238,6 +253,7 @@ def families(entries: Iterable[Entry], plan: Plan | None = None) -> list[Family]
         *cluster.families,
         *_endpoints(endpoints, present),
         *_health(checks, dict(endpoints), present),
+        *_guards(guards),
         *limit.families,
         *route.families,
     ]
@@ -273,6 +289,18 @@ def _health(
             table.add(values, labels)
             healthy.add(int(not names.verdict(endpoints[key])), labels)
     return [*table.families, healthy]
+
+
+def _guards(found: list[tuple[bytes, tuple[int, ...]]]) -> list[Family]:
+    if not found:
+        return []
+    table = Table(GUARD, names.GUARD_WORDS, names.GUARD_ROW)
+    opened = Family("fastmesh_breaker_open", "gauge", "1 while the breaker of the destination is open or half-open.")
+    for key, values in found:
+        labels = label_text(["cluster_name"], [key.decode("utf-8", "replace")])
+        table.add(values[: names.GUARD_ROW], labels)
+        opened.add(int(values[0] != 0), labels)
+    return [*table.families, opened]
 
 
 def arena_families(usage: tuple[int, int, int, int]) -> list[Family]:

@@ -28,6 +28,7 @@ from fastmesh.config.check.peer_authentication import check_peer_authentication
 from fastmesh.config.check.rate_limit import check_rate_limit
 from fastmesh.config.check.report import At
 from fastmesh.config.check.request_authentication import check_request_authentication
+from fastmesh.config.check.resilience import check_resilience
 from fastmesh.config.check.route_policy import check_mesh_policy, check_route_policy
 from fastmesh.config.check.secret import check_secret
 from fastmesh.config.check.service_entry import check_service_entry, check_workload_entry, check_workload_group
@@ -60,6 +61,7 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
     "ReferenceGrant": check_reference_grant,
     "RequestAuthentication": check_request_authentication,
     "RoutePolicy": check_route_policy,
+    "Resilience": check_resilience,
     "Secret": check_secret,
     "Service": check_service,
     "ServiceEntry": check_service_entry,

@@ -15,6 +15,7 @@ from fastmesh.model import gateway_api
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.health_check import HealthCheck
 from fastmesh.model.rate_limit import RateLimit
+from fastmesh.model.resilience import Resilience
 from fastmesh.model.route_policy import RoutePolicy
 from fastmesh.model.virtual_service import (
     Destination,
@@ -48,6 +49,8 @@ def check_references(config: ConfigSet, problems: list[Problem]) -> None:
             At(rule, problems)["host"].missing(message, "IST0174")
     for check in config.health_checks:
         _shaped(check, known, At(check, problems))
+    for item in config.resiliences:
+        _shaped(item, known, At(item, problems))
     for limit in config.rate_limits:
         _target(limit, "nothing is limited", config, At(limit, problems))
     for policy in config.route_policies:
@@ -163,7 +166,7 @@ def _destination(destination: Destination, namespace: str, viewers: list[str], k
         place["subset"].missing(message)
 
 
-def _shaped(written: Resource[HealthCheck], known: _Known, at: At) -> None:
+def _shaped(written: Resource[HealthCheck] | Resource[Resilience], known: _Known, at: At) -> None:
     """Of an object that shapes one destination."""
     host, subset = fqdn(written.spec.host, written.namespace), written.spec.subset
     if not known.has_host(host, [written.namespace]):

@@ -21,6 +21,7 @@ cdef enum EntryKind:
     ENTRY_LEASES = 10        # tokens of one limit that were taken ahead: see guard/lease
     ENTRY_LEASE_ASKS = 11    # what workers ask of the master
     ENTRY_HEALTH = 30        # HealthWord words of an endpoint
+    ENTRY_GUARD = 32         # GuardWord words of a cluster, and a histogram
     ENTRY_DUTY = 31          # which worker does what only one should do: see guard/duty
 
 cdef struct Entry:

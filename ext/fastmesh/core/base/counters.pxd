@@ -69,6 +69,32 @@ cdef enum:                # HealthWord; shared words of an endpoint, an ENTRY_HE
     HC_WINDOW                 # what was observed lately: see guard/health
     HEALTH_ROW = 16
 
+cdef enum:                # GuardWord; shared words of a cluster with a Resilience, before the histogram of guard/gradient
+    BR_OPEN_UNTIL = 0         # ms; 0 = the breaker is closed
+    BR_PROBE_AT               # ms: when the probe under way was let through; 0 = none is
+    BR_PASSED                 # probes in a row
+    BR_LOOKED_AT              # ms: when the mean was computed last
+    BR_OPENED                 # times
+    BR_CLOSED
+    BR_REFUSED                # requests that found it open
+    BR_PROBES
+    GU_FAILED_OVER            # of the refused: sent to the backup,
+    GU_ANSWERED               # or answered
+    GU_LIMITED                # requests above the limit,
+    GU_SHED                   # or above the share of their priority
+    GU_WAITED                 # requests that waited too long for a connection
+    GR_LIMIT                  # requests at a time; 0 = not begun
+    GR_MIN_RTT                # us; 0 = not measured yet
+    GR_KEPT                   # the limit that comes back after min RTT was measured; 0 = it is not being measured
+    GR_MEASURE_FROM           # us: requests that began before it do not count
+    GR_MEASURE_AT             # us: when min RTT is measured next
+    GR_UPDATE_AT              # us
+    GR_SAMPLES                # in the histogram
+    GR_AT_LEAST               # updates in a row that found the limit at its least
+    GR_SAMPLE_RTT             # us: of the last interval
+    GR_BUSY                   # us: since when somebody computes; 0 = nobody
+    GUARD_ROW = 32
+
 cdef enum:                # WorkerWord
     WK_CX_ACTIVE = 0          # gauges: downstream connections
     WK_RQ_ACTIVE

@@ -3,8 +3,8 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from fastmesh.core.base.arena cimport ENTRY_BUCKET, Arena
 from fastmesh.core.base.counters cimport OUTLIER_WORDS, OUT_CONSECUTIVE_5XX, OUT_EJECTED_UNTIL, OUT_EJECT_COUNT
-from fastmesh.core.base.counters cimport HEALTH_ROW, HC_WINDOW
-from fastmesh.core.guard cimport duty, health, lease, outlier, token_bucket
+from fastmesh.core.base.counters cimport BR_OPENED, GR_KEPT, GR_LIMIT, GR_MIN_RTT, GUARD_ROW, HEALTH_ROW, HC_WINDOW
+from fastmesh.core.guard cimport breaker, duty, gradient, health, lease, outlier, token_bucket
 
 
 cdef class Bucket:
@@ -176,3 +176,64 @@ cdef class LeaseHolder:
         if ask:
             lease.lease_ask(self.asks, self.table, found, now)
         return verdict
+
+
+cdef class Gradient:
+    """The words of one service; times in us."""
+    cdef uint64_t[GUARD_ROW + gradient.RTT_BUCKETS] words
+    cdef gradient.GradientRule rule
+
+    def __init__(self, *, uint32_t least=3, uint32_t most=1000, uint32_t requests=50, uint32_t percentile=50, uint32_t buffer=25,
+                 uint32_t jitter=0, uint64_t interval=100_000, uint64_t measure=30_000_000):
+        self.rule.min_concurrency, self.rule.max_concurrency = least, most
+        self.rule.min_requests, self.rule.percentile = requests, percentile
+        self.rule.buffer_percent, self.rule.jitter_percent = buffer, jitter
+        self.rule.interval, self.rule.measure_interval = interval, measure
+
+    def limit(self, uint64_t now, uint32_t chance=0):
+        return gradient.gradient_limit(self.words, &self.rule, now, chance)
+
+    def sample(self, uint64_t began, uint64_t now, uint32_t chance=0):
+        gradient.gradient_sample(self.words, &self.rule, began, now, chance)
+
+    @property
+    def min_rtt(self):
+        return self.words[GR_MIN_RTT]
+
+    @property
+    def measuring(self):
+        return self.words[GR_KEPT] != 0
+
+
+cdef class Breaker:
+    """The words of one service; times in ms."""
+    cdef uint64_t[GUARD_ROW] words
+    cdef breaker.BreakerRule rule
+
+    def __init__(self, *, uint32_t threshold=500_000, uint32_t min_requests=20, uint64_t open_for=30_000, uint32_t probes=3):
+        self.rule.threshold, self.rule.min_requests = threshold, min_requests
+        self.rule.half_life, self.rule.probe_patience = 10_000, 60_000
+        self.rule.open_for, self.rule.probes = open_for, probes
+
+    def admit(self, uint64_t now):
+        """`pass`, `probe` or `no`."""
+        cdef bint probe = False
+        if not breaker.breaker_admit(self.words, &self.rule, now, &probe):
+            return "no"
+        return "probe" if probe else "pass"
+
+    def judge(self, uint64_t mean, uint64_t observed, uint64_t now):
+        return bool(breaker.breaker_judge(self.words, &self.rule, mean, observed, now))
+
+    def probed(self, bint passed, uint64_t now):
+        return breaker.breaker_probed(self.words, &self.rule, passed, now)
+
+    def let_go(self):
+        breaker.breaker_let_go(self.words)
+
+    def state(self, uint64_t now):
+        return ("closed", "half-open", "open")[breaker.breaker_state(self.words, now)]
+
+    @property
+    def opened(self):
+        return self.words[BR_OPENED]

@@ -17,3 +17,4 @@ cdef enum Failure:            # why an attempt failed; a value, not an exception
     FAIL_REFUSED              # HTTP/2: refused before it was processed (REFUSED_STREAM, above the last id of a GOAWAY)
     FAIL_TLS                  # the handshake failed: nothing was sent
     FAIL_UPGRADE              # HTTP/2: the endpoint allows no extended CONNECT; nothing was sent
+    FAIL_QUEUE                # waited too long for a connection: nothing was sent

@@ -11,6 +11,7 @@ cdef enum AttemptTimer:
     TIMER_ROUTE = 1
     TIMER_PER_TRY = 2
     TIMER_BACKOFF = 3
+    TIMER_QUEUE = 5           # waiting for a connection
 
 cdef enum:
     STATUS_LIMITED = 1000     # for `_may_retry`: somebody's rate limit said no; that alone decides then (Envoy: the same)
@@ -25,6 +26,8 @@ cdef class Attempting(Replying):
     cdef int _send(self, bint fresh)
     cdef void _send_request(self)
     cdef void upgrade_out(self, HeadOut* out)
+    cdef void _queue(self)
+    cdef void _dequeue(self)
     cdef void _count_in(self)
     cdef void _count_out(self)
     cdef void _leave_upstream(self)

@@ -14,12 +14,14 @@ from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport (
     FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_NO_HEALTHY, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL,
+    FAIL_QUEUE,
     FAIL_REFUSED, FAIL_STALE, FAIL_TLS, FAIL_UPGRADE,
 )
 from fastmesh.core.net.readiness cimport LOW_WATER
 from fastmesh.core.net.stream cimport ClientStream
 from fastmesh.core.proxy.call cimport call_out
 from fastmesh.core.proxy.find cimport WAIT
+from fastmesh.core.proxy.overload cimport guard_told
 from fastmesh.core.proxy.relay cimport RelayText, request_out
 from fastmesh.core.proxy.reply cimport Replying
 from fastmesh.core.proxy.sticky cimport take_hash
@@ -66,13 +68,31 @@ cdef class Attempting(Replying):
             return WAIT
         if failure != FAIL_NONE:
             return self._failed(failure)
+        if cluster.resilience is not None and cluster.resilience.max_wait:
+            self._queue()
         return WAIT
+
+    cdef void _queue(self):
+        """It waits for a connection: not longer than its destination allows, nor than the attempt has."""
+        cdef uint32_t longest = self.cluster.resilience.max_wait
+        if self.rule.retry is None or self.rule.retry.per_try == 0 or longest < self.rule.retry.per_try:
+            self.engine.wheel.start(&self.timer, self, TIMER_QUEUE, longest)
+
+    cdef void _dequeue(self):
+        """There is a connection: from here on the attempt's own time runs."""
+        if self.timer.next == NULL or self.timer.kind != TIMER_QUEUE:
+            return
+        self.engine.wheel.cancel(&self.timer)
+        if self.rule.retry is not None and self.rule.retry.per_try:
+            self.engine.wheel.start(&self.timer, self, TIMER_PER_TRY, self.rule.retry.per_try)
 
     cdef void on_upstream(self, ClientStream upstream):
         """A connection is ours: write the request, and as much of its body as there is."""
         self.upstream = upstream
         self.upstream_tls = upstream.tls
         self.pool = None
+        if self.cluster.resilience is not None and self.cluster.resilience.max_wait:
+            self._dequeue()
         upstream.read_size = self.client.piece
         if self.head.upgrade and not upstream.takes_upgrade():
             self._failed(FAIL_UPGRADE)
@@ -146,6 +166,8 @@ cdef class Attempting(Replying):
     cdef void _report(self, int outcome, int status):
         cdef bint good = outcome == OUTCOME_STATUS and status < 500
         fm_bump(&self.endpoint.row[EP_RQ_SUCCESS if good else EP_RQ_ERROR], 1)
+        if self.cluster.resilience is not None:
+            guard_told(self, good)
         if self.cluster.watched:
             self.cluster.report(self.endpoint, outcome, status, now_ms())
 
@@ -166,14 +188,14 @@ cdef class Attempting(Replying):
             self.stale_retried = True
             self.attempts -= 1
             return self._send(False)
-        if failure != FAIL_OVERFLOW and failure != FAIL_UPGRADE:
+        if failure != FAIL_OVERFLOW and failure != FAIL_UPGRADE and failure != FAIL_QUEUE:
             self._report(OUTCOME_LOCAL, 503)
         if failure == FAIL_PER_TRY_TIMEOUT:
             fm_bump(&self.cluster.row[CL_RQ_PER_TRY_TIMEOUT], 1)
             fm_bump(&self.endpoint.row[EP_RQ_TIMEOUT], 1)
         elif failure == FAIL_PROTOCOL:
             fm_bump(&self.engine.row[WK_UPSTREAM_REFUSED], 1)
-        elif failure > FAIL_CONNECT_TIMEOUT:
+        elif failure > FAIL_CONNECT_TIMEOUT and failure != FAIL_QUEUE:
             fm_bump(&self.cluster.row[CL_RQ_RX_RESET], 1)
         if self.rival is not None and self.left_to_rival():
             return WAIT
@@ -216,7 +238,7 @@ cdef class Attempting(Replying):
         cdef uint32_t any_failure = RETRY_5XX | RETRY_GATEWAY_ERROR | RETRY_RESET
         if failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT or failure == FAIL_TLS:
             return on & (any_failure | RETRY_CONNECT_FAILURE | RETRY_RESET_BEFORE_REQUEST) != 0
-        if failure == FAIL_OVERFLOW or failure == FAIL_UPGRADE:
+        if failure == FAIL_OVERFLOW or failure == FAIL_UPGRADE or failure == FAIL_QUEUE:
             return False                  # this proxy's own answer; the next endpoint is of the same kind
         if failure == FAIL_REFUSED and on & RETRY_REFUSED_STREAM:
             return True

@@ -9,20 +9,21 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 from fastmesh.core.base.arena cimport sum_rows
-from fastmesh.core.base.atomics cimport fm_bump
+from fastmesh.core.base.atomics cimport fm_add, fm_bump
 from fastmesh.core.base.clock cimport now_ms, now_ns
 from fastmesh.core.base.counters cimport (
-    CLUSTER_ROW, CL_RETRY_ACTIVE, CL_RQ_ACTIVE, CL_RQ_PENDING_OVERFLOW, CL_RQ_RETRY_SUCCESS, CL_RQ_TIMEOUT, WK_RQ_1XX, WK_RQ_ACTIVE,
+    CLUSTER_ROW, CL_RETRY_ACTIVE, CL_RQ_ACTIVE, CL_RQ_PENDING_OVERFLOW, CL_RQ_RETRY_SUCCESS, CL_RQ_TIMEOUT, GU_WAITED, WK_RQ_1XX,
+    WK_RQ_ACTIVE,
 )
 from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
 from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport (
-    FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL, FAIL_TIMEOUT, FAIL_TLS,
+    FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL, FAIL_QUEUE, FAIL_TIMEOUT, FAIL_TLS,
 )
 from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.attempt cimport (
-    STATUS_LIMITED, TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_ROUTE, says_limited,
+    STATUS_LIMITED, TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_QUEUE, TIMER_ROUTE, says_limited,
 )
 from fastmesh.core.proxy.call cimport call_is_late, late_trailers, look_for_call, read_call_status
 from fastmesh.core.proxy.cors cimport find_origin, is_preflight, preflight_fields
@@ -30,6 +31,7 @@ from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.find cimport ANSWERED, GO_ON, WAIT
 from fastmesh.core.proxy.hedge cimport Hedging
 from fastmesh.core.proxy.mirror cimport Mirroring
+from fastmesh.core.proxy.overload cimport guard, guard_failed, guard_left
 from fastmesh.core.proxy.relay cimport RelayText, response_out
 from fastmesh.core.proxy.sticky cimport split_hash
 from fastmesh.core.proxy.trace cimport fit_request_id, make_request_id
@@ -253,6 +255,10 @@ cdef class Exchange(Hedging):
             return self._give_up(FAIL_NO_CLUSTER)
         if cluster.rows == NULL:
             cluster.attach(self.engine.arena, self.engine.slot)
+        if cluster.resilience is not None:
+            if guard(self) != GO_ON:
+                return ANSWERED
+            cluster = self.cluster
         self.retries_left = retry.attempts if retry is not None else 0
         self.replayable = True
         if self.request_done or self.client.request_done or self.head.upgrade:
@@ -276,6 +282,8 @@ cdef class Exchange(Hedging):
         self.engine.wheel.cancel(&self.route_timer)
         if self.counted:
             fm_bump(&failed.row[CL_RQ_ACTIVE], <uint64_t>-1)
+            if failed.resilience is not None:
+                guard_failed(self)
         if self.retrying:
             fm_bump(&failed.row[CL_RETRY_ACTIVE], <uint64_t>-1)
         self.counted = self.retrying = False
@@ -290,6 +298,9 @@ cdef class Exchange(Hedging):
         cdef uint64_t now = now_ms()
         cdef uint64_t left = self.deadline - now if self.deadline > now else 1
         return left if limit == 0 or left < limit else limit
+
+    cdef void leave_guard(self):
+        guard_left(self)
 
     cdef Mirroring another(self):
         return take_exchange(self.engine, self.listener)
@@ -550,6 +561,9 @@ cdef class Exchange(Hedging):
             self.proceed(FAULT)
         elif kind == TIMER_BACKOFF:
             self._send(False)
+        elif kind == TIMER_QUEUE:
+            fm_add(&self.cluster.resilience.words[GU_WAITED], 1)
+            self._failed(FAIL_QUEUE)
         elif kind == TIMER_PER_TRY:
             self._failed(FAIL_PER_TRY_TIMEOUT)
         elif kind == TIMER_ROUTE:

@@ -251,6 +251,8 @@ cdef dict _tell_destination(Story story, Exchange x):
     if chosen.cluster is None:
         story.tell("attempt", str(chosen.missing_status), "the cluster does not exist: no such service, port or subset")
         return story.answered("route", chosen.missing_status, ["NC"])
+    if chosen.cluster.resilience is not None:
+        story.tell("guard", f"Resilience {chosen.cluster.resilience.name}", "; ".join(chosen.cluster.resilience.told))
     endpoints = [endpoint.text.decode() for endpoint in chosen.cluster.endpoints]
     story.result["endpoints"] = endpoints
     if not endpoints and chosen.cluster.kind == 0:

@@ -6,9 +6,10 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 from fastmesh.core.base.arena cimport ENTRY_DUTY
 from fastmesh.core.base.clock cimport now_ms
+from fastmesh.core.base.counters cimport HC_WINDOW
 from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.guard.duty cimport DUTY_LOOK, DUTY_WORDS, duty_drop, duty_take
-from fastmesh.core.guard.health cimport HEALTH_DOWN, HEALTH_SAME, health_result
+from fastmesh.core.guard.health cimport HEALTH_DOWN, HEALTH_SAME, chance_note, health_result
 from fastmesh.core.net.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NONE, FAIL_TIMEOUT, FAIL_TLS
 from fastmesh.core.net.h1.client cimport CLIENT_IDLE, ClientH1, connect_h1
 from fastmesh.core.net.h2.client cimport ClientH2, connect_h2
@@ -225,6 +226,8 @@ cdef class Check(StreamUser):
         self.asking = False
         self.engine.wheel.start(&self.timer, self, TIMER_NEXT, rule.interval + rng_below(&self.engine.rng, rule.jitter + 1))
         change = health_result(self.endpoint.cell, self.endpoint.health, &rule.thresholds, passed, network, now_ms())
+        if self.cluster.resilience is not None:
+            chance_note(&self.endpoint.health[HC_WINDOW], passed, now_ms(), self.cluster.resilience.half_life)
         if change != HEALTH_SAME:
             self.cluster.health_changed()
             self._tell(change == HEALTH_DOWN)

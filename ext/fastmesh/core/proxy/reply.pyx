@@ -7,7 +7,7 @@ from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ns
 from fastmesh.core.base.counters cimport CL_RETRY_ACTIVE, CL_RQ_ACTIVE, WK_FALLBACKS, WK_RQ_ACTIVE, WK_UPGRADES_ACTIVE
 from fastmesh.core.base.outbuf cimport out_free
-from fastmesh.core.net.failure cimport FAIL_OVERFLOW
+from fastmesh.core.net.failure cimport FAIL_OVERFLOW, FAIL_QUEUE
 from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.account cimport account
 from fastmesh.core.proxy.cors cimport cors_out
@@ -20,6 +20,9 @@ from fastmesh.core.route.rule cimport Destination, Direct, Fallback, Redirect, R
 from fastmesh.core.wire.grpc cimport GRPC_MESSAGE_MAX, grpc_of_http, write_grpc_message
 from fastmesh.core.wire.h1_write cimport HeadOut, out_clear, out_field, write_number
 from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, Head, METHOD_HEAD, span_ptr
+
+cdef list OVERLOADED = [(b"x-envoy-overloaded", b"true")]
+cdef list WAITED = [(b"x-envoy-overloaded", b"true"), (b"retry-after", b"1")]
 
 cdef enum:
     SPARES = 256              # ended exchanges kept for reuse
@@ -117,7 +120,9 @@ cdef class Replying(Finding):
 
     cdef int _give_up(self, int failure):
         cdef Rescue row = rescue(failure)
-        cdef list headers = [(b"x-envoy-overloaded", b"true")] if failure == FAIL_OVERFLOW else None
+        cdef list headers = None
+        if failure == FAIL_OVERFLOW or failure == FAIL_QUEUE:
+            headers = OVERLOADED if failure == FAIL_OVERFLOW else WAITED
         cdef size_t size = strlen(row.body)
         cdef Fallback fallback = self.rule.policy.fallback if self.rule.policy is not None else None
         if fallback is not None and fallback.flags & row.flag and not self.fell_back and not self.copied:
@@ -175,6 +180,8 @@ cdef class Replying(Finding):
             self.grpc_status = grpc_of_http(self.status)      # nobody said one
         if self.counted:
             fm_bump(&self.cluster.row[CL_RQ_ACTIVE], <uint64_t>-1)
+            if self.cluster.resilience is not None:
+                self.leave_guard()
         if self.retrying:
             fm_bump(&self.cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
         if self.tunnel:
@@ -190,6 +197,9 @@ cdef class Replying(Finding):
         if self.rival is not None:
             self.leave_rival()
         self._recycle()
+
+    cdef void leave_guard(self):
+        pass                              # see exchange
 
     cdef void leave_copies(self):
         pass                              # see mirror
@@ -251,7 +261,7 @@ cdef class Replying(Finding):
         self.details = NULL
         self.request_done = self.response_begun = self.counted = self.retrying = False
         self.fell_back = self.stale_retried = self.replayable = self.client_paused = self.upstream_paused = self.tunnel = False
-        self.grpc = self.unreported = self.copied = self.hashed = False
+        self.grpc = self.unreported = self.copied = self.hashed = self.probing = False
         self.tunnel_ends = self.charged = 0
         self.deadline = 0
         self.attempts = self.retries_left = 0

@@ -1,7 +1,7 @@
 """See rescue.pxd."""
 from fastmesh.core.net.failure cimport (
     FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_NO_CLUSTER, FAIL_NO_HEALTHY, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT,
-    FAIL_PROTOCOL, FAIL_REFUSED, FAIL_TIMEOUT, FAIL_TLS, FAIL_UPGRADE,
+    FAIL_PROTOCOL, FAIL_QUEUE, FAIL_REFUSED, FAIL_TIMEOUT, FAIL_TLS, FAIL_UPGRADE,
 )
 from fastmesh.core.proxy.transit cimport (
     FLAG_NC, FLAG_UC, FLAG_UF, FLAG_UH, FLAG_UO, FLAG_UPE, FLAG_UR, FLAG_UT,
@@ -26,6 +26,8 @@ cdef Rescue rescue(int failure) noexcept nogil:
     if failure == FAIL_OVERFLOW:
         return _row(503, FLAG_UO, "upstream_reset_before_response_started{overflow}",
                     "upstream connect error or disconnect/reset before headers. reset reason: overflow")
+    if failure == FAIL_QUEUE:
+        return _row(503, FLAG_UO, "waited_too_long_for_a_connection", "upstream request waited too long for a connection")
     if failure == FAIL_TIMEOUT:
         return _row(504, FLAG_UT, "response_timeout", "upstream request timeout")
     if failure == FAIL_PER_TRY_TIMEOUT:

@@ -88,6 +88,7 @@ cdef class Transit(StreamUser):
     cdef bint secure                  # the client came over TLS
     cdef bint response_begun          # a final head went to the client
     cdef bint accounted
+    cdef bint probing                 # its outcome decides whether a half-open breaker closes
     cdef bint counted                 # in the cluster's and endpoint's active gauges
     cdef bint retrying                # in the cluster's retry gauge
     cdef uint16_t attempts            # tries so far

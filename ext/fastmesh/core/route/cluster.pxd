@@ -7,6 +7,7 @@ from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.hash_policy cimport HashPolicy
 from fastmesh.core.route.tier cimport Tier
 from fastmesh.core.route.health_rule cimport HealthRule
+from fastmesh.core.route.resilience cimport Resilience
 
 cdef enum ClusterKind:
     CLUSTER_ENDPOINTS = 0
@@ -25,6 +26,7 @@ cdef enum ClusterHTTP:        # the version that is spoken with endpoints
 
 cdef enum Extra:              # how a cluster is picked from otherwise than by its balancer alone; none is the likely case
     EXTRA_HASH = 1
+    EXTRA_HEALTH = 4          # in proportion to what went well
     EXTRA_TIERS = 2           # priorities, or shares of localities
 
 cdef enum:
@@ -76,6 +78,7 @@ cdef class Cluster:
     cdef bint watched         # what is known of endpoints counts: outlierDetection, or checks
     cdef bint judged          # outlierDetection is configured
     cdef HealthRule health    # active checks; None: there are none
+    cdef Resilience resilience        # None: the step `guard` is not called
     cdef OutlierRule outlier
     cdef readonly object origin
     cdef object series        # proxy.account's table for requests that met no endpoint
@@ -86,6 +89,7 @@ cdef class Cluster:
     cdef Endpoint pick(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count)
     cdef Endpoint _pick_extra(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count)
     cdef Endpoint _draw(self, Tier tier, Endpoint endpoint, Rng* rng, uint64_t now, void** tried, int tried_count)
+    cdef Endpoint _thin(self, Tier tier, Endpoint endpoint, Rng* rng, uint64_t now)
     cdef Endpoint _one(self, Tier tier, Rng* rng, uint64_t now)
     cdef Endpoint _along(self, Tier tier, uint64_t hash, uint64_t now)
     cdef bint usable(self, Endpoint endpoint, uint64_t now) noexcept

@@ -7,11 +7,11 @@ from fastmesh.core.base.arena cimport (
 )
 from fastmesh.core.base.atomics cimport fm_add, fm_bump, fm_load
 from fastmesh.core.base.counters cimport (
-    CL_EJECTIONS, CLUSTER_ROW, ENDPOINT_ROW, HEALTH_ROW, OUTLIER_WORDS, OUT_EJECTED_UNTIL, RING_EJECTIONS, RING_TURN,
+    CL_EJECTIONS, CLUSTER_ROW, ENDPOINT_ROW, HC_WINDOW, HEALTH_ROW, OUTLIER_WORDS, OUT_EJECTED_UNTIL, RING_EJECTIONS, RING_TURN,
     RING_WORDS,
 )
 from fastmesh.core.base.rng cimport Rng, rng_below, rng_next
-from fastmesh.core.guard.health cimport health_begin, health_failed, health_forget, health_pending
+from fastmesh.core.guard.health cimport chance_of, health_begin, health_failed, health_forget, health_pending
 from fastmesh.core.guard.outlier cimport outlier_eject, outlier_is_ejected, outlier_is_out, outlier_may_eject, outlier_result
 from fastmesh.core.route.endpoint cimport Endpoint, make_endpoint
 from fastmesh.core.route.hash_policy cimport make_hash_policy
@@ -20,6 +20,7 @@ from fastmesh.core.route.health_rule cimport make_health_rule
 from fastmesh.core.route.least_request cimport less_loaded
 from fastmesh.core.route.maglev cimport make_maglev
 from fastmesh.core.route.random_pick cimport random_pick
+from fastmesh.core.route.resilience cimport make_resilience
 from fastmesh.core.route.ring_hash cimport make_ring
 from fastmesh.core.route.round_robin cimport round_robin
 from fastmesh.core.route.tier cimport Tier, choose_tier, make_tier, weigh_tiers
@@ -27,6 +28,9 @@ from fastmesh.core.route.tier cimport Tier, choose_tier, make_tier, weigh_tiers
 cdef dict BALANCERS = {"ROUND_ROBIN": BALANCE_ROUND_ROBIN, "RANDOM": BALANCE_RANDOM,
                        "LEAST_REQUEST": BALANCE_LEAST_REQUEST, "PASSTHROUGH": BALANCE_RANDOM}
 cdef dict KINDS = {"endpoints": CLUSTER_ENDPOINTS, "original_dst": CLUSTER_ORIGINAL_DST, "blackhole": CLUSTER_BLACKHOLE}
+cdef enum:
+    THINNINGS = 64            # with a floor of 5 % one draw in 28 gives up there, and takes what it has
+
 cdef int REPICKS = 5          # Envoy's host_selection_retry_max_attempts as Istio sets it
 cdef dict HTTP = {"http1": HTTP_1, "http2": HTTP_2, "client": HTTP_AS_CLIENT}
 
@@ -51,11 +55,14 @@ cdef class Cluster:
                                         OUTLIER_WORDS + ENDPOINT_ROW * arena.slots)
             endpoint.rows = endpoint.cell + OUTLIER_WORDS
             endpoint.row = endpoint.rows + slot * ENDPOINT_ROW
+            if self.health is not None or self.resilience is not None:
+                endpoint.health = arena.words(ENTRY_HEALTH, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), HEALTH_ROW)
             if self.health is None:
                 health_forget(endpoint.cell)
             else:
-                endpoint.health = arena.words(ENTRY_HEALTH, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), HEALTH_ROW)
                 health_begin(endpoint.cell, endpoint.health)
+        if self.resilience is not None:
+            self.resilience.attach(arena, self.name)
 
     cdef bint usable(self, Endpoint endpoint, uint64_t now) noexcept:
         if not self.watched or not outlier_is_out(endpoint.cell, now):
@@ -143,6 +150,7 @@ cdef class Cluster:
 
     cdef Endpoint _pick_extra(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count):
         """First the priority, then the locality in it, then the endpoint. A hash decides all of it for its request."""
+        cdef Endpoint endpoint
         cdef Tier tier = self.first
         cdef uint64_t drawn = hash[0] if hash != NULL else rng_next(rng)
         self.look(now)
@@ -152,7 +160,25 @@ cdef class Cluster:
             return self._along(tier, drawn, now)      # also when it was tried: Istio's retries stay with the hash
         if not tier.panics:
             tier = tier.part(rng)
-        return self._draw(tier, self._one(tier, rng, now), rng, now, tried, tried_count)
+        endpoint = self._one(tier, rng, now)
+        if self.extras & EXTRA_HEALTH and not tier.panics:
+            endpoint = self._thin(tier, endpoint, rng, now)
+        return self._draw(tier, endpoint, rng, now, tried, tried_count)
+
+    cdef Endpoint _thin(self, Tier tier, Endpoint endpoint, Rng* rng, uint64_t now):
+        """Each endpoint that the balancer offers is taken with the probability that it serves well: so shares become weight * p."""
+        cdef Resilience rule = self.resilience
+        cdef uint32_t chance, observed = 0
+        cdef int again
+        for again in range(THINNINGS):
+            if endpoint is None:
+                return None
+            if self.usable(endpoint, now):
+                chance = chance_of(endpoint.health[HC_WINDOW], now, rule.half_life, &observed)
+                if rng_below(rng, 1000000) < (chance if chance > rule.floor else rule.floor):
+                    return endpoint
+            endpoint = self._one(tier, rng, now)
+        return endpoint
 
     cdef Endpoint _along(self, Tier tier, uint64_t hash, uint64_t now):
         """The owner of the hash's place; while that is ejected, the owner of the next place."""
@@ -325,6 +351,10 @@ cdef Cluster make_cluster(dict plan):
         cluster.keepalive_probes, cluster.keepalive_time, cluster.keepalive_interval = plan["keepalive"]
     cluster.origin = plan["origin"]
     _set_outlier(cluster, plan["outlier"])
+    cluster.resilience = make_resilience(plan["resilience"])
+    if cluster.resilience is not None and cluster.resilience.weighted and cluster.hash is None:
+        cluster.extras |= EXTRA_HEALTH
+        cluster.watched = True            # picks want the time
     cluster.health = make_health_rule(plan["health"])
     if cluster.health is not None:
         cluster.watched = True

@@ -1,0 +1,9 @@
+"""The step `guard`: whether a destination takes a request now, and what is learned from how it went. Only called for clusters with a
+Resilience."""
+from libc.stdint cimport uint16_t
+from fastmesh.core.proxy.reply cimport Replying
+
+cdef int guard(Replying t)                   # GO_ON (the cluster may be another one then), or ANSWERED
+cdef void guard_told(Replying t, bint good)  # one outcome of an attempt
+cdef void guard_failed(Replying t)           # the request goes on to another destination
+cdef void guard_left(Replying t)             # the request has ended

@@ -1,0 +1,102 @@
+"""See resilience.pxd."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from fastmesh.core.base.arena cimport ENTRY_GUARD, Arena
+from fastmesh.core.base.counters cimport GUARD_ROW
+from fastmesh.core.guard.gradient cimport RTT_BUCKETS
+from fastmesh.core.route.match cimport Request, first_match, make_clauses
+
+cdef enum:
+    PROBE_PATIENCE = 60000    # ms
+
+
+cdef class Refusal:
+    pass
+
+
+cdef class PriorityClass:
+    pass
+
+
+cdef class Resilience:
+    cdef void attach(self, Arena arena, bytes cluster):
+        self.words = arena.words(ENTRY_GUARD, PyBytes_AS_STRING(cluster), PyBytes_GET_SIZE(cluster), GUARD_ROW + RTT_BUCKETS)
+
+    cdef PriorityClass class_of(self, const Request* request):
+        cdef PriorityClass found = None
+        if self.classes is None:
+            return None
+        for found in self.classes:
+            if not found.clauses or first_match(found.clauses, request) is not None:
+                return found
+        return found                      # who fits none is of the last
+
+
+cdef Refusal _make_refusal(dict plan):
+    cdef Refusal refusal = Refusal.__new__(Refusal)
+    refusal.status = plan["status"]
+    refusal.body = plan["body"]
+    refusal.headers = [(name.encode(), value.encode()) for name, value in plan["headers"]]
+    return refusal
+
+
+cdef _set_breaker(Resilience made, dict plan):
+    made.breaks = True
+    made.breaker.threshold = plan["threshold"]
+    made.breaker.half_life = made.half_life
+    made.breaker.min_requests = plan["min_requests"]
+    made.breaker.open_for = plan["open_for"]
+    made.breaker.probes = plan["probes"]
+    made.breaker.probe_patience = PROBE_PATIENCE
+    made.backup = plan["backup"]
+    made.broken = _make_refusal(plan["answer"])
+    then = f"then {made.backup}" if made.backup is not None else f"then {made.broken.status}"
+    made.told.append(f"breaker: opens for {plan['open_for']} ms at a mean error rate of {plan['threshold'] / 10000:g} %, {then}")
+
+
+cdef _set_concurrency(Resilience made, dict plan):
+    cdef PriorityClass priority
+    made.limits = True
+    made.limit = plan["limit"]
+    adaptive = plan["adaptive"]
+    if adaptive is not None:
+        made.gradient.min_concurrency = adaptive["min_concurrency"]
+        made.gradient.max_concurrency = adaptive["max_concurrency"]
+        made.gradient.min_requests = adaptive["min_rtt_requests"]
+        made.gradient.percentile = adaptive["percentile"]
+        made.gradient.buffer_percent = adaptive["buffer_percent"]
+        made.gradient.jitter_percent = adaptive["jitter_percent"]
+        made.gradient.interval = adaptive["interval"] * 1000
+        made.gradient.measure_interval = adaptive["min_rtt_interval"] * 1000
+    made.full = _make_refusal(plan["answer"])
+    classes, shares = [], []
+    for item in plan["priorities"]:
+        priority = PriorityClass.__new__(PriorityClass)
+        priority.name, priority.share = item["name"], item["share"]
+        priority.clauses = make_clauses(item["matches"])
+        classes.append(priority)
+        shares.append(f"{priority.name} {priority.share} %")
+    made.classes = classes or None
+    what = f"at most {made.limit} requests at a time" if made.limit else "as many requests at a time as latency allows"
+    told = f" ({', '.join(shares)})" if shares else ""
+    made.told.append(f"concurrency: {what}{told}, else {made.full.status}")
+
+
+cdef Resilience make_resilience(plan):
+    if plan is None:
+        return None
+    cdef Resilience made = Resilience.__new__(Resilience)
+    made.name = f"{plan['origin']['namespace']}/{plan['origin']['name']}"
+    made.told = []
+    made.half_life = max(1, plan["half_life"])
+    made.weighted = plan["weighted_floor"] is not None
+    if made.weighted:
+        made.floor = plan["weighted_floor"] * 10000
+        made.told.append(f"healthWeighted: by passed / observed, {plan['weighted_floor']} % at least")
+    if plan["breaker"] is not None:
+        _set_breaker(made, plan["breaker"])
+    if plan["concurrency"] is not None:
+        _set_concurrency(made, plan["concurrency"])
+    made.max_wait = plan["max_wait"]
+    if made.max_wait:
+        made.told.append(f"queue: waits for a connection for at most {made.max_wait} ms")
+    return made

@@ -1,0 +1,84 @@
+"""Resilience, fastmesh's own kind."""
+
+from __future__ import annotations
+
+from fastmesh.config.check.health_check import check_target
+from fastmesh.config.check.http_route import check_match
+from fastmesh.config.check.report import At
+from fastmesh.config.check.shared import check_duration, check_port_number, say
+from fastmesh.config.read import syntax
+from fastmesh.config.resource import AnyResource
+from fastmesh.model.resilience import AdaptiveConcurrency, Breaker, Concurrency, FixedAnswer, Resilience
+
+
+def check_resilience(resource: AnyResource, spec: Resilience, at: At) -> None:
+    check_target(spec.host, spec.subset, spec.port, at)
+    check_duration(spec.half_life, at["halfLife"])
+    if spec.health_weighted is None and spec.breaker is None and spec.concurrency is None and spec.queue is None:
+        at.error("asks for nothing, write one of healthWeighted, breaker, concurrency and queue")
+    if spec.health_weighted is not None and not 1 <= spec.health_weighted.floor_percent <= 100:
+        message = "write 1 to 100: an endpoint that is never asked is never seen to be well again"
+        at["healthWeighted"]["floorPercent"].error(f"{spec.health_weighted.floor_percent} is no share, {message}")
+    if spec.breaker is not None:
+        _check_breaker(spec.breaker, at["breaker"])
+    if spec.concurrency is not None:
+        _check_concurrency(spec.concurrency, at["concurrency"])
+    if spec.queue is not None:
+        check_duration(spec.queue.max_wait, at["queue"]["maxWait"])
+
+
+def _check_breaker(breaker: Breaker, at: At) -> None:
+    if not 0 < breaker.error_percent <= 100:
+        at["errorPercent"].error(f"{breaker.error_percent:g} is no error rate, write more than 0 and at most 100")
+    check_duration(breaker.open_for, at["openFor"])
+    if breaker.probes < 1:
+        at["probes"].error("0 would never close it, write 1 or more")
+    if breaker.backup is not None:
+        if not breaker.backup.host or breaker.backup.host.startswith("*"):
+            at["backup"]["host"].error("name the host of a service")
+        if breaker.backup.port is not None:
+            check_port_number(breaker.backup.port, at["backup"]["port"])
+        if breaker.answer is not None:
+            at.error("has both backup and answer, keep one of them")
+    _check_answer(breaker.answer, at["answer"])
+
+
+def _check_concurrency(concurrency: Concurrency, at: At) -> None:
+    if (concurrency.limit is None) == (concurrency.adaptive is None):
+        at.error("needs one of limit and adaptive, as in limit: 100 or adaptive: {}")
+    if concurrency.limit is not None and concurrency.limit < 1:
+        at["limit"].error("0 lets nothing through, write 1 or more")
+    if concurrency.adaptive is not None:
+        _check_adaptive(concurrency.adaptive, at["adaptive"])
+    names = [priority.name for priority in concurrency.priorities]
+    for index, priority in enumerate(concurrency.priorities):
+        place = at["priorities"][index]
+        if not priority.name or priority.name in names[:index]:
+            place["name"].error("is empty or there twice, give each class a name of its own")
+        if priority.share is not None and not 1 <= priority.share <= 100:
+            place["share"].error(f"{priority.share} is no share of the limit, write 1 to 100")
+        for number, match in enumerate(priority.match):
+            check_match(match, place["match"][number])
+    _check_answer(concurrency.answer, at["answer"])
+
+
+def _check_adaptive(adaptive: AdaptiveConcurrency, at: At) -> None:
+    for name, value in (("minConcurrency", adaptive.min_concurrency), ("minRttRequests", adaptive.min_rtt_requests)):
+        if value < 1:
+            at[name].error("write 1 or more")
+    if adaptive.max_concurrency < adaptive.min_concurrency:
+        at["maxConcurrency"].error(f"is below minConcurrency, write {adaptive.min_concurrency} or more")
+    if not 1 <= adaptive.percentile <= 100:
+        at["percentile"].error(f"{adaptive.percentile} is no percentile, write 1 to 100")
+    check_duration(adaptive.interval, at["interval"])
+    check_duration(adaptive.min_rtt_interval, at["minRttInterval"])
+
+
+def _check_answer(answer: FixedAnswer | None, at: At) -> None:
+    if answer is None:
+        return
+    if not 200 <= answer.status <= 599:
+        at["status"].error(f"{answer.status} is not a status to answer with, write 503")
+    for name, value in answer.headers.items():
+        if not say(at["headers"][name], syntax.header_to_change(name)):
+            say(at["headers"][name], syntax.header_value(value))

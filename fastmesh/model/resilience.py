@@ -1,0 +1,88 @@
+# ruff: noqa: RUF012 - msgspec copies an empty list or dict for each object
+"""Resilience (fastmesh.io/v1alpha1): for a destination that has too much to do, or too many errors. Our own kind."""
+
+from __future__ import annotations
+
+from fastmesh.model.base import Duration, Spec, UInt32
+from fastmesh.model.virtual_service import HTTPMatchRequest
+
+
+class HealthWeighted(Spec, frozen=True):
+    """An endpoint is chosen in proportion to p = passed / observed; `floor_percent` is the least that p counts."""
+
+    floor_percent: UInt32 = 5
+
+
+class FixedAnswer(Spec, frozen=True):
+    status: UInt32 = 503
+    body: str = ""
+    headers: dict[str, str] = {}
+
+
+class Backup(Spec, frozen=True):
+    """Another destination; `port`: that of the request's."""
+
+    host: str
+    subset: str = ""
+    port: UInt32 | None = None
+
+
+class Breaker(Spec, frozen=True):
+    """Opens when the mean error rate of the instances reaches `error_percent`; then `backup` or `answer` serves."""
+
+    error_percent: float
+    min_requests: UInt32 = 20
+    open_for: Duration = Duration(30_000)
+    probes: UInt32 = 3
+    backup: Backup | None = None
+    answer: FixedAnswer | None = None
+
+
+class AdaptiveConcurrency(Spec, frozen=True):
+    """Envoy's gradient controller, with its defaults."""
+
+    min_concurrency: UInt32 = 3
+    max_concurrency: UInt32 = 1000
+    percentile: UInt32 = 50
+    interval: Duration = Duration(100)
+    min_rtt_interval: Duration = Duration(30_000)
+    min_rtt_requests: UInt32 = 50
+    buffer_percent: UInt32 = 25
+    jitter_percent: UInt32 = 15
+
+
+class PriorityClass(Spec, frozen=True):
+    """Requests of the first class whose match fits; `share` is how much of the limit they may fill, in percent."""
+
+    name: str
+    match: list[HTTPMatchRequest] = []
+    share: UInt32 | None = None
+
+
+class Concurrency(Spec, frozen=True):
+    """Requests under way to the destination, over all workers: at most `limit`, or what `adaptive` finds."""
+
+    limit: UInt32 | None = None
+    adaptive: AdaptiveConcurrency | None = None
+    priorities: list[PriorityClass] = []
+    answer: FixedAnswer | None = None
+    retry_after: UInt32 = 1  # seconds; 0: the header is left out
+
+
+class Queue(Spec, frozen=True):
+    """How long a request may wait for a connection."""
+
+    max_wait: Duration
+
+
+class Resilience(Spec, frozen=True):
+    """No `subset`: every subset and the whole; no `port`: every port."""
+
+    host: str
+    subset: str | None = None
+    port: UInt32 | None = None
+    half_life: Duration = Duration(10_000)  # of what is observed of endpoints: the past counts half after each
+    health_weighted: HealthWeighted | None = None
+    breaker: Breaker | None = None
+    concurrency: Concurrency | None = None
+    queue: Queue | None = None
