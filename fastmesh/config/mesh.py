@@ -19,7 +19,8 @@ from fastmesh.model.virtual_service import HTTPRetry
 
 CONNECT_TIMEOUT = 10_000
 
-Unknown = Literal["passthrough", "blackhole"]
+# outside: somebody wrote ALLOW_ANY, so the hosts of requests are asked of DNS; passthrough: nobody said anything
+Unknown = Literal["passthrough", "blackhole", "outside"]
 Normalization = Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]
 
 
@@ -58,6 +59,10 @@ class Mesh:
     proxy_protocol: bool = False  # clients of gateways begin with a PROXY header
 
 
+def unknown_by(mode: str) -> Unknown:
+    return "blackhole" if mode == "REGISTRY_ONLY" else "outside"
+
+
 def mesh_of(written: MeshConfig | None) -> Mesh:
     if written is None:
         return Mesh()
@@ -66,7 +71,7 @@ def mesh_of(written: MeshConfig | None) -> Mesh:
     normalization = path.normalization if path is not None else "DEFAULT"
     return Mesh(
         root=written.root_namespace or ROOT_NAMESPACE,
-        unknown="blackhole" if policy is not None and policy.mode == "REGISTRY_ONLY" else "passthrough",
+        unknown="passthrough" if policy is None else unknown_by(policy.mode),
         services=Visibility(otherwise=tuple(written.default_service_export_to)),
         virtual_services=Visibility(otherwise=tuple(written.default_virtual_service_export_to)),
         destination_rules=Visibility(otherwise=tuple(written.default_destination_rule_export_to)),

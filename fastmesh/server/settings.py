@@ -130,6 +130,22 @@ class Http2(Setting, kw_only=True, frozen=True):
     )
 
 
+class Outside(Setting, kw_only=True, frozen=True):
+    """Hosts of requests that are asked of DNS, for ALLOW_ANY and for ServiceEntries without endpoints."""
+
+    private: Annotated[
+        list[str],
+        Flag(
+            "--outside-private",
+            "A network that is not public and may be reached through hosts of requests; may be repeated.",
+            metavar="CIDR",
+        ),
+    ] = []
+    hosts: Annotated[int, Flag("--max-outside-hosts", "Most such hosts that are remembered for one cluster (502).")] = (
+        1000
+    )
+
+
 RoleName = Literal["mesh", "gateway", "sidecar"]
 
 
@@ -151,6 +167,7 @@ class WorkerSettings(Setting, kw_only=True, frozen=True):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     http2: Http2 = Http2()
+    outside: Outside = Outside()
     drain_timeout_ms: Annotated[
         int, Flag("--drain-timeout", "Requests in flight get this long when a worker or the proxy stops.", "duration")
     ] = 30_000

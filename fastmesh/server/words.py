@@ -140,6 +140,9 @@ WORKER_WORDS = {
     "WK_FALLBACKS": "fallbacks",
     "WK_HEDGES": "hedges",
     "WK_HEDGES_WON": "hedges_won",
+    "WK_OUTSIDE_FAILED": "outside.dns_failed",
+    "WK_OUTSIDE_REFUSED": "outside.refused",
+    "WK_OUTSIDE_FULL": "outside.overflow",
 }
 
 LIMIT_WORDS = {

@@ -116,6 +116,9 @@ WORKER = (
     _count("WK_FALLBACKS", "fastmesh_fallbacks", "Requests that went to the fallback of their rule."),
     _count("WK_HEDGES", "fastmesh_hedges", "Second attempts that began while the first was under way."),
     _count("WK_HEDGES_WON", "fastmesh_hedges_won", "Second attempts whose answer counted."),
+    _count("WK_OUTSIDE_FAILED", "fastmesh_outside_dns_failures", "Hosts of requests that DNS had no answer for."),
+    _count("WK_OUTSIDE_REFUSED", "fastmesh_outside_refused", "Requests for hosts whose addresses are not allowed."),
+    _count("WK_OUTSIDE_FULL", "fastmesh_outside_overflows", "Requests refused: too many hosts were being asked for."),
 )
 
 _RESPONSES = "Requests to the cluster that ended, by class of the status that the client saw."

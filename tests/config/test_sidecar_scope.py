@@ -155,6 +155,13 @@ def test_unknown_hosts(spec: str, unknown: str) -> None:
     assert plan(sidecar(spec)).listeners[0].unknown == unknown
 
 
+def test_allow_any_that_somebody_wrote_asks_dns_for_the_host_of_the_request() -> None:
+    found = plan(sidecar("{outboundTrafficPolicy: {mode: ALLOW_ANY}}"))
+    assert route(found, "example.com") == ["PassthroughCluster"]
+    assert next(each for each in found.clusters if each.name == "PassthroughCluster").kind == "original_dst"
+    assert vhost_for(plan(""), "example.com") is None  # an open proxy is nobody's default
+
+
 def test_an_egress_proxy_takes_unknown_hosts() -> None:
     proxy = "{host: stock.store.svc.cluster.local, port: {number: 8080}}"
     found = plan(sidecar(f"{{outboundTrafficPolicy: {{mode: ALLOW_ANY, egressProxy: {proxy}}}}}"))

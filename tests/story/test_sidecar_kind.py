@@ -60,6 +60,18 @@ def test_an_egress_listener_with_a_bind_is_served(mesh: MakeMesh) -> None:
     assert request(proxy.address, Host="other.example")[0] == 502
 
 
+def test_an_egress_listener_may_be_a_socket(mesh: MakeMesh, tmp_path: Path) -> None:
+    path = tmp_path / "mesh.sock"
+    listener = f"{{port: {{number: 0, protocol: HTTP, name: a}}, bind: 'unix://{path}', hosts: ['elsewhere/*']}}"
+    mesh(text=text(f"{{egress: [{listener}, {{hosts: ['./*']}}]}}"))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET / HTTP/1.1\r\nhost: other.example\r\nconnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"origin\n")
+
+
 @pytest.fixture
 def application(tmp_path: Path) -> Iterator[Path]:
     """A socket of the file system that answers each connection once."""

@@ -158,8 +158,6 @@ def _api_gateway(spec: APIGateway, at: At) -> None:
 
 
 def _service_entry(spec: ServiceEntry, at: At) -> None:
-    if spec.resolution == "DYNAMIC_DNS":
-        at["resolution"].unserved("DYNAMIC_DNS")
     for index, port in enumerate(spec.ports):
         if port.protocol and protocols.declared(port.protocol) not in _SPOKEN:
             at["ports"][index]["protocol"].unserved(f"traffic with protocol {port.protocol}")

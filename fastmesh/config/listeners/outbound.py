@@ -17,7 +17,7 @@ from fastmesh.config.listeners.mesh_chains import MeshChains
 from fastmesh.config.listeners.mesh_places import MeshPlaces
 from fastmesh.config.mesh import Unknown
 from fastmesh.config.origins import origin
-from fastmesh.config.plan import ChainPlan, DestinationPlan, ListenerPlan, RulePlan, VirtualHostPlan
+from fastmesh.config.plan import ChainPlan, DestinationPlan, ListenerPlan, Origin, RulePlan, VirtualHostPlan
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.limits import Limits
@@ -88,7 +88,7 @@ class Outbound:
             port=0,
             address=address,
             domains=hosts.listed(),
-            unknown=self.unknown,
+            unknown="blackhole" if self.unknown == "blackhole" else "passthrough",
             chains=chains,
             proxy_protocol=self.proxy_protocol,
         )
@@ -120,7 +120,7 @@ class Outbound:
                             role="egress",
                             port=port.number,
                             address=with_port(address, port.number),
-                            unknown=self.unknown,
+                            unknown="blackhole" if self.unknown == "blackhole" else "passthrough",
                             chains=[
                                 ChainPlan(
                                     name=service.host,
@@ -185,7 +185,7 @@ class Outbound:
             port=own,
             address=egress.address,
             domains=hosts.listed() if not own else hosts.by_name(),
-            unknown=self.unknown,
+            unknown="blackhole" if self.unknown == "blackhole" else "passthrough",
             chains=chains,
         )
 
@@ -206,16 +206,24 @@ class Outbound:
         return part
 
     def _add_proxy(self, hosts: VirtualHosts) -> None:
-        """The egressProxy of a Sidecar takes what nobody else has."""
+        """The egressProxy of a Sidecar takes what nobody else has; else, with ALLOW_ANY, the address of its host."""
         sidecar = self.imports.sidecar
         policy = sidecar.spec.outbound_traffic_policy if sidecar is not None else None
         if sidecar is None or policy is None or policy.egress_proxy is None:
+            if self.unknown == "outside":
+                self._add_outside(hosts)
             return
         place = origin(sidecar, path=("spec", "outboundTrafficPolicy", "egressProxy"))
         name, exists = self.routes.cluster(policy.egress_proxy, sidecar.namespace, HTTP_PORT)
         to = DestinationPlan(cluster=name, weight=1, missing=not exists)
         rule = RulePlan(origin=place, destinations=[to], retry=self.routes.default_retry)
         hosts.add(["*"], ANY_PORT, VirtualHostPlan(name="egressProxy", rules=[rule], origin=place))
+
+    def _add_outside(self, hosts: VirtualHosts) -> None:
+        place = Origin(kind="MeshConfig", namespace="", name="outboundTrafficPolicy", route="allow_any")
+        to = DestinationPlan(cluster=self.clusters.use_outside(), weight=1)
+        rule = RulePlan(origin=place, destinations=[to], retry=self.routes.default_retry)
+        hosts.add(["*"], ANY_PORT, VirtualHostPlan(name="allow_any", rules=[rule], origin=place))
 
     def _chains(self, view: Services, written: list[Resource[VirtualService]]) -> list[ChainPlan]:
         return MeshChains(view, self.clusters, self.routes, self.scope).build(written)

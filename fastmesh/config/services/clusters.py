@@ -31,6 +31,9 @@ class Member:
     labels: Mapping[str, str]  # as written: what subsets select by
 
 
+OUTSIDE = "PassthroughCluster"
+
+
 class Clusters:
     def __init__(
         self, registry: Registry, rules: DestinationRules, tls: UpstreamTLS, mesh: Mesh, *, own: Site, gateway: bool
@@ -54,6 +57,14 @@ class Clusters:
         if exists is None:
             exists = self._made[name] = service is not None and self._make(name, service, port, subset)
         return name, exists
+
+    def use_outside(self) -> str:
+        """The cluster for hosts that nobody configured: their addresses are asked of DNS when requests come."""
+        if OUTSIDE not in self._made:
+            self._made[OUTSIDE] = True
+            pool = pool_fields(None, self._mesh)
+            self.plans.append(ClusterPlan(name=OUTSIDE, kind="original_dst", service_name=OUTSIDE, **pool))  # type: ignore[arg-type]
+        return OUTSIDE
 
     def use_opaque(self, service: MeshService, port: Port, subset: str) -> str:
         """The cluster behind an AUTO_PASSTHROUGH server: the clients' own mutual TLS goes through, so only endpoints

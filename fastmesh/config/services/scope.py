@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from fastmesh.config import protocols
 from fastmesh.config.hosts import covers, fqdn, intersection, is_wildcard
-from fastmesh.config.mesh import Unknown
+from fastmesh.config.mesh import Unknown, unknown_by
 from fastmesh.config.resource import Resource
 from fastmesh.config.selectors import selects
 from fastmesh.model.sidecar import EgressListener, Sidecar
@@ -136,9 +136,7 @@ class Imports:
 def unknown_hosts(imports: Imports, otherwise: Unknown) -> Unknown:
     """What hosts get that the mesh does not know; an empty outboundTrafficPolicy is REGISTRY_ONLY, the zero value."""
     policy = imports.sidecar.spec.outbound_traffic_policy if imports.sidecar is not None else None
-    if policy is None:
-        return otherwise
-    return "blackhole" if policy.mode == "REGISTRY_ONLY" else "passthrough"
+    return otherwise if policy is None else unknown_by(policy.mode)
 
 
 def imports_of(sidecars: Iterable[Resource[Sidecar]], namespace: str, labels: Mapping[str, str], root: str) -> Imports:

@@ -166,6 +166,9 @@ cdef enum:                # WorkerWord
     WK_FALLBACKS              # requests that went to their rule's fallback
     WK_HEDGES                 # second attempts that were begun
     WK_HEDGES_WON             # of those, the ones whose answer counted
+    WK_OUTSIDE_FAILED         # questions to DNS for hosts of requests that had no answer
+    WK_OUTSIDE_REFUSED        # requests for hosts whose addresses nobody may reach through the proxy
+    WK_OUTSIDE_FULL           # requests refused because too many hosts were being asked for
     WORKER_ROW = 128
 
 cdef enum:                # LimitWord

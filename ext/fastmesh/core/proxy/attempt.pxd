@@ -12,6 +12,7 @@ cdef enum AttemptTimer:
     TIMER_PER_TRY = 2
     TIMER_BACKOFF = 3
     TIMER_QUEUE = 5           # waiting for a connection
+    TIMER_OUTSIDE = 6         # an answer of DNS has come
 
 cdef enum:
     STATUS_LIMITED = 1000     # for `_may_retry`: somebody's rate limit said no; that alone decides then (Envoy: the same)

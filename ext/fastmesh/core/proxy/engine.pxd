@@ -29,6 +29,7 @@ cdef class Engine(Reactor):
     cdef bytes date           # "Mon, 23 Nov 2026 20:00:00 GMT"
     cdef uint64_t date_at     # the second it stands for
     cdef object lease_bell    # called without arguments: leases of global limits ask the master for tokens
+    cdef object outside       # proxy.outside: who asks DNS for the hosts of requests
     cdef uint64_t retry_body  # request body bytes kept for another attempt
     cdef Pool pool_of(self, Cluster cluster, Endpoint endpoint, bint http2)
     cdef Pool _find_pool(self, Cluster cluster, Endpoint endpoint, bint http2)

@@ -44,6 +44,10 @@ cdef class Engine(Reactor):
             pool.retired = False
         return pool
 
+    def own_ports(self):
+        """The ports that the proxy listens on."""
+        return set()
+
     cdef bytes http_date(self):
         cdef uint64_t second = wall_us() // 1000000
         if second != self.date_at:

@@ -9,6 +9,7 @@ from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.hedge cimport Hedging
 from fastmesh.core.route.snapshot cimport Listener
 from fastmesh.core.wire.message cimport Head
+from fastmesh.core.route.cluster cimport Cluster
 
 cdef enum StoryStep:          # the same names in code, docs, explain and tests
     BEGIN = 0
@@ -37,6 +38,8 @@ cdef class Exchange(Hedging):
     cdef int answer(self)
     cdef int rewrite(self)
     cdef int choose_cluster(self)
+    cdef int _go_outside(self)
+    cdef int _enter(self, Cluster cluster)
     cdef int attempt(self)
     cdef uint64_t _within_deadline(self, uint64_t limit)
     cdef void _report_call(self, const Head* head)

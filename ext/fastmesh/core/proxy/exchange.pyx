@@ -1,4 +1,4 @@
-"""See exchange.pxd.
+"""See exchange.pxd. Over 600 lines: it is the story of one request, to be read from top to bottom.
 
 The story: begin, find_rule, authenticate, authorize, limit, fault, cors, answer, rewrite, choose_cluster, mirror, attempt; then events of the
 two streams (take_response, relay_response) and, always and exactly once, account. A step that nobody configured is not called:
@@ -23,7 +23,7 @@ from fastmesh.core.net.failure cimport (
 )
 from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.attempt cimport (
-    STATUS_LIMITED, TIMER_BACKOFF, TIMER_DELAY, TIMER_PER_TRY, TIMER_QUEUE, TIMER_ROUTE, says_limited,
+    STATUS_LIMITED, TIMER_BACKOFF, TIMER_DELAY, TIMER_OUTSIDE, TIMER_PER_TRY, TIMER_QUEUE, TIMER_ROUTE, says_limited,
 )
 from fastmesh.core.proxy.call cimport call_is_late, late_trailers, look_for_call, read_call_status
 from fastmesh.core.proxy.cors cimport find_origin, is_preflight, preflight_fields
@@ -31,13 +31,14 @@ from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.find cimport ANSWERED, GO_ON, WAIT
 from fastmesh.core.proxy.hedge cimport Hedging
 from fastmesh.core.proxy.mirror cimport Mirroring
+from fastmesh.core.proxy.outside cimport OUT_FOUND, OUT_REFUSED, OUT_WAIT, go_outside
 from fastmesh.core.proxy.overload cimport guard, guard_failed, guard_left
 from fastmesh.core.proxy.relay cimport RelayText, response_out
 from fastmesh.core.proxy.sticky cimport split_hash
 from fastmesh.core.proxy.trace cimport fit_request_id, make_request_id
 from fastmesh.core.proxy.tunnel cimport CLIENT_ENDED, ENDPOINT_ENDED, TIMER_TUNNEL
 from fastmesh.core.proxy.transit cimport (
-    FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_LR, FLAG_NC, FLAG_NR, FLAG_UC, FLAG_UT, keep_trailers,
+    FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_LR, FLAG_NC, FLAG_NR, FLAG_UC, FLAG_UH, FLAG_UT, keep_trailers,
 )
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.cors cimport Cors
@@ -234,8 +235,7 @@ cdef class Exchange(Hedging):
     cdef int choose_cluster(self):
         """A destination by weight, and its place under the cluster's limits."""
         cdef Cluster cluster
-        cdef Retry retry = self.rule.retry
-        cdef uint64_t limit = 0, hash = 0
+        cdef uint64_t hash = 0
         if self.destination is None:      # else this is a copy for a mirror
             if self.steps & STEP_STICKY and split_hash(self, &hash):
                 self.destination = self.rule.choose_by(hash)
@@ -247,12 +247,29 @@ cdef class Exchange(Hedging):
                 if self.destination.rewrite is not None:
                     self.rewrite_path()
         self.cluster = cluster = self.destination.cluster
-        if cluster is None:
+        if cluster is None and self.destination.late is not None:
+            if self.destination.late.outside:
+                return self._go_outside()
             self.cluster = cluster = self.destination.open()
         if cluster is None:
             if self.destination.missing_status != 503:
                 return self.reply(self.destination.missing_status, FLAG_NC, "cluster_not_found", "", 0)
             return self._give_up(FAIL_NO_CLUSTER)
+        return self._enter(cluster)
+
+    cdef int _go_outside(self):
+        cdef int found = go_outside(self)
+        if found == OUT_WAIT:
+            return WAIT
+        if found == OUT_FOUND:
+            return self._enter(self.cluster)
+        if found == OUT_REFUSED:
+            return self.reply(502, FLAG_NR, "outside_address_refused", "", 0)
+        return self.reply(503, FLAG_UH, "dns_resolution_failure", "no healthy upstream", 19)
+
+    cdef int _enter(self, Cluster cluster):
+        cdef Retry retry = self.rule.retry
+        cdef uint64_t limit = 0
         if cluster.rows == NULL:
             cluster.attach(self.engine.arena, self.engine.slot)
         if cluster.resilience is not None:
@@ -559,6 +576,8 @@ cdef class Exchange(Hedging):
             return
         if kind == TIMER_DELAY:
             self.proceed(FAULT)
+        elif kind == TIMER_OUTSIDE:
+            self.proceed(CHOOSE_CLUSTER)
         elif kind == TIMER_BACKOFF:
             self._send(False)
         elif kind == TIMER_QUEUE:

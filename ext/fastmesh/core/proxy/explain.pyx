@@ -228,7 +228,7 @@ cdef dict _tell_destination(Story story, Exchange x):
             shares[name] = shares.get(name, 0) + destination.weight / total
         story.result["weights"] = shares
     x.destination = chosen
-    x.cluster = chosen.open()
+    x.cluster = chosen.cluster = chosen.open()
     if chosen.redirect is not None:
         story.result["location"] = x.location().decode("latin-1")
         story.tell("choose_cluster", f"redirect {chosen.redirect.code}", "the backend's own filter: " + story.result["location"])
@@ -265,7 +265,7 @@ cdef dict _tell_destination(Story story, Exchange x):
     why = ("round robin", "random", "least request")[chosen.cluster.balancer]
     if chosen.cluster.health is not None:
         why += f", of those that pass their checks ({chosen.cluster.health.told})"
-    story.tell("attempt", "one of " + ", ".join(endpoints) if endpoints else "the original destination", why)
+    story.tell("attempt", "one of " + ", ".join(endpoints) if endpoints else "an address of the request's host, asked of DNS", why)
     return story.end()
 
 

@@ -19,6 +19,7 @@ from fastmesh.core.net.h2.server cimport make_server_h2
 from fastmesh.core.net.stream cimport CODEC_H1, CODEC_H2, CODEC_TCP, Downstream, ServerStream, ServerUserFactory, StreamUser
 from fastmesh.core.net.tls.contexts cimport TlsContexts
 from fastmesh.core.net.tls.tickets cimport set_ticket_keys
+from fastmesh.core.proxy.outside cimport make_outside
 from fastmesh.core.proxy.access_log cimport LogFile, open_log
 from fastmesh.core.proxy.account cimport Series
 from fastmesh.core.proxy.exchange cimport refuse_exchange, take_exchange
@@ -183,6 +184,7 @@ cdef class Worker(Engine):
         self.gates = {}
         self.closing = []
         self.series = Series.__new__(Series)
+        self.outside = make_outside(self, loop, settings.get("outside", {}))
         if settings.get("access_log"):
             self.log = open_log(self, settings["access_log"], settings.get("access_log_format", "text"))
 
@@ -249,7 +251,8 @@ cdef class Worker(Engine):
         gate.listener = listener
         gate.open = set()
         gate.acceptor = make_acceptor(self, gate, fd, 1 if self.settings.get("workers", 1) > 1 else 16)
-        gate.own_port = int(gate.acceptor.local_text.rpartition(b":")[2] or 0)
+        port = gate.acceptor.local_text.rpartition(b":")[2]
+        gate.own_port = int(port) if port.isdigit() else 0
         return gate
 
     def _retire(self, Gate gate):
@@ -265,6 +268,10 @@ cdef class Worker(Engine):
             self.loop.call_later(5.0, self._close_gate, gate)
         else:
             self.closing.remove(gate)
+
+    def own_ports(self):
+        cdef Gate gate
+        return {gate.own_port for gate in self.gates.values()}
 
     cdef void _sort_pools(self):
         """Connections to endpoints that are gone are closed as soon as they are free."""

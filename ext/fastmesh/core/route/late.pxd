@@ -7,6 +7,10 @@ cdef class Late:
     cdef readonly Cluster cluster     # None: nobody has asked yet
     cdef bytes packed         # msgpack of the ClusterPlan
     cdef object tls           # what `make_tls` made of it
+    cdef bint outside         # it has no endpoints of its own: requests ask for their host, see proxy.outside
+    cdef bint trusted         # somebody wrote down that one host
+    cdef int port             # 0 = that of the request
+    cdef dict answers         # host and port -> proxy.outside's Answer
     cdef Cluster open(self)   # the cluster; made once
 
 cdef Late make_late(bytes packed)     # ValueError when no cluster can be made of it

@@ -1,6 +1,6 @@
 """See late.pxd."""
 from msgspec.msgpack import decode
-from fastmesh.core.route.cluster cimport Cluster, make_cluster
+from fastmesh.core.route.cluster cimport CLUSTER_ORIGINAL_DST, Cluster, make_cluster
 
 cdef int AT_ONCE = 200        # more endpoints than this are made with the snapshot: a request would wait for them
 
@@ -10,7 +10,8 @@ cdef class Late:
         if self.cluster is None:
             self.cluster = make_cluster(decode(self.packed))
             self.cluster.tls = self.tls
-            self.packed = None
+            if not self.outside:
+                self.packed = None
         return self.cluster
 
 
@@ -19,6 +20,11 @@ cdef Late make_late(bytes packed):
     cdef Late late = Late.__new__(Late)
     cdef Cluster cluster = make_cluster(decode(packed))
     late.packed = packed
+    late.outside = cluster.kind == CLUSTER_ORIGINAL_DST
+    if late.outside:
+        late.trusted = bool(cluster.host) and not cluster.host.startswith("*")
+        late.port, late.answers = cluster.port, {}
+        return late
     if cluster.hash is not None or cluster.health is not None or len(cluster.endpoints) > AT_ONCE:
         late.cluster, late.packed = cluster, None
     return late

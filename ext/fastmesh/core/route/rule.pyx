@@ -63,6 +63,8 @@ cdef class Mirror:
 cdef class Destination:
     cdef Cluster open(self):
         if self.cluster is None and self.late is not None:
+            if self.late.outside:
+                return self.late.open()   # for bytes; requests find the cluster of their own host
             self.cluster = self.late.open()
         return self.cluster
 
