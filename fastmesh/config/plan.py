@@ -432,6 +432,10 @@ class ClusterPlan(PlanPart, frozen=True):
     max_pending: int = 0
     max_requests: int = 0
     max_retries: int = 0
+    # Instead of it: the share of requests under way that may be retries, but this many always; ms of the interval of
+    # which requests count, 0: only those under way
+    retry_budget: tuple[float, int, int] | None = None
+    warmup: tuple[int, float, float] | None = None  # ms, the part of its weight that one starts with, aggression
     max_requests_per_connection: int = 0
     idle_timeout: int | None = None  # None: the proxy's own default, shorter than the application's
     max_connection_duration: int | None = None

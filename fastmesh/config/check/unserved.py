@@ -28,8 +28,7 @@ from fastmesh.model.sidecar import Sidecar
 from fastmesh.model.virtual_service import Headers, VirtualService
 
 _POLICY = (
-    "loadBalancer.warmup",
-    "loadBalancer.warmupDurationSecs", "loadBalancer.backendUtilization", "retryBudget",
+    "loadBalancer.backendUtilization",
 )  # fmt: skip
 _POLICIES = (
     "trafficPolicy", "trafficPolicy.portLevelSettings[]",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fastmesh.config.plan import HashPlan
-from fastmesh.model.destination_rule import ConsistentHash, HTTPCookie, LoadBalancer
+from fastmesh.model.destination_rule import ConsistentHash, HTTPCookie, LoadBalancer, RetryBudget
 
 Balancer = Literal["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "PASSTHROUGH"]
 
@@ -36,6 +36,24 @@ def hash_plan(block: LoadBalancer | None) -> HashPlan | None:
     cookie = written.http_cookie
     made = set_cookie(cookie) if cookie is not None and cookie.ttl is not None else None
     return HashPlan(source=source, name=name, cookie=made, table=table, size=size)
+
+
+def warmup(block: LoadBalancer | None) -> tuple[int, float, float] | None:
+    """Duration in ms, the part to start with, aggression; only ROUND_ROBIN and LEAST_REQUEST know how to."""
+    if block is None or block.consistent_hash is not None or balancer(block) not in ("ROUND_ROBIN", "LEAST_REQUEST"):
+        return None
+    written = block.warmup
+    if written is None:
+        return (int(block.warmup_duration_secs), 0.1, 1.0) if block.warmup_duration_secs else None
+    least = 10.0 if written.minimum_percent is None else written.minimum_percent
+    return int(written.duration), least / 100, 1.0 if written.aggression is None else written.aggression
+
+
+def retry_budget(written: RetryBudget | None) -> tuple[float, int, int] | None:
+    if written is None:
+        return None
+    percent = 20.0 if written.percent is None else written.percent
+    return percent / 100, written.min_retry_concurrency or 3, int(written.budget_interval or 0)
 
 
 def _source(written: ConsistentHash) -> tuple[Literal["", "header", "cookie", "source_ip", "query"], str]:

@@ -11,7 +11,7 @@ from fastmesh.config.mesh import Mesh
 from fastmesh.config.origins import origin
 from fastmesh.config.plan import ClusterPlan, EndpointPlan, OutlierPlan
 from fastmesh.config.selectors import selects
-from fastmesh.config.services.balancing import balancer, hash_plan
+from fastmesh.config.services.balancing import balancer, hash_plan, retry_budget, warmup
 from fastmesh.config.services.destinations import DestinationRules, MergedRule
 from fastmesh.config.services.instances import Instance
 from fastmesh.config.services.localities import Site, locality_of, setting_of, topology
@@ -157,6 +157,8 @@ class Clusters:
             localities=localities,
             balancer="PASSTHROUGH" if original else balancer(policy.load_balancer),
             hash=None if original else hash_plan(policy.load_balancer),
+            warmup=None if original else warmup(policy.load_balancer),
+            retry_budget=retry_budget(policy.retry_budget),
             tls=None if only_mesh else self._tls.plan(target, endpoints),
             http=target.http,  # type: ignore[arg-type]
             outlier=_outlier(policy.outlier_detection),
@@ -236,12 +238,12 @@ def _milliseconds(written: int | None) -> int | None:
 def _outlier(block: OutlierDetection | None) -> OutlierPlan | None:
     if block is None:
         return None
-    errors, local = block.consecutive_5xx_errors, block.consecutive_local_origin_failures
+    errors = block.consecutive_5xx_errors
     return OutlierPlan(
         consecutive_5xx=5 if errors is None else errors,
         consecutive_gateway=block.consecutive_gateway_errors or 0,
         split_local=block.split_external_local_origin_errors,
-        consecutive_local=5 if local is None else local,
+        consecutive_local=block.consecutive_local_origin_failures or 5,  # 0 is not "off": Istio does not pass it on
         interval=int(block.interval or 10_000),
         base=int(block.base_ejection_time or 30_000),
         max_percent=block.max_ejection_percent or 10,

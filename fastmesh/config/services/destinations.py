@@ -21,6 +21,7 @@ from fastmesh.model.destination_rule import (
     LoadBalancer,
     OutlierDetection,
     ProxyProtocol,
+    RetryBudget,
     Subset,
     TrafficPolicy,
     Tunnel,
@@ -65,6 +66,7 @@ class Policy:
     outlier_detection: OutlierDetection | None = None
     tls: ClientTLS | None = None
     tls_place: Place | None = None
+    retry_budget: RetryBudget | None = None
     tunnel: Tunnel | None = None
     proxy_protocol: ProxyProtocol | None = None
 
@@ -175,6 +177,7 @@ def _overlay(base: Policy, policy: TrafficPolicy | None, port: int, place: Place
         return base
     written, path = place
     tunnel, proxy_protocol = policy.tunnel or base.tunnel, policy.proxy_protocol or base.proxy_protocol
+    retry_budget = policy.retry_budget or base.retry_budget  # not one of the four, either
     for index, entry in enumerate(policy.port_level_settings):
         if entry.port is not None and entry.port.number == port:
             at = written, (*path, "portLevelSettings", index, "tls")
@@ -184,6 +187,7 @@ def _overlay(base: Policy, policy: TrafficPolicy | None, port: int, place: Place
                 entry.outlier_detection,
                 entry.tls,
                 at,
+                retry_budget=retry_budget,
                 tunnel=tunnel,
                 proxy_protocol=proxy_protocol,
             )
@@ -193,6 +197,7 @@ def _overlay(base: Policy, policy: TrafficPolicy | None, port: int, place: Place
         policy.outlier_detection or base.outlier_detection,
         policy.tls or base.tls,
         (written, (*path, "tls")) if policy.tls else base.tls_place,
+        retry_budget=retry_budget,
         tunnel=tunnel,
         proxy_protocol=proxy_protocol,
     )

@@ -23,6 +23,18 @@ class Picker:
     def report(self, address: str, status: int, now: int = 1000) -> bool:
         """An answer of an endpoint; True: it was ejected by it."""
 
+    def greet(self, now: int, before: Picker | None = None) -> None:
+        """The snapshot of this cluster begins to run, after that of another one."""
+
+    def elsewhere(self, tried: tuple[str, ...], now: int = 1000) -> str | None:
+        """The endpoint for a retry in another priority than those that were tried."""
+
+    def load(self, active: int, retries: int, ended: int = 0) -> None:
+        """Requests and retries under way of this slot, and requests that have ended."""
+
+    def retry_allowed(self, now: int = 1000) -> bool:
+        """Whether the last of the retries under way may go on."""
+
     def busy(self, address: str, requests: int) -> None:
         """This many requests are under way there, of this slot."""
 

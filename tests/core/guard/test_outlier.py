@@ -101,6 +101,18 @@ def test_longest_ejection(base: int, longest: int) -> None:
     assert host.until - now == longest
 
 
+def test_a_long_row_of_ejections_is_paid_off_in_time() -> None:
+    """The number grows no further than the longest ejection, so that healthy intervals bring it down soon."""
+    host = Host(interval=10_000, base=30_000)
+    now = NOW
+    for _ in range(50):
+        assert host.eject(now)
+        now = host.until
+    assert host.ejections == 11
+    assert host.eject(now + 50_000)
+    assert host.ejections == 7
+
+
 def test_hosts_come_back_at_a_sweep() -> None:
     host = Host(interval=10_000, base=1_000)
     host.eject(NOW)

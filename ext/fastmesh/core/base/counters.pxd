@@ -55,6 +55,9 @@ cdef enum:                # OutlierWord; shared words of an endpoint, before its
 cdef enum:                # RingWord; shared words of a cluster
     RING_TURN = 0             # position of round robin
     RING_EJECTIONS            # how often an endpoint was ejected: who has counted the healthy ones counts anew
+    RING_LOOKED_AT            # when a retry budget with an interval looked last,
+    RING_BEGUN                # how many requests had begun then,
+    RING_LATELY               # and how many of those in the interval before
     RING_WORDS = 8
 
 cdef enum:                # HealthWord; shared words of an endpoint, an ENTRY_HEALTH

@@ -67,7 +67,8 @@ cdef bint outlier_eject(uint64_t* cell, const OutlierRule* rule, uint64_t now) n
     if until != 0 and rule.interval != 0:            # the multiplier falls by one for each healthy interval
         healthy = (now - until) // rule.interval
         count = count - healthy if count > healthy else 0
-    count += 1
+    if rule.base * count < LONGEST + rule.base:      # it does not grow beyond what can be felt, so that it falls in time
+        count += 1
     length = rule.base * count
     if length > LONGEST:
         length = LONGEST if LONGEST > rule.base else rule.base

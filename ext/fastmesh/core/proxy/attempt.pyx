@@ -1,11 +1,10 @@
 """See attempt.pxd."""
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from fastmesh.core.base.arena cimport sum_rows
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms, now_ns
 from fastmesh.core.base.counters cimport (
-    CLUSTER_ROW, CL_NONE_HEALTHY, CL_RETRY_ACTIVE, CL_RQ_PER_TRY_TIMEOUT, CL_RQ_RETRY, CL_RQ_RETRY_LIMIT,
+    CL_NONE_HEALTHY, CL_RETRY_ACTIVE, CL_RQ_PER_TRY_TIMEOUT, CL_RQ_RETRY, CL_RQ_RETRY_LIMIT,
     CL_RQ_RETRY_OVERFLOW, CL_RQ_RX_RESET, EP_RQ_ACTIVE, EP_RQ_ERROR, EP_RQ_SUCCESS, EP_RQ_TIMEOUT, EP_RQ_TOTAL,
     WK_UPSTREAM_REFUSED,
 )
@@ -26,7 +25,7 @@ from fastmesh.core.proxy.relay cimport RelayText, request_out
 from fastmesh.core.proxy.reply cimport Replying
 from fastmesh.core.proxy.sticky cimport take_hash
 from fastmesh.core.proxy.transit cimport FLAG_URX
-from fastmesh.core.route.cluster cimport Cluster, HTTP_2, HTTP_AS_CLIENT, TRIED_MAX
+from fastmesh.core.route.cluster cimport EXTRA_TIERS, Cluster, HTTP_2, HTTP_AS_CLIENT, TRIED_MAX
 from fastmesh.core.route.rule cimport (
     RETRY_5XX, RETRY_CONNECT_FAILURE, RETRY_GATEWAY_ERROR, RETRY_GRPC_CANCELLED, RETRY_GRPC_DEADLINE,
     RETRY_GRPC_EXHAUSTED, RETRY_GRPC_INTERNAL, RETRY_GRPC_UNAVAILABLE, RETRY_RATELIMITED, RETRY_REFUSED_STREAM, RETRY_RESET,
@@ -47,8 +46,12 @@ cdef class Attempting(Replying):
         if not fresh or self.endpoint is None:
             if cluster.hash is not None and not self.hashed and self.attempts == 0:
                 take_hash(self)
-            self.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.watched else 0,
-                                         &self.hash if self.hashed else NULL, self.tried, self.tried_count if avoid else 0)
+            self.endpoint = None
+            if retry is not None and retry.remote and self.tried_count >= 2 and cluster.extras & EXTRA_TIERS:
+                self.endpoint = cluster.pick_elsewhere(&self.engine.rng, now_ms() if cluster.timed else 0, self.tried, self.tried_count)
+            if self.endpoint is None:
+                self.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.timed else 0,
+                                             &self.hash if self.hashed else NULL, self.tried, self.tried_count if avoid else 0)
         if self.endpoint is None:
             fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
             return self._give_up(FAIL_NO_HEALTHY)
@@ -226,7 +229,7 @@ cdef class Attempting(Replying):
         if not self.retrying:
             fm_bump(&cluster.row[CL_RETRY_ACTIVE], 1)
             self.retrying = True
-            if cluster.max_retries and sum_rows(cluster.rows + CL_RETRY_ACTIVE, CLUSTER_ROW, cluster.slots) > cluster.max_retries:
+            if not cluster.retry_allowed(now_ms()):
                 fm_bump(&cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
                 fm_bump(&cluster.row[CL_RQ_RETRY_OVERFLOW], 1)
                 self.retrying = False

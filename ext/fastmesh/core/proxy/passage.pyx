@@ -68,7 +68,7 @@ cdef class Passage(TunnelOwner):
         if cluster.kind == CLUSTER_ORIGINAL_DST:
             t.endpoint = self._wanted(cluster)
         else:
-            t.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.watched else 0, &t.hash if t.hashed else NULL, NULL, 0)
+            t.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.timed else 0, &t.hash if t.hashed else NULL, NULL, 0)
         if t.endpoint is None:
             fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
             t.endpoint = None

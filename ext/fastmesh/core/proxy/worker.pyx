@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport strcmp, strlen
 from fastmesh.core.base.arena cimport ENTRY_WORKER, Arena
 from fastmesh.core.base.atomics cimport fm_bump
+from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.counters cimport (
     WK_CX_ACTIVE, WK_CX_TOTAL, WK_OPEN_FDS, WK_REFUSED_400, WK_REFUSED_413, WK_REFUSED_414, WK_REFUSED_431, WK_REFUSED_501,
     WK_REFUSED_505, WORKER_ROW,
@@ -224,6 +225,7 @@ cdef class Worker(Engine):
         if missing:
             raise ValueError(f"no listening socket for {', '.join(missing)}")
         old = self.snapshot
+        snapshot.greet(old, self.arena, self.slot, now_ms())
         self.snapshot = snapshot
         for name in [name for name in self.gates if name not in snapshot.listeners]:
             self._retire(self.gates.pop(name))

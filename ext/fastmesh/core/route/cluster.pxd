@@ -8,6 +8,7 @@ from fastmesh.core.route.hash_policy cimport HashPolicy
 from fastmesh.core.route.tier cimport Tier
 from fastmesh.core.route.health_rule cimport HealthRule
 from fastmesh.core.route.resilience cimport Resilience
+from fastmesh.core.route.warmup cimport WarmupRule
 
 cdef enum ClusterKind:
     CLUSTER_ENDPOINTS = 0
@@ -28,6 +29,7 @@ cdef enum Extra:              # how a cluster is picked from otherwise than by i
     EXTRA_HASH = 1
     EXTRA_HEALTH = 4          # in proportion to what went well
     EXTRA_TIERS = 2           # priorities, or shares of localities
+    EXTRA_WORTH = 8           # some endpoints are worth less than their weight just now: they are warming up
 
 cdef enum:
     TRIED_MAX = 16            # hosts that a retry remembers
@@ -58,6 +60,10 @@ cdef class Cluster:
     cdef uint64_t max_pending
     cdef uint64_t max_requests
     cdef uint64_t max_retries
+    cdef bint budgeted                # retryBudget, instead of `max_retries`:
+    cdef double budget_share          # retries may be this share of requests under way,
+    cdef uint64_t budget_least        # or this many,
+    cdef uint64_t budget_interval     # and with an interval (ms) of those that began in it
     cdef uint32_t max_requests_per_connection
     cdef uint32_t connect_timeout     # ms
     cdef int64_t idle_timeout         # ms; -1 = the proxy's default, 0 = never
@@ -75,27 +81,38 @@ cdef class Cluster:
     cdef uint32_t max_streams # of one HTTP/2 connection, besides what the endpoint says; 0 = no limit of ours
     cdef uint32_t ping_interval       # ms between keep-alive pings of HTTP/2; 0 = none
     cdef uint32_t ping_timeout
+    cdef bint timed           # a pick needs the time
     cdef bint watched         # what is known of endpoints counts: outlierDetection, or checks
     cdef bint judged          # outlierDetection is configured
     cdef HealthRule health    # active checks; None: there are none
     cdef Resilience resilience        # None: the step `guard` is not called
     cdef OutlierRule outlier
+    cdef WarmupRule warmup
+    cdef uint64_t warm_at             # when everybody is
+    cdef uint64_t oldest              # when the oldest endpoint was born: what the others' worth is compared with
     cdef readonly object origin
     cdef object series        # proxy.account's table for requests that met no endpoint
 
     cdef void attach(self, Arena arena, int slot)
+    # Endpoints that `before`, the same cluster of the last snapshot, does not have are born now. None: only those never seen.
+    cdef void greet(self, Cluster before, uint64_t now)
     # The endpoint for one attempt, or None: no healthy one. `hash` is what the request is hashed to, NULL: nothing. `tried` are those
     # that failed this request already.
     cdef Endpoint pick(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count)
     cdef Endpoint _pick_extra(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count)
     cdef Endpoint _draw(self, Tier tier, Endpoint endpoint, Rng* rng, uint64_t now, void** tried, int tried_count)
     cdef Endpoint _thin(self, Tier tier, Endpoint endpoint, Rng* rng, uint64_t now)
+    # The endpoint for another attempt, of a priority that none of `tried` has (retryRemoteLocalities); None: there is none.
+    cdef Endpoint pick_elsewhere(self, Rng* rng, uint64_t now, void** tried, int tried_count)
     cdef Endpoint _one(self, Tier tier, Rng* rng, uint64_t now)
+    cdef Endpoint _worthy(self, Tier tier, Rng* rng, uint64_t now)
     cdef Endpoint _along(self, Tier tier, uint64_t hash, uint64_t now)
     cdef bint usable(self, Endpoint endpoint, uint64_t now) noexcept
     cdef bint admits(self, Endpoint endpoint, uint64_t now)   # it is usable, or its tier panics
     cdef void look(self, uint64_t now)                        # count healthy endpoints, when that may have changed
     cdef uint32_t _healthy(self, list endpoints, uint64_t now)
+    cdef bint retry_allowed(self, uint64_t now)               # the one that asks is counted already
+    cdef uint64_t _begun_lately(self, uint64_t active, uint64_t now)
     cdef bint build(self, uint64_t until) except -1           # the hash tables, until that time; True: complete
     cdef void health_changed(self) noexcept  # of one of its endpoints, by checks
     cdef bint _none_passed(self) noexcept     # checks: of all endpoints

@@ -3,12 +3,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from fastmesh.core.base.arena cimport (
-    ENTRY_CLUSTER, ENTRY_ENDPOINT, ENTRY_HEALTH, ENTRY_RING, Arena,
+    ENTRY_CLUSTER, ENTRY_ENDPOINT, ENTRY_HEALTH, ENTRY_RING, Arena, sum_rows,
 )
-from fastmesh.core.base.atomics cimport fm_add, fm_bump, fm_load
+from fastmesh.core.base.atomics cimport fm_add, fm_bump, fm_cas, fm_load, fm_store
 from fastmesh.core.base.counters cimport (
-    CL_EJECTIONS, CLUSTER_ROW, ENDPOINT_ROW, HC_WINDOW, HEALTH_ROW, OUTLIER_WORDS, OUT_EJECTED_UNTIL, RING_EJECTIONS, RING_TURN,
-    RING_WORDS,
+    CL_EJECTIONS, CL_RETRY_ACTIVE, CL_RQ_ACTIVE, CL_RQ_TOTAL, CLUSTER_ROW, ENDPOINT_ROW, HC_WINDOW, HEALTH_ROW, OUTLIER_WORDS,
+    OUT_BORN_AT, OUT_EJECTED_UNTIL, RING_BEGUN, RING_EJECTIONS, RING_LATELY, RING_LOOKED_AT, RING_TURN, RING_WORDS,
 )
 from fastmesh.core.base.rng cimport Rng, rng_below, rng_next
 from fastmesh.core.guard.health cimport chance_of, health_begin, health_failed, health_forget, health_pending
@@ -24,6 +24,7 @@ from fastmesh.core.route.resilience cimport make_resilience
 from fastmesh.core.route.ring_hash cimport make_ring
 from fastmesh.core.route.round_robin cimport round_robin
 from fastmesh.core.route.tier cimport Tier, choose_tier, make_tier, weigh_tiers
+from fastmesh.core.route.warmup cimport warmth
 
 cdef dict BALANCERS = {"ROUND_ROBIN": BALANCE_ROUND_ROBIN, "RANDOM": BALANCE_RANDOM,
                        "LEAST_REQUEST": BALANCE_LEAST_REQUEST, "PASSTHROUGH": BALANCE_RANDOM}
@@ -31,6 +32,7 @@ cdef dict KINDS = {"endpoints": CLUSTER_ENDPOINTS, "original_dst": CLUSTER_ORIGI
 cdef enum:
     THINNINGS = 64            # with a floor of 5 % one draw in 28 gives up there, and takes what it has
 
+cdef int TURNS = 64           # that may pass before somebody who is warming up takes one
 cdef int REPICKS = 5          # Envoy's host_selection_retry_max_attempts as Istio sets it
 cdef dict HTTP = {"http1": HTTP_1, "http2": HTTP_2, "client": HTTP_AS_CLIENT}
 
@@ -86,6 +88,20 @@ cdef class Cluster:
         self.look(now)
         return (<Tier>PyList_GET_ITEM(self.tiers, endpoint.priority)).panics
 
+    cdef void greet(self, Cluster before, uint64_t now):
+        cdef Endpoint endpoint
+        cdef uint64_t youngest = 0
+        known = {endpoint.text for endpoint in before.endpoints} if before is not None else None
+        self.oldest = now
+        for endpoint in self.endpoints:
+            if known is not None and endpoint.text not in known:
+                fm_store(&endpoint.cell[OUT_BORN_AT], now)
+            else:
+                fm_cas(&endpoint.cell[OUT_BORN_AT], 0, now)
+            self.oldest = min(self.oldest, fm_load(&endpoint.cell[OUT_BORN_AT]))
+            youngest = max(youngest, fm_load(&endpoint.cell[OUT_BORN_AT]))
+        self.warm_at = youngest + self.warmup.duration
+
     cdef void look(self, uint64_t now):
         cdef Tier tier, part
         cdef uint64_t ejections
@@ -128,6 +144,12 @@ cdef class Cluster:
         cdef Endpoint a, b
         if count == 0:
             return None
+        if self.extras & EXTRA_WORTH and now < self.warm_at:
+            a = self._worthy(tier, rng, now)
+            if self.balancer == BALANCE_ROUND_ROBIN:
+                return a
+            b = self._worthy(tier, rng, now)
+            return a if not self.usable(b, now) or (self.usable(a, now) and less_loaded(a, b, self.slots)) else b
         if self.balancer == BALANCE_ROUND_ROBIN:
             return <Endpoint>PyList_GET_ITEM(pool, round_robin(tier.turn, count))
         a = <Endpoint>PyList_GET_ITEM(pool, random_pick(rng, count))
@@ -137,6 +159,23 @@ cdef class Cluster:
         if not self.usable(b, now) or (self.usable(a, now) and less_loaded(a, b, self.slots)):
             return a
         return b
+
+    cdef Endpoint _worthy(self, Tier tier, Rng* rng, uint64_t now):
+        """The next one; who is worth a part of its weight passes on the other part of its turns. Other weights that change (an
+        observed health) belong here."""
+        cdef list pool = tier.weighted
+        cdef size_t count = PyList_GET_SIZE(pool)
+        cdef double most = warmth(&self.warmup, self.oldest, now)
+        cdef double worth
+        cdef Endpoint endpoint = None
+        cdef int again
+        for again in range(TURNS):
+            endpoint = <Endpoint>PyList_GET_ITEM(
+                pool, round_robin(tier.turn, count) if self.balancer == BALANCE_ROUND_ROBIN else random_pick(rng, count))
+            worth = warmth(&self.warmup, fm_load(&endpoint.cell[OUT_BORN_AT]), now)
+            if worth >= most or rng_below(rng, 1 << 30) < <uint32_t>(worth / most * (1 << 30)):
+                break
+        return endpoint
 
     cdef Endpoint pick(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count):
         cdef Endpoint endpoint
@@ -179,6 +218,49 @@ cdef class Cluster:
                     return endpoint
             endpoint = self._one(tier, rng, now)
         return endpoint
+
+    cdef Endpoint pick_elsewhere(self, Rng* rng, uint64_t now, void** tried, int tried_count):
+        cdef Tier tier
+        cdef Endpoint endpoint
+        cdef uint64_t excluded = 0        # bits of priorities
+        cdef int i, number = 0
+        self.look(now)
+        for i in range(tried_count):
+            endpoint = <Endpoint>tried[i]
+            excluded |= <uint64_t>1 << min(endpoint.priority, 63)
+        for tier in self.tiers:
+            if not excluded >> min(number, 63) & 1 and tier.healthy:
+                tier = tier.part(rng)
+                return self._draw(tier, self._one(tier, rng, now), rng, now, tried, tried_count)
+            number += 1
+        return None
+
+    cdef bint retry_allowed(self, uint64_t now):
+        cdef uint64_t retries, active, most = self.max_retries
+        if most == 0 and not self.budgeted:
+            return True
+        retries = sum_rows(self.rows + CL_RETRY_ACTIVE, CLUSTER_ROW, self.slots)
+        if self.budgeted:
+            active = sum_rows(self.rows + CL_RQ_ACTIVE, CLUSTER_ROW, self.slots)
+            if self.budget_interval:
+                active = self._begun_lately(active, now)
+            most = max(self.budget_least, <uint64_t>(self.budget_share * active))
+        return retries <= most
+
+    cdef uint64_t _begun_lately(self, uint64_t active, uint64_t now):
+        """Requests that began within the interval, near enough: those of the last whole one fade out while the next one fills."""
+        cdef uint64_t begun = active + sum_rows(self.rows + CL_RQ_TOTAL, CLUSTER_ROW, self.slots)
+        cdef uint64_t at = fm_load(&self.ring[RING_LOOKED_AT])
+        cdef uint64_t since = begun - fm_load(&self.ring[RING_BEGUN])
+        cdef uint64_t passed = now - at
+        if passed < self.budget_interval:
+            since += fm_load(&self.ring[RING_LATELY]) * (self.budget_interval - passed) // self.budget_interval
+        else:
+            since = since * self.budget_interval // passed if at else active      # nobody has looked for longer: their mean
+            if fm_cas(&self.ring[RING_LOOKED_AT], at, now):
+                fm_store(&self.ring[RING_BEGUN], begun)
+                fm_store(&self.ring[RING_LATELY], since)
+        return max(since, active)
 
     cdef Endpoint _along(self, Tier tier, uint64_t hash, uint64_t now):
         """The owner of the hash's place; while that is ejected, the owner of the next place."""
@@ -361,4 +443,12 @@ cdef Cluster make_cluster(dict plan):
         cluster.outlier.min_health_percent = plan["health"]["min_health_percent"]
     if cluster.kind == CLUSTER_ORIGINAL_DST:
         cluster.watched = False           # its endpoints are the clients' choice
+    if plan["warmup"] is not None:
+        duration, least, aggression = plan["warmup"]
+        cluster.warmup.duration, cluster.warmup.least, cluster.warmup.bend = duration, least, 1 / aggression
+        cluster.extras |= EXTRA_WORTH
+    cluster.timed = cluster.watched or cluster.extras & EXTRA_WORTH
+    if plan["retry_budget"] is not None:
+        cluster.budgeted = True
+        cluster.budget_share, cluster.budget_least, cluster.budget_interval = plan["retry_budget"]
     return cluster

@@ -1,6 +1,6 @@
 """See late.pxd."""
 from msgspec.msgpack import decode
-from fastmesh.core.route.cluster cimport CLUSTER_ORIGINAL_DST, Cluster, make_cluster
+from fastmesh.core.route.cluster cimport CLUSTER_ORIGINAL_DST, EXTRA_HASH, EXTRA_WORTH, Cluster, make_cluster
 
 cdef int AT_ONCE = 200        # more endpoints than this are made with the snapshot: a request would wait for them
 
@@ -25,6 +25,6 @@ cdef Late make_late(bytes packed):
         late.trusted = bool(cluster.host) and not cluster.host.startswith("*")
         late.port, late.answers = cluster.port, {}
         return late
-    if cluster.hash is not None or cluster.health is not None or len(cluster.endpoints) > AT_ONCE:
+    if cluster.extras & (EXTRA_HASH | EXTRA_WORTH) or cluster.health is not None or len(cluster.endpoints) > AT_ONCE:
         late.cluster, late.packed = cluster, None
     return late

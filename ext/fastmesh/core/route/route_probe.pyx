@@ -1,7 +1,7 @@
 """Hash tables, tiers and whole clusters as Python sees them: for tests only. Time and chance are arguments."""
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.arena cimport Arena
-from fastmesh.core.base.counters cimport EP_RQ_ACTIVE
+from fastmesh.core.base.counters cimport CL_RETRY_ACTIVE, CL_RQ_ACTIVE, CL_RQ_TOTAL, EP_RQ_ACTIVE
 from fastmesh.core.base.rng cimport Rng, rng_seed
 from fastmesh.core.base.xxh64 cimport xxh64
 from fastmesh.core.guard.outlier cimport OUTCOME_STATUS
@@ -67,6 +67,29 @@ cdef class Picker:
             if endpoint.text.decode() == address:
                 return bool(self.cluster.report(endpoint, OUTCOME_STATUS, status, now))
         raise KeyError(address)
+
+    def greet(self, uint64_t now, Picker before=None):
+        """The snapshot of this cluster begins to run, after that of another one."""
+        self.cluster.greet(before.cluster if before is not None else None, now)
+
+    def elsewhere(self, tried, uint64_t now=1000):
+        cdef Tried pointers
+        cdef Endpoint endpoint
+        cdef int count = 0
+        for endpoint in self.cluster.endpoints:
+            if endpoint.text.decode() in tried:
+                pointers[count] = <void*>endpoint
+                count += 1
+        endpoint = self.cluster.pick_elsewhere(&self.rng, now, pointers, count)
+        return None if endpoint is None else endpoint.text.decode()
+
+    def load(self, uint64_t active, uint64_t retries, uint64_t ended=0):
+        """Requests and retries under way of this slot, and requests that have ended."""
+        self.cluster.row[CL_RQ_ACTIVE], self.cluster.row[CL_RETRY_ACTIVE] = active, retries
+        self.cluster.row[CL_RQ_TOTAL] = ended
+
+    def retry_allowed(self, uint64_t now=1000):
+        return bool(self.cluster.retry_allowed(now))
 
     def busy(self, str address, uint64_t requests):
         cdef Endpoint endpoint

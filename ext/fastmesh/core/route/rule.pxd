@@ -43,6 +43,7 @@ cdef class Retry:
     cdef uint32_t per_try     # ms, 0 = none
     cdef uint32_t backoff     # ms
     cdef bint avoid_tried
+    cdef bint remote          # after two tries, other priorities
     cdef readonly list written
 
 cdef class Redirect

@@ -138,6 +138,7 @@ cdef Retry _make_retry(plan, dict shared):
     retry.per_try = plan["per_try_timeout"] or 0
     retry.backoff = plan["backoff"]
     retry.avoid_tried = plan["ignore_previous_hosts"]
+    retry.remote = plan["remote_localities"]
     retry.written = plan["written"] or plan["retry_on"] + [str(code) for code in plan["status_codes"]]
     return retry
 

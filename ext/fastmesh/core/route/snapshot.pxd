@@ -1,5 +1,6 @@
 """What runs: an immutable set of listeners, virtual hosts and clusters, built from a plan and swapped by one pointer."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from fastmesh.core.base.arena cimport Arena
 from fastmesh.core.route.chain cimport Chain, ChainTable, PlaceTable
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.host_table cimport HostTable
@@ -50,6 +51,9 @@ cdef class Snapshot:
     cdef VirtualHost _moves   # stands for the hosts that a listener moves to https
     cdef VirtualHost _stays   # and for those that it does not
     cdef dict _shared         # while it is built: see rule.make_rule
+    cdef list _newborn        # clusters whose endpoints warm up
+    # Endpoints that `before` (or nobody, when it is None) had not are born now; called once, when this one begins to run.
+    cdef void greet(self, Snapshot before, Arena arena, int slot, uint64_t now)
     cdef Cluster _hashing     # whose tables are being built
     cdef bint built
     cdef bint _hashed(self, uint64_t until) except -1

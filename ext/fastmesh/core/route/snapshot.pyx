@@ -1,9 +1,10 @@
 """See snapshot.pxd."""
 from libc.stdint cimport uint32_t, uint64_t
 from msgspec.msgpack import decode
+from fastmesh.core.base.arena cimport Arena
 from fastmesh.core.base.clock cimport now_ns
 from fastmesh.core.route.chain cimport make_chain, make_chain_table, make_place_table
-from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.cluster cimport EXTRA_WORTH, Cluster
 from fastmesh.core.route.host_table cimport make_host_table
 from fastmesh.core.route.late cimport Late, make_late
 from fastmesh.core.route.limit cimport Limit, make_limit
@@ -49,6 +50,7 @@ cdef class Snapshot:
         self.credentials = {}
         self.vhosts = []
         self.limits = []
+        self._newborn = []
         self._shared = {}
         self._moves = VirtualHost.__new__(VirtualHost)
         self._moves.redirects = True
@@ -92,6 +94,8 @@ cdef class Snapshot:
                     self.checked.append(late.cluster)
                 if late.cluster.hash is not None:
                     self._hashing = late.cluster
+                if late.cluster.extras & EXTRA_WORTH:
+                    self._newborn.append(late.cluster)
         elif kind == "vhost":
             self.vhosts.append(make_virtual_host(body, self.clusters, self.limits, self._shared))
         elif kind == "limit":
@@ -118,6 +122,14 @@ cdef class Snapshot:
             self.refusals = make_refusals(body["refusals"])
         else:
             raise ValueError(f"unknown plan item {kind}")
+
+    cdef void greet(self, Snapshot before, Arena arena, int slot, uint64_t now):
+        cdef Cluster cluster
+        cdef Late late
+        for cluster in self._newborn:
+            late = before.clusters.get(cluster.name.decode()) if before is not None else None
+            cluster.attach(arena, slot)
+            cluster.greet(late.open() if late is not None else None, now)
 
     cdef Cluster cluster(self, str name):
         cdef Late late = self.clusters.get(name)
