@@ -50,7 +50,4 @@ def _filters(config: ConfigSet) -> list[Problem]:
                         message = f"{item.type} of one backend is valid but not served yet: its requests fail"
                         where = (*path, "backendRefs", number_of, "filters", index)
                         found.append(route.problem(where, message, "warning", "unserved"))
-            if rule.session_persistence is not None:
-                message = "sessionPersistence is valid but not served yet"
-                found.append(route.problem((*path, "sessionPersistence"), message, "warning", "unserved"))
     return found

@@ -205,6 +205,16 @@ class PolicyPlan(PlanPart, frozen=True):
     sticky: HashPlan | None = None  # chooses among several destinations; None: chance does
 
 
+class SessionPlan(PlanPart, frozen=True):
+    """sessionPersistence: the endpoint that answers a client first answers it until the session is over."""
+
+    kind: Literal["cookie", "header"]
+    name: str
+    cookie: str = ""  # what stands behind `name=value` of the cookie
+    absolute: int = 0  # seconds, like `idle`; 0 = no limit
+    idle: int = 0
+
+
 class RulePlan(PlanPart, frozen=True):
     """One rule of a virtual host. Rules are tried in order; the first one with a matching clause decides."""
 
@@ -220,6 +230,7 @@ class RulePlan(PlanPart, frozen=True):
     retry: RetryPlan | None = None
     fault: FaultPlan | None = None
     cors: CorsPlan | None = None
+    session: SessionPlan | None = None
     mirrors: list[MirrorPlan] = []
     policy: PolicyPlan | None = None
     limits: list[int] = []  # indexes of Plan.limits, in the order in which they are asked
@@ -432,8 +443,7 @@ class ClusterPlan(PlanPart, frozen=True):
     max_pending: int = 0
     max_requests: int = 0
     max_retries: int = 0
-    # Instead of it: the share of requests under way that may be retries, but this many always; ms of the interval of
-    # which requests count, 0: only those under way
+    # Instead: the share of requests that may be retries, the least number, ms in which requests count (0: under way)
     retry_budget: tuple[float, int, int] | None = None
     warmup: tuple[int, float, float] | None = None  # ms, the part of its weight that one starts with, aggression
     max_requests_per_connection: int = 0

@@ -150,6 +150,28 @@ class Retry(Spec, frozen=True):
     backoff: Duration | None = None
 
 
+class SessionCookie(Spec, frozen=True):
+    name: str = ""
+    path: str = ""
+    lifetime_type: Literal["Session", "Permanent"] = "Session"
+
+
+class SessionHeader(Spec, frozen=True):
+    name: str = ""
+
+
+class SessionPersistence(Spec, frozen=True):
+    """`session_name`, `idle_timeout` and `cookie_config` are what the API said before 1.6."""
+
+    type: Literal["Cookie", "Header"] = "Cookie"
+    absolute_timeout: Duration | None = None
+    cookie: SessionCookie | None = None
+    header: SessionHeader | None = None
+    session_name: str = ""
+    idle_timeout: Duration | None = None
+    cookie_config: SessionCookie | None = None
+
+
 class HTTPRouteRule(Spec, frozen=True):
     name: str = ""
     matches: list[RouteMatch] = []
@@ -157,7 +179,7 @@ class HTTPRouteRule(Spec, frozen=True):
     backend_refs: list[BackendRef] = []
     timeouts: Timeouts | None = None
     retry: Retry | None = None
-    session_persistence: Any = None
+    session_persistence: SessionPersistence | None = None
 
 
 class HTTPRoute(Spec, frozen=True):
@@ -185,7 +207,7 @@ class GRPCRouteRule(Spec, frozen=True):
     matches: list[GRPCMatch] = []
     filters: list[Filter] = []
     backend_refs: list[BackendRef] = []
-    session_persistence: Any = None
+    session_persistence: SessionPersistence | None = None
 
 
 class GRPCRoute(Spec, frozen=True):

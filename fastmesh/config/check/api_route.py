@@ -11,6 +11,7 @@ from typing import Any
 
 from fastmesh.config.check.api_filter import check_filters
 from fastmesh.config.check.report import At
+from fastmesh.config.check.session import check_session
 from fastmesh.config.check.shared import check_port_number, say
 from fastmesh.config.read import syntax
 from fastmesh.config.resource import AnyResource
@@ -68,6 +69,8 @@ def check_api_route(resource: AnyResource, spec: HTTPRoute | GRPCRoute | TLSRout
         if rule.name and rule.name in names:
             at["rules"][number]["name"].error(f"{rule.name} is the name of an earlier rule, give each its own")
         names.add(rule.name)
+        if rule.session_persistence is not None:
+            check_session(rule.session_persistence, at["rules"][number]["sessionPersistence"])
         if isinstance(rule, HTTPRouteRule):
             _check_http(rule, at["rules"][number])
             _check_spans(resource.source.root, number, at["rules"][number])

@@ -25,6 +25,7 @@ from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.config.routes.cors import of_filter
 from fastmesh.config.routes.matches import Scope
 from fastmesh.config.routes.retries import DEFAULT as DEFAULT_RETRY
+from fastmesh.config.routes.sessions import session_plan
 from fastmesh.config.services.clusters import Clusters
 from fastmesh.errors import Problem
 from fastmesh.model.gateway_api import (
@@ -99,6 +100,7 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backen
         timeout=int(timeout) if timeout is not None else None,
         retry=_retry(rule, backends.default_retry),
         cors=cors,
+        session=session_plan(rule.session_persistence, written, number),
         mirrors=_mirrors(written, number, rule, backends),
     )
 

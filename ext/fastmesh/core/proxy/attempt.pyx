@@ -47,7 +47,9 @@ cdef class Attempting(Replying):
             if cluster.hash is not None and not self.hashed and self.attempts == 0:
                 take_hash(self)
             self.endpoint = None
-            if retry is not None and retry.remote and self.tried_count >= 2 and cluster.extras & EXTRA_TIERS:
+            if self.bound is not None and self.tried_count == 0 and cluster.admits(self.bound, now_ms()):
+                self.endpoint = self.bound
+            elif retry is not None and retry.remote and self.tried_count >= 2 and cluster.extras & EXTRA_TIERS:
                 self.endpoint = cluster.pick_elsewhere(&self.engine.rng, now_ms() if cluster.timed else 0, self.tried, self.tried_count)
             if self.endpoint is None:
                 self.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.timed else 0,

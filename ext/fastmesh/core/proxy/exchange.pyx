@@ -34,7 +34,7 @@ from fastmesh.core.proxy.mirror cimport Mirroring
 from fastmesh.core.proxy.outside cimport OUT_FOUND, OUT_REFUSED, OUT_WAIT, go_outside
 from fastmesh.core.proxy.overload cimport guard, guard_failed, guard_left
 from fastmesh.core.proxy.relay cimport RelayText, response_out
-from fastmesh.core.proxy.sticky cimport split_hash
+from fastmesh.core.proxy.sticky cimport resume_session, split_hash
 from fastmesh.core.proxy.trace cimport fit_request_id, make_request_id
 from fastmesh.core.proxy.tunnel cimport CLIENT_ENDED, ENDPOINT_ENDED, TIMER_TUNNEL
 from fastmesh.core.proxy.transit cimport (
@@ -45,7 +45,7 @@ from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.limit cimport Limit
 from fastmesh.core.route.rule cimport (
     Destination, Direct, Fault, Retry, STEP_ANSWER, STEP_BACKEND, STEP_CORS, STEP_FAULT, STEP_HEDGE, STEP_LIMIT, STEP_MIRROR, STEP_REWRITE,
-    STEP_STICKY,
+    STEP_SESSION, STEP_STICKY,
 )
 from fastmesh.core.route.snapshot cimport Listener, UNKNOWN_404, UNKNOWN_PASSTHROUGH
 from fastmesh.core.wire.grpc cimport GRPC_DEADLINE_EXCEEDED, GRPC_UNSAID, count_messages, http_of_grpc
@@ -237,7 +237,11 @@ cdef class Exchange(Hedging):
         cdef Cluster cluster
         cdef uint64_t hash = 0
         if self.destination is None:      # else this is a copy for a mirror
-            if self.steps & STEP_STICKY and split_hash(self, &hash):
+            if self.steps & STEP_SESSION:
+                resume_session(self)
+            if self.destination is not None:
+                pass                      # the session goes on
+            elif self.steps & STEP_STICKY and split_hash(self, &hash):
                 self.destination = self.rule.choose_by(hash)
             else:
                 self.destination = self.rule.choose(&self.engine.rng)
@@ -304,7 +308,7 @@ cdef class Exchange(Hedging):
         if self.retrying:
             fm_bump(&failed.row[CL_RETRY_ACTIVE], <uint64_t>-1)
         self.counted = self.retrying = False
-        self.endpoint = self.endpoint_tried = None
+        self.endpoint = self.endpoint_tried = self.bound = None
         self.tried_count = self.attempts = 0
         self.hashed = False
         self.destination = destination

@@ -10,7 +10,7 @@ from fastmesh.core.proxy.cors cimport find_origin, is_preflight, preflight_field
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.exchange cimport Exchange, take_exchange
 from fastmesh.core.proxy.relay cimport RelayText, apply_ops, request_out
-from fastmesh.core.proxy.sticky cimport split_hash, take_hash
+from fastmesh.core.proxy.sticky cimport resume_session, split_hash, take_hash
 from fastmesh.core.route.cluster cimport EXTRA_TIERS, Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
@@ -227,6 +227,8 @@ cdef dict _tell_destination(Story story, Exchange x):
             name = destination.cluster_name.decode()
             shares[name] = shares.get(name, 0) + destination.weight / total
         story.result["weights"] = shares
+    if rule.session is not None:
+        chosen = _tell_session(story, x, chosen)
     x.destination = chosen
     x.cluster = chosen.cluster = chosen.open()
     if chosen.redirect is not None:
@@ -278,6 +280,17 @@ cdef void _tell_policy(Story story, Policy policy):
         story.tell("fallback", fallback.destination.cluster_name.decode(), "if the destination fails it for a reason of the policy's")
     elif fallback is not None:
         story.tell("fallback", "a fixed answer", "if the destination fails it for a reason of the policy's")
+
+
+cdef Destination _tell_session(Story story, Exchange x, Destination chosen):
+    """Where a session goes on, or that one begins."""
+    cdef str what = f"{'header' if x.rule.session.by_header else 'cookie'} {x.rule.session.name.decode()}"
+    resume_session(x)
+    if x.bound is None:
+        story.tell("session", "begins", f"the request has no {what} of a session that stands: the answer sets it")
+        return chosen
+    story.tell("session", x.bound.text.decode(), f"goes on, by {what}")
+    return x.destination
 
 
 cdef void _tell_localities(Story story, Cluster cluster):

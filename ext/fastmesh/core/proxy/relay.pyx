@@ -5,10 +5,11 @@ from libc.string cimport memcpy
 from fastmesh.core.base.scratch cimport scratch_reset
 from fastmesh.core.proxy.client_cert cimport add_client_cert
 from fastmesh.core.proxy.cors cimport cors_out
-from fastmesh.core.proxy.sticky cimport cookie_out
+from fastmesh.core.proxy.sticky cimport cookie_out, session_out
 from fastmesh.core.proxy.substitute cimport expand
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.route.header_ops cimport HeaderOps, Made
+from fastmesh.core.route.rule cimport STEP_SESSION
 from fastmesh.core.wire.h1_write cimport HeadOut, OutField, drop_field, out_clear, out_field, write_number
 from fastmesh.core.wire.message cimport (
     FIELD_HOP, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_LENGTH, FRAMING_NONE, FRAMING_STREAM, HDR_CONTENT_LENGTH, HDR_DATE, HDR_OTHER,
@@ -226,6 +227,8 @@ cdef void response_out(Transit t, const Head* head, HeadOut* out, RelayText* tex
             cors_out(t, out)
         if t.new_cookies is not None:
             cookie_out(t, out)
+        if t.steps & STEP_SESSION:
+            session_out(t, out)
         if t.told_limit is not None:
             limit_out(t, out, text.limit)
     out.framing = FRAMING_CHUNKED if head.framing == FRAMING_CLOSE or head.framing == FRAMING_STREAM else head.framing

@@ -242,6 +242,7 @@ cdef class Replying(Finding):
         self.cors_policy = None
         self.new_cookies = None
         self.told_limit = None
+        self.bound = None
         self.snapshot = None
         self.vhost = None
         self.rule = None

@@ -61,6 +61,9 @@ cdef class Transit(StreamUser):
     cdef bint hashed                  # `hash` is what the request is hashed to
     cdef uint64_t hash
     cdef list new_cookies             # set-cookie fields for the answer; None: there are none
+    cdef Endpoint bound               # of the client's session
+    cdef uint64_t session_began       # seconds since 1970
+    cdef bytes session_token          # for the answer
     cdef Cors cors_policy             # the rule's, when the client's origin is one that it allows
     cdef const char* origin_at        # that origin; set when `cors_policy` is
     cdef uint16_t origin_size

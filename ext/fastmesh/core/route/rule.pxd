@@ -6,6 +6,7 @@ from fastmesh.core.route.late cimport Late
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.hash_policy cimport HashPolicy
 from fastmesh.core.route.match cimport Clause, Request
+from fastmesh.core.route.session cimport Session
 
 cdef enum Step:               # steps of the story that a rule asks for; a step that nobody configured is not called
     STEP_LIMIT = 1
@@ -14,6 +15,7 @@ cdef enum Step:               # steps of the story that a rule asks for; a step 
     STEP_REWRITE = 8
     STEP_CORS = 16
     STEP_MIRROR = 32
+    STEP_SESSION = 256
     STEP_HEDGE = 65536
     STEP_STICKY = 131072
     STEP_BACKEND = 524288     # a destination has a redirect or a rewrite of its own
@@ -126,6 +128,7 @@ cdef class Rule:
     cdef Rewrite rewrite
     cdef bytes authority      # or None
     cdef list response_ops    # of HeaderOps, or None
+    cdef Session session      # or None
     cdef Fault fault          # or None
     cdef Cors cors            # or None
     cdef list mirrors         # of Mirror, or None

@@ -9,6 +9,7 @@ from fastmesh.core.route.flags cimport (
 from fastmesh.core.route.hash_policy cimport make_hash_policy
 from fastmesh.core.route.header_ops cimport make_ops
 from fastmesh.core.route.match cimport MATCH_PREFIX, Clause, Request, first_match, make_clauses
+from fastmesh.core.route.session cimport make_session
 from fastmesh.core.wire.message cimport (
     METHOD_DELETE, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_PATCH, METHOD_POST, METHOD_PUT, METHOD_TRACE,
 )
@@ -320,6 +321,7 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
     rule.retry = _make_retry(plan["retry"], shared)
     rule.fault = _make_fault(plan["fault"])
     rule.cors = make_cors(plan["cors"])
+    rule.session = make_session(plan["session"])
     rule.mirrors = [_make_mirror(item, rule, clusters, shared) for item in plan["mirrors"]] or None
     rule.policy = _make_policy(plan["policy"], clusters, shared)
     rule.limits = [limits[index] for index in plan["limits"]] or None
@@ -333,6 +335,8 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
         rule.steps |= STEP_ANSWER
     if rule.rewrite is not None:
         rule.steps |= STEP_REWRITE
+    if rule.session is not None:
+        rule.steps |= STEP_SESSION
     if rule.mirrors is not None:
         rule.steps |= STEP_MIRROR
     if rule.policy is not None and rule.policy.hedge:
