@@ -28,6 +28,7 @@ ROUND_TRIPS = 4  # or so many answers of Redis, when that is longer
 LEAD = 0.1  # seconds before the end of a window in which tokens of the next one are asked for,
 LEAD_SHARE = 5  # and this part of the window at most
 IDLE = 1.0  # seconds after which what was not spent is given back
+SLACK_FADES = 0.99  # of the longest answer, with every one
 SMOOTH = 0.5  # how much the newest look says about the rate
 FIRST_RETRY, LONGEST_RETRY = 0.05, 2.0  # seconds until the next try to connect
 MOST_KEYS = 100_000  # leases that are remembered; the others end with their windows
@@ -64,15 +65,16 @@ class Desk(Protocol):
 
     def open(self, key: bytes, keyed: bool, /) -> int: ...
     def set_lead(self, number: int, lead: int, /) -> None: ...
+    def set_slack(self, number: int, slack: int, /) -> None: ...
     def set_gone(self, number: int, gone: bool, /) -> None: ...
     def asks(self) -> list[tuple[int, int]]: ...
     def look(self, number: int, index: int, /) -> tuple[int, int, int, int, bool, int, int]: ...
     def seen(self, number: int, index: int, /) -> int: ...
     def grant(
-        self, number: int, index: int, tag: int, window: int, tokens: int, debt: int, dry: bool, low: int, now: int, /
-    ) -> bool: ...
+        self, number: int, index: int, tag: int, window: int, tokens: int, left: int, low: int, now: int, /
+    ) -> int: ...
     def grant_ahead(
-        self, number: int, index: int, tag: int, window: int, tokens: int, dry: bool, low: int, /
+        self, number: int, index: int, tag: int, window: int, tokens: int, left: int, low: int, /
     ) -> bool: ...
     def take_back(self, number: int, index: int, tag: int, window: int, /) -> int: ...
     def forgive(self, number: int, index: int, /) -> None: ...
@@ -87,6 +89,7 @@ class Table(msgspec.Struct):
     limit: int
     period: int  # ms
     most: int
+    slack: float = 0.0  # ms: the longest answer of late
 
 
 class Lent(msgspec.Struct):
@@ -104,9 +107,11 @@ class Lent(msgspec.Struct):
         if self.ahead and window == self.ahead:
             self.window, self.ends, self.ahead = self.window + 1, self.ahead, 0
 
-    def begin(self, window: int, ends: int, now: int) -> None:
+    def begin(self, window: int, ends: int, now: int, period: int) -> None:
         """Redis has spoken of this window. All words of one carry the same end; an end that is over was early."""
-        if window == self.window + 1 and self.ahead:
+        if self.window < 0 and self.ends > now and abs(ends - self.ends) < period / 2:
+            self.window = window  # a lease that the program before an upgrade has left
+        elif window == self.window + 1 and self.ahead:
             self.roll(self.ahead)
         elif window != self.window or self.ends <= now:
             self.window, self.ends = window, ends
@@ -248,15 +253,16 @@ class Store:
         if lent is None or lent.tag != tag:
             if len(self._lent) >= MOST_KEYS:
                 self._lent.pop(next(iter(self._lent)))
-            lent = self._lent[number, index] = Lent(tag)
+            lent = self._lent[number, index] = Lent(tag, ends=window)
         lent.roll(window)
         now = time.monotonic()
         size = self._size(table, lent, self._desk.seen(number, index), now)
         left = window - int(now * 1000)
         ending = 0 < left <= min(LEAD * 1000, table.period / LEAD_SHARE)
-        if ending and not after and lent.ends == window and (dry or debt == 0):
+        if ending and not after and lent.window >= 0 and lent.ends == window and (dry or debt == 0):
             return Ask(table, index, lent, size, window=lent.window + 1, ahead=True)
-        return Ask(table, index, lent, size + debt, debt)
+        # The next window may have begun here and not yet in Redis.
+        return Ask(table, index, lent, size + debt, debt, lent.window if left > 0 and lent.ends == window else 0)
 
     def _size(self, table: Table, lent: Lent, seen: int, now: float) -> int:
         """Tokens for the next while, by the rate of requests. The first lease of a key is for the one that came."""
@@ -312,19 +318,21 @@ class Store:
             return
         self.granted += granted
         lent, table, desk = ask.lent, ask.table, self._desk
-        dry = left <= 0
+        left, low = max(0, left), granted // 2
+        now = int(time.monotonic() * 1000)
+        table.slack = max(now - began + 2, table.slack * SLACK_FADES)
+        desk.set_slack(table.number, math.ceil(table.slack))
         if ask.ahead:
             lent.ahead = began + ends
-            taken = desk.grant_ahead(table.number, ask.index, lent.tag, lent.ahead, granted, dry, granted // 2)
+            taken = desk.grant_ahead(table.number, ask.index, lent.tag, lent.ahead, granted, left, low)
         else:
-            lent.begin(window, began + ends, int(time.monotonic() * 1000))
-            free = granted - ask.debt
-            self.overdrawn += max(0, -free)
-            granted = max(0, free)
-            now = int(time.monotonic() * 1000)
-            taken = desk.grant(table.number, ask.index, lent.tag, lent.ends, granted, ask.debt, dry, granted // 2, now)
-        if not taken and granted:
-            self._returns.append(Ask(table, ask.index, lent, -granted, window=window))
+            lent.begin(window, began + ends, now, table.period)
+            low = max(0, granted - ask.debt) // 2
+            unpaid = desk.grant(table.number, ask.index, lent.tag, lent.ends, granted, left, low, now)
+            self.overdrawn += max(0, unpaid)
+            taken = unpaid >= 0
+        if not taken and granted > ask.debt:
+            self._returns.append(Ask(table, ask.index, lent, ask.debt - granted, window=window))
 
     async def close(self) -> None:
         """Give back what was not spent."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.redis_gate import Gate
 from tests.redis_server import RedisServer
 from tests.traffic import Client, Replica, Story, ask, eventually, rate_limit, replicas, replicas_of, stats
 
@@ -23,10 +24,9 @@ def app() -> Iterator[Replica]:
         yield one
 
 
-def limited(app: Replica, limit: dict[str, Any], **counts: Any) -> str:
-    return replicas_of("app", app.port) + rate_limit(
-        "shared", {"targetRef": TARGET, "global": counts, "limits": [limit]}
-    )
+def limited(app: Replica, *limits: dict[str, Any], **counts: Any) -> str:
+    spec = {"targetRef": TARGET, "global": counts, "limits": [*limits]}
+    return replicas_of("app", app.port) + rate_limit("shared", spec)
 
 
 def drive(port: int, until: float, rate: float, passed: list[float], others: list[int]) -> None:
@@ -87,22 +87,65 @@ def stories(tmp_path: Path, yaml: str, count: int, *args: str, workers: int = 2)
 
 
 def test_two_proxies_keep_one_limit(tmp_path: Path, app: Replica) -> None:
-    """100 a second for both together, four times that asked for: each whole second of Redis's clock passes 100, and a
-    lease more at most from each proxy.
+    """100 a second for both together, four times that asked for. No window of Redis's clock passes more than 100 and
+    the credit of one proxy: the one that took the last token knows it. All windows that the load has touched are
+    counted, so it does not matter when a busy machine lets the clients run.
     """
     with RedisServer(tmp_path) as redis:
         yaml = limited(app, {"requests": 100})
         with stories(tmp_path, yaml, 2, "--redis", redis.url) as both:
+            began = int(time.time())
             passed, others = load([story.port for story in both], 3.3, 50, 4)
+            windows = int(time.time()) - began + 1
             overdrawn = sum(number(story, "fastmesh_redis_tokens_overdrawn_total") for story in both)
-            granted = sum(number(story, "fastmesh_redis_tokens_granted_total") for story in both)
     assert set(others) == {429}
-    first = int(min(passed)) + 1
-    whole = [sum(1 for at in passed if second <= at < second + 1) for second in range(first, first + 2)]
-    print(whole, len(passed), overdrawn, granted)
-    assert all(85 <= count <= 120 for count in whole), whole
-    assert 185 <= sum(whole) <= 220, whole
-    assert len(passed) <= granted + overdrawn + 20
+    print(windows, len(passed), len(others), overdrawn)
+    assert len(passed) <= windows * (100 + 10)
+    assert overdrawn <= windows * 10
+    assert len(passed) >= (windows - 2) * 90, "two windows are not whole"
+
+
+def test_a_limit_is_exact_for_one_proxy_however_late_redis_answers(tmp_path: Path, app: Replica) -> None:
+    limits = (1, 3, 10, 25)
+    each = [{"requests": n, "per": "hour", "match": [{"uri": {"exact": f"/{n}"}}]} for n in limits]
+    with RedisServer(tmp_path) as redis, Gate(redis.port) as gate:
+        yaml = limited(app, *each, redis=gate.address)
+        with stories(tmp_path, yaml, 1, "--redis-timeout", "60s") as (story,):
+            gate.shut()
+            statuses = {n: [ask(story.proxy, f"/{n}").status for _ in range(n + 10)] for n in limits}
+            for n in limits:
+                assert statuses[n] == [200] * min(n, 10) + [429] * max(10, n), "what is passed on credit"
+            assert gate.held.acquire(timeout=10)
+            gate.open()
+            for n in limits:
+                until_all_is_spent(story, statuses[n], n, f"/{n}")
+            assert {n: statuses[n].count(200) for n in limits} == {n: n for n in limits}
+            assert number(story, "fastmesh_redis_tokens_overdrawn_total") == 0
+
+
+def until_all_is_spent(story: Story, statuses: list[int], limit: int, path: str = "/") -> None:
+    """Ask until the limit has passed, and then some more."""
+    eventually(lambda: statuses.append(ask(story.proxy, path).status) or statuses.count(200) >= limit)
+    statuses += [ask(story.proxy, path).status for _ in range(20)]
+
+
+def test_two_proxies_pass_the_credit_of_one_more_at_most(tmp_path: Path, app: Replica) -> None:
+    """Both pass all that a small limit allows before Redis has said a word: that is the bound, and no request more."""
+    with RedisServer(tmp_path) as redis, Gate(redis.port) as gate:
+        yaml = limited(app, {"requests": 3, "per": "hour"}, redis=gate.address)
+        with stories(tmp_path, yaml, 2, "--redis-timeout", "60s") as both:
+            gate.shut()
+            statuses = [ask(story.proxy).status for story in both for _ in range(5)]
+            assert statuses == [200, 200, 200, 429, 429] * 2
+            for _ in both:
+                assert gate.held.acquire(timeout=10)
+            gate.open()
+            ends = time.monotonic() + 1.5  # Redis is asked again by both
+            while time.monotonic() < ends:
+                statuses += [ask(story.proxy).status for story in both]
+            assert statuses.count(200) == 3 + 3
+            over = [number(story, "fastmesh_redis_tokens_overdrawn_total") for story in both]
+            assert sum(over) == 3
 
 
 def test_counts_by_key_and_across_proxies(tmp_path: Path, app: Replica) -> None:

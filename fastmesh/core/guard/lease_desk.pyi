@@ -8,6 +8,7 @@ class LeaseDesk:
         """The number of a limit's leases; 0 when the arena is full. `key` is that of the limit in the workers."""
 
     def set_lead(self, number: int, lead: int, /) -> None: ...
+    def set_slack(self, number: int, slack: int, /) -> None: ...
     def set_gone(self, number: int, gone: bool, /) -> None: ...
     def asks(self) -> list[tuple[int, int]]:
         """(number, index) of the leases that ask for tokens; each is told once until it was answered."""
@@ -19,11 +20,14 @@ class LeaseDesk:
         """Requests since the last time that this was asked."""
 
     def grant(
-        self, number: int, index: int, tag: int, window: int, tokens: int, debt: int, dry: bool, low: int, now: int, /
-    ) -> bool:
-        """Add tokens, and take `debt` off what is owed (they were counted apart). False: it is another key's by now."""
+        self, number: int, index: int, tag: int, window: int, tokens: int, left: int, low: int, now: int, /
+    ) -> int:
+        """Pay what is owed, lend the rest; Redis has `left` more.
 
-    def grant_ahead(self, number: int, index: int, tag: int, window: int, tokens: int, dry: bool, low: int, /) -> bool:
+        Answers the requests beyond the limit that Redis can not pay; -1: the lease is another key's by now.
+        """
+
+    def grant_ahead(self, number: int, index: int, tag: int, window: int, tokens: int, left: int, low: int, /) -> bool:
         """The tokens of the window behind the one that runs."""
 
     def take_back(self, number: int, index: int, tag: int, window: int, /) -> int:

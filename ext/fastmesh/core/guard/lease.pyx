@@ -46,6 +46,7 @@ cdef Lease* lease_of_key(LeaseTable* table, uint64_t hash, uint64_t now, bint* e
     fm_store(&oldest.current, 0)
     fm_store(&oldest.after, 0)
     fm_store(&oldest.debt, 0)
+    fm_store(&oldest.low, 0)
     fm_store(&oldest.asked_at, 0)
     return oldest
 
@@ -63,7 +64,7 @@ cdef LeaseVerdict lease_take(LeaseAsks* asks, LeaseTable* table, Lease* lease, u
             if left:
                 if not fm_cas(&lease.current, word, word - 1):
                     continue
-                ask[0] = (left - 1 <= lease.low and not word & LEASE_DRY) or _wants_next(table, lease, word, now)
+                ask[0] = (left - 1 <= lease.low & LEASE_TOKENS and not word & LEASE_DRY) or _wants_next(table, lease, word, now)
                 return LEASE_PASS
             if not word & LEASE_DRY:
                 break
@@ -79,10 +80,32 @@ cdef LeaseVerdict lease_take(LeaseAsks* asks, LeaseTable* table, Lease* lease, u
     asked = fm_load(&asks.alive)
     if fm_load(&table.gone) or (asked and now > asked + DEAF) or table.number == 0:     # 0: the arena was full
         return LEASE_GONE
-    if fm_add(&lease.debt, 1) < credit:
-        return LEASE_CREDIT
-    fm_add(&lease.debt, <uint64_t>-1)
-    return LEASE_REFUSED
+    return LEASE_CREDIT if _owe(table, lease, word, credit, now) else LEASE_REFUSED
+
+
+cdef inline bint _owe(LeaseTable* table, Lease* lease, uint64_t word, uint64_t credit, uint64_t now) noexcept nogil:
+    """Pass one on credit, if there is some. Room and debt change in one step: a grant moves tokens from one to the other."""
+    cdef uint64_t debt, room, owed, ahead, stamp = lease_stamp(word)
+    while True:
+        debt = fm_load(&lease.debt)
+        if now >= (word >> 24) + fm_load(&table.slack):       # a window of which nothing is known
+            owed = 0 if debt & LEASE_SETTLED else debt & LEASE_TOKENS
+            if owed >= credit:
+                return False
+            if fm_cas(&lease.debt, debt, (debt & ~<uint64_t>0xffffff) | (owed + 1)):
+                return True
+            continue
+        ahead = fm_load(&lease.low)
+        room = credit
+        if debt >> 48 == stamp:
+            room = debt >> 24 & LEASE_ROOM
+        elif ahead >> 48 == stamp:
+            room = ahead >> 24 & LEASE_ROOM
+        owed = lease_owed(debt, word)
+        if owed >= credit or owed >= room:
+            return False
+        if fm_cas(&lease.debt, debt, stamp << 48 | room << 24 | (owed + 1)):
+            return True
 
 
 cdef inline bint _wants_next(LeaseTable* table, Lease* lease, uint64_t word, uint64_t now) noexcept nogil:

@@ -4,7 +4,8 @@ from fastmesh.core.base.arena cimport Arena
 from fastmesh.core.base.atomics cimport fm_add, fm_cas, fm_load, fm_store
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.guard.lease cimport (
-    LEASE_DRY, LEASE_SETS, LEASE_TOKENS, LEASE_WAYS, Lease, LeaseTable, lease_asks, lease_table,
+    LEASE_DRY, LEASE_ROOM, LEASE_SETS, LEASE_SETTLED, LEASE_TOKENS, LEASE_WAYS, Lease, LeaseTable, lease_asks, lease_owed,
+    lease_stamp, lease_table,
 )
 
 cdef enum:
@@ -36,6 +37,9 @@ cdef class LeaseDesk:
     def set_lead(self, number, uint64_t lead):
         fm_store(&self._table(number).lead, lead)
 
+    def set_slack(self, number, uint64_t slack):
+        fm_store(&self._table(number).slack, slack)
+
     def set_gone(self, number, bint gone):
         fm_store(&self._table(number).gone, gone)
 
@@ -62,7 +66,7 @@ cdef class LeaseDesk:
         cdef Lease* lease = self._lease(number, index)
         cdef uint64_t word = fm_load(&lease.current)
         return (fm_load(&lease.tag), lease.used_at, word >> 24, word & LEASE_TOKENS, bool(word & LEASE_DRY),
-                fm_load(&lease.after) >> 24, fm_load(&lease.debt))
+                fm_load(&lease.after) >> 24, lease_owed(fm_load(&lease.debt), word))
 
     def seen(self, number, Py_ssize_t index) -> int:
         """Requests since the last time that this was asked."""
@@ -73,32 +77,42 @@ cdef class LeaseDesk:
             if fm_cas(&lease.seen, seen, 0):
                 return seen
 
-    def grant(self, number, Py_ssize_t index, uint64_t tag, uint64_t window, uint64_t tokens, uint64_t debt, bint dry,
-              uint64_t low, uint64_t now) -> bool:
-        """Add tokens, and take `debt` off what is owed (they were counted apart). False: the lease is another key's by now."""
+    def grant(self, number, Py_ssize_t index, uint64_t tag, uint64_t window, uint64_t tokens, uint64_t left, uint64_t low,
+              uint64_t now) -> int:
+        """Pay what is owed, lend the rest; Redis has `left` more. The requests beyond the limit that Redis can not pay; -1: the
+        lease is another key's by now.
+        """
         cdef Lease* lease = self._lease(number, index)
-        cdef uint64_t word, left
+        cdef uint64_t word, unpaid
         if fm_load(&lease.tag) != tag:
-            return False
+            return -1
+        while True:              # the window first: from here on credit is of this one
+            word = fm_load(&lease.current)
+            if word >> 24 == window or fm_cas(&lease.current, word, window << 24):
+                break
+        tokens, unpaid = _pay(lease, window << 24, tokens, left)
         while True:
             word = fm_load(&lease.current)
-            left = (word & LEASE_TOKENS) + tokens if word >> 24 == window else tokens
-            if fm_cas(&lease.current, word, window << 24 | (LEASE_DRY if dry else 0) | min(left, <uint64_t>LEASE_TOKENS)):
+            if word >> 24 != window:
+                break            # it is over, and the next one has begun
+            if fm_cas(&lease.current, word, window << 24 | (0 if left else LEASE_DRY)
+                      | min((word & LEASE_TOKENS) + tokens, <uint64_t>LEASE_TOKENS)):
                 break
-        fm_add(&lease.debt, <uint64_t>0 - debt)
-        lease.low = low
-        fm_store(&lease.asked_at, now if dry else 0)
-        return True
+        _set_low(lease, low)
+        fm_store(&lease.asked_at, 0 if left else now)
+        return unpaid
 
-    def grant_ahead(self, number, Py_ssize_t index, uint64_t tag, uint64_t window, uint64_t tokens, bint dry, uint64_t low) -> bool:
+    def grant_ahead(self, number, Py_ssize_t index, uint64_t tag, uint64_t window, uint64_t tokens, uint64_t left,
+                    uint64_t low) -> bool:
         """The tokens of the window behind the one that runs."""
         cdef Lease* lease = self._lease(number, index)
         cdef uint64_t word = fm_load(&lease.after)
+        cdef uint64_t stamp = lease_stamp(window << 24)
         if fm_load(&lease.tag) != tag or word >> 24 == window:
             return False
-        if not fm_cas(&lease.after, word, window << 24 | (LEASE_DRY if dry else 0) | min(tokens, <uint64_t>LEASE_TOKENS)):
+        fm_store(&lease.low, stamp << 48 | min(left, <uint64_t>LEASE_ROOM) << 24 | low)
+        if not fm_cas(&lease.after, word, window << 24 | (0 if left else LEASE_DRY) | min(tokens, <uint64_t>LEASE_TOKENS)):
             return False
-        lease.low = low
         fm_store(&lease.asked_at, 0)
         return True
 
@@ -108,15 +122,54 @@ cdef class LeaseDesk:
         cdef uint64_t word = fm_load(&lease.current)
         if fm_load(&lease.tag) != tag or word >> 24 != window:
             return 0
-        while not fm_cas(&lease.current, word, word & ~<uint64_t>LEASE_TOKENS):
+        while not fm_cas(&lease.current, word, window << 24):
             word = fm_load(&lease.current)
             if word >> 24 != window:
                 return 0
+        _widen(lease, word, word & LEASE_TOKENS)
         fm_store(&lease.asked_at, 0)
         return word & LEASE_TOKENS
 
     def forgive(self, number, Py_ssize_t index):
         """Redis is gone: what was passed on credit is counted nowhere."""
         cdef Lease* lease = self._lease(number, index)
-        fm_store(&lease.debt, 0)
+        cdef uint64_t debt
+        while True:
+            debt = fm_load(&lease.debt)
+            if fm_cas(&lease.debt, debt, debt & ~<uint64_t>0xffffff):
+                break
         fm_store(&lease.asked_at, 0)
+
+
+cdef (uint64_t, uint64_t) _pay(Lease* lease, uint64_t window, uint64_t tokens, uint64_t left) noexcept nogil:
+    """(tokens that are left of the grant, requests that are found unpaid now). What was owed when a window ran dry is paid by
+    what others give back later in it.
+    """
+    cdef uint64_t debt, owed, paid, unpaid
+    while True:
+        debt = fm_load(&lease.debt)
+        owed = lease_owed(debt, window)
+        paid = min(owed, tokens)
+        unpaid = owed - paid
+        if fm_cas(&lease.debt, debt, lease_stamp(window) << 48 | min(left, <uint64_t>LEASE_ROOM) << 24
+                  | (LEASE_SETTLED if unpaid and not left else 0) | unpaid):
+            return tokens - paid, 0 if left or debt & LEASE_SETTLED else unpaid
+
+
+cdef void _set_low(Lease* lease, uint64_t low) noexcept nogil:
+    fm_store(&lease.low, (fm_load(&lease.low) & ~<uint64_t>0xffffff) | low)
+
+
+cdef void _widen(Lease* lease, uint64_t word, uint64_t tokens) noexcept nogil:
+    """Redis gets tokens back: there is so much more room for credit."""
+    cdef uint64_t debt, stamp = lease_stamp(word)
+    cdef uint64_t ahead = fm_load(&lease.low)
+    if ahead >> 48 == stamp:
+        fm_store(&lease.low, stamp << 48 | min((ahead >> 24 & LEASE_ROOM) + tokens, <uint64_t>LEASE_ROOM) << 24
+                 | (ahead & LEASE_ROOM))
+    while True:
+        debt = fm_load(&lease.debt)
+        if debt >> 48 != stamp or fm_cas(&lease.debt, debt, stamp << 48
+                                         | min((debt >> 24 & LEASE_ROOM) + tokens, <uint64_t>LEASE_ROOM) << 24
+                                         | (debt & LEASE_ROOM)):
+            return
