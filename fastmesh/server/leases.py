@@ -148,6 +148,7 @@ class Store:
         self._returns: list[Ask] = []
         self._idle_look = 0.0
         self._closing = False
+        self.talk = asyncio.Lock()  # held while something is asked: tokens are on their way
         self.task = asyncio.get_running_loop().create_task(self._run())
 
     def want(self, number: int, index: int) -> None:
@@ -213,9 +214,10 @@ class Store:
         while not self._closing:
             if not self._wanted:
                 await self._wait(connection)
-            batch = self._batch()
-            if batch:
-                await self._send(connection, batch)
+            async with self.talk:
+                batch = self._batch()
+                if batch:
+                    await self._send(connection, batch)
         await self._send(connection, self._unspent(math.inf))
 
     async def _wait(self, connection: Connection) -> None:
@@ -352,6 +354,7 @@ class Leases:
         self._timeout = timeout
         self._owners: dict[int, Store] = {}
         self.stores: dict[str, Store] = {}
+        self._held: list[Store] = []
         self._look: asyncio.Task[None] | None = None
 
     def serve(self, limits: Iterable[LimitPlan]) -> None:
@@ -400,6 +403,18 @@ class Leases:
             store = self._owners.get(number)
             if store is not None:
                 store.want(number, index)
+
+    async def hold(self) -> None:
+        """Ask nothing any more, and wait for what was asked: the answer would reach nobody."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                for store in self.stores.values():
+                    await store.talk.acquire()
+                    self._held.append(store)
+
+    def go_on(self) -> None:
+        while self._held:
+            self._held.pop().talk.release()
 
     async def close(self) -> None:
         if self._look is not None:

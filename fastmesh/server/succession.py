@@ -45,12 +45,17 @@ class Succession:
             log.info("upgrade: becoming the new code")
             old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # from now on they wait for the new image
             await asyncio.sleep(0.01)  # what came before is handled here
+            leases = master.leases
             try:
+                if leases is not None:
+                    await leases.hold()
                 if master.crew.image is not None and not master.is_stopping:
                     upgrade.become_new_image(self._leave(master.crew.image))
             except OSError as error:
                 log.error("upgrade failed, the running code goes on: %s", error)
             finally:
+                if leases is not None:
+                    leases.go_on()
                 signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
 
     def _leave(self, image: Image) -> upgrade.State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -146,6 +147,32 @@ def test_two_proxies_pass_the_credit_of_one_more_at_most(tmp_path: Path, app: Re
             assert statuses.count(200) == 3 + 3
             over = [number(story, "fastmesh_redis_tokens_overdrawn_total") for story in both]
             assert sum(over) == 3
+
+
+def test_reloads_and_upgrades_keep_the_count(tmp_path: Path, app: Replica) -> None:
+    """Leases are out when the file is read again, and when the program becomes another one: all that the limit allows
+    passes, and not one more.
+    """
+    limit = 600
+    with RedisServer(tmp_path) as redis, Gate(redis.port) as gate:
+        yaml = limited(app, {"requests": limit, "per": "hour"}, redis=gate.address)
+        with stories(tmp_path, yaml, 1) as (story,):
+            gate.shut()  # so the end of the period is known worse than the new program will know it
+            statuses = [ask(story.proxy).status for _ in range(6)]
+            assert gate.held.acquire(timeout=10)
+            gate.open()
+            statuses += [ask(story.proxy).status for _ in range(3)]
+            story.reload(yaml + rate_limit("more", {"targetRef": TARGET, "limits": [{"requests": 10_000}]}))
+            statuses += [ask(story.proxy).status for _ in range(4)]
+            story.proxy.process.send_signal(signal.SIGUSR2)
+            while story.proxy.text().count("fastmesh ready") < 2:
+                statuses.append(ask(story.proxy).status)
+                time.sleep(0.02)
+            assert set(statuses) == {200}
+            assert len(statuses) < limit - 100, "there is something to be kept"
+            until_all_is_spent(story, statuses, limit)
+            assert statuses.count(200) == limit
+            assert number(story, "fastmesh_redis_tokens_overdrawn_total") == 0
 
 
 def test_counts_by_key_and_across_proxies(tmp_path: Path, app: Replica) -> None:
