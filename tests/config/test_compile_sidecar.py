@@ -56,7 +56,7 @@ def test_everything_that_comes_in_goes_to_the_application() -> None:
     domain = inbound(plan).domains[0]
     assert [(each.domain, each.port) for each in inbound(plan).domains] == [("*", 0)]
     vhost = plan.vhosts[domain.vhost]
-    assert vhost.name == "inbound|http|3000"
+    assert vhost.name == "inbound|http|80"
     rule = rule_for(vhost, "/any")
     assert rule is not None
     assert [(each.cluster, each.weight, each.missing) for each in rule.destinations] == [("inbound|3000||", 1, False)]

@@ -122,7 +122,7 @@ def test_contexts(context: str, count: int) -> None:
 def test_inbound_is_the_side_of_the_application() -> None:
     text = envoy_filter(inserts(typed(**SERVED, token_bucket=BUCKET), context="SIDECAR_INBOUND"))
     plan, _ = made(text, kind="sidecar", labels={"app": "shop"}, inbound=(("127.0.0.1:15006", "127.0.0.1:8000"),))
-    assert len(limits_of(plan, "inbound|http|8000")) == 1
+    assert len(limits_of(plan, "inbound|http|80")) == 1
     assert limits_of(plan, SHOP) == []
 
 

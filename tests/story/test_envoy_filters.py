@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.corpora import corpora_dir
+from tests.ports import free_port
 from tests.redis_server import RedisServer
-from tests.traffic import Replica, Story, ask, eventually, replicas, replicas_of
+from tests.traffic import Client, Replica, Story, ask, eventually, replicas, replicas_of, thing
 
 GLOBAL = """
 apiVersion: networking.istio.io/v1alpha3
@@ -151,3 +154,82 @@ def test_a_local_filter_with_descriptors(tmp_path: Path, app: Replica) -> None:
         assert [answer.headers["x-ratelimit-remaining"] for answer, _ in answers] == ["1", "0", "0"]
         assert [ask(story.proxy, "/x").status for _ in range(4)] == [200] * 3 + [429]
         assert [ask(story.proxy, "/page", host="other").status for _ in range(9)] == [200] * 9
+
+
+# ---- in the roles that Istio's samples are written for: by our own words, and by the samples where they lie
+
+
+def of_role(yaml: str, context: str, vhost: str, selector: str) -> str:
+    """The filters above for another place; services of rate limits are found by the name of their cluster."""
+    yaml = yaml.replace("SIDECAR_OUTBOUND", context).replace("app.default.svc.cluster.local:80", vhost)
+    if "workloadSelector" not in yaml:
+        return yaml.replace(
+            "spec:\n  configPatches", f"spec:\n  workloadSelector: {{labels: {{{selector}}}}}\n  configPatches"
+        )
+    return yaml.replace("app: clt", selector)
+
+
+def sample(path: str) -> str:
+    file = corpora_dir() / "istio" / "samples" / path
+    if not file.is_file():
+        pytest.skip(f"no {file.name} among the corpora")
+    return file.read_text() + "\n---\n"
+
+
+def productpage() -> str:
+    """What the sample's service counts: in Istio's task, ten pages a minute and a hundred of the rest."""
+    rules = "domain: productpage-ratelimit\ndescriptors:\n"
+    for value, count in ((" value: /productpage,", 1), ("", 3)):
+        rules += f"- {{key: PATH,{value} rate_limit: {{unit: hour, requests_per_unit: {count}}}}}\n"
+    return thing("ConfigMap", "ratelimit-config", {}, "v1").replace(
+        '"spec": {}', f'"data": {json.dumps({"c.yaml": rules})}'
+    )
+
+
+@pytest.mark.parametrize("written", ["own", "sample"])
+def test_a_gateway_asks_a_rate_limit_service(tmp_path: Path, app: Replica, written: str) -> None:
+    if written == "own":
+        yaml = of_role(GLOBAL, "GATEWAY", "", "istio: ingressgateway").replace("/once", "/productpage")
+    else:
+        yaml = sample("bookinfo/policy/productpage_envoy_ratelimit.yaml") + productpage()
+    servers = [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}]
+    yaml += thing("Gateway", "entry", {"selector": {"istio": "ingressgateway"}, "servers": servers})
+    route = [{"route": [{"destination": {"host": "app"}}]}]
+    yaml += thing("VirtualService", "entry", {"hosts": ["*"], "gateways": ["entry"], "http": route})
+    port = free_port()
+    flags = ("--bind", "127.0.0.1", "--map", f"80={port}", "--labels", "istio=ingressgateway")
+    with (
+        RedisServer(tmp_path) as redis,
+        Story(tmp_path, yaml + replicas_of("app", app.port), "--redis", redis.url, *flags, role="gateway") as story,
+    ):
+        eventually(lambda: "counts the global limits" in story.proxy.text())
+        with Client(port, "bookinfo.example.com") as client:
+            assert [client.ask("/productpage").status for _ in range(4)] == [200] + [429] * 3
+            answer = client.ask("/productpage")
+            assert answer.headers["x-envoy-ratelimited"] == "true"
+            assert [client.ask("/login").status for _ in range(6)] == [200] * 3 + [429] * 3
+            assert [client.ask("/logout").status for _ in range(6)] == [200] * 3 + [429] * 3
+
+
+@pytest.mark.parametrize(("written", "pages", "others"), [("own", 2, 3), ("sample", 10, 90)])
+def test_a_sidecar_limits_what_comes_in(tmp_path: Path, app: Replica, written: str, pages: int, others: int) -> None:
+    """A page takes a token of its own bucket, which holds `pages`, and one of the bucket of all."""
+    door = free_port()
+    if written == "own":
+        yaml = of_role(LOCAL, "SIDECAR_INBOUND", "inbound|http|8000", "app: productpage").replace(
+            "/page", "/productpage"
+        )
+    else:
+        yaml = sample("ratelimit/local-rate-limit-service.yaml")
+    ports = [{"name": "http", "port": 8000, "targetPort": app.port}]
+    yaml += thing("Service", "productpage", {"selector": {"app": "productpage"}, "ports": ports}, "v1")
+    entry = {"address": "127.0.0.1", "ports": {"http": door}, "labels": {"app": "productpage"}}
+    yaml += thing("WorkloadEntry", "productpage-v1", entry)
+    flags = ("--workload", "productpage-v1.default", "--inbound", f"127.0.0.1:{door}=127.0.0.1:{app.port}")
+    with Story(tmp_path, yaml, *flags, role="sidecar"), Client(door, "productpage:8000") as client:
+        answers = [client.ask("/productpage") for _ in range(pages + 2)]
+        assert [answer.status for answer in answers] == [200] * pages + [429] * 2
+        assert answers[-1].headers["x-local-rate-limit"] == "true"
+        assert answers[-1].headers["x-envoy-ratelimited"] == "true"
+        assert [answer.headers["x-ratelimit-remaining"] for answer in answers[:2]] == [str(pages - 1), str(pages - 2)]
+        assert [client.ask("/x").status for _ in range(others + 2)] == [200] * others + [429] * 2

@@ -88,11 +88,10 @@ class Inbound:
         destination = DestinationPlan(cluster=cluster.name, weight=1)
         grpc = port is not None and port.protocol.startswith("GRPC")
         rule = RulePlan(origin=place, destinations=[destination], retry=None if grpc else RETRY)
-        vhosts.append(
-            VirtualHostPlan(
-                name=f"inbound|http|{number}", rules=[rule], origin=place, limits=self._limited(service, port, number)
-            )
-        )
+        limits = self._limited(service, port, number)
+        # By the service's port as in Istio: EnvoyFilters name it.
+        known = outside if door.sidecar is not None else port.number if port is not None else number
+        vhosts.append(VirtualHostPlan(name=f"inbound|http|{known}", rules=[rule], origin=place, limits=limits))
         mode, _ = self._policies.mode(self._own.namespace, self._own.workload.labels, number, outside)
         is_http = port is None or port.is_http
         return ListenerPlan(
