@@ -42,13 +42,15 @@ CORE_LAW = {
 PYTHON_LAW = {
     "errors": set(),
     "model": set(),
+    "filters": set(),  # what users import
+    "filter_modules": {"errors"},
     "config": {"errors", "model"},
     "discovery": {"errors"},
     "security": {"errors"},  # plain values in, plain values out: it knows no configuration
     "telemetry": {"config.plan", "server.words"},  # what runs, and the names of the arena's words
-    "server": {"errors", "config", "discovery", "security", "telemetry"},
+    "server": {"errors", "config", "discovery", "security", "telemetry", "filter_modules"},
     "demo": {"errors"},  # it uses the proxy as everybody does: through its command
-    "cli": {"errors", "model", "config", "security", "server", "demo"},
+    "cli": {"errors", "filter_modules", "model", "config", "security", "server", "demo"},
     "__main__": {"cli"},
 }
 
@@ -73,6 +75,7 @@ CONFIG_LAW = [
 MAY_IMPORT_CORE = {
     "fastmesh.server.worker": "runs the data plane",
     "fastmesh.server.assemble": "makes the shared arena, and checks that the core is there before the first socket",
+    "fastmesh.filters": "the types that users' hooks are given",
     "fastmesh.cli.explain": "asks the compiled snapshot, not the YAML",
     "fastmesh.cli.explain_tcp": "asks it of connections",
     "fastmesh.telemetry.istio": "labels and buckets of the series that the core writes",

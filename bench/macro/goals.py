@@ -79,6 +79,7 @@ GOALS: tuple[Goal, ...] = (
     Goal("an idle TLS connection", 48, _own("idle_tls_10k", "rss_each", KIB), unit="KiB"),
     Goal("an idle HTTP/2 connection", 64, _own("idle_h2_10k", "rss_each", KIB), unit="KiB"),
     Goal("JSON access log", 1.0, _own("access_log", "price_us"), unit="us"),
+    Goal("a header filter in Python", 2.0, _own("filter", "times")),
     Goal("consistent hash on a header", 0.5, _own("hash", "price_us"), unit="us"),
     Goal("an idle connection", 4096, _own("idle_10k", "rss_each"), unit="B"),
     Goal("10,000 hosts: CPU over one host", 10.0, _own("hosts_10k", "change_percent"), unit="%"),

@@ -115,6 +115,25 @@ spec: {address: 127.0.0.2, labels: {app: client}, serviceAccount: client}
 BEHIND_SIDECAR = ", security.istio.io/tlsMode: istio"
 UPGRADE = ", h2UpgradePolicy: UPGRADE"  # between sidecars, as Envoy's pair has it
 HASHED = "\n    loadBalancer: {consistentHash: {httpHeaderName: user-agent}}"
+FILTER = """\
+---
+apiVersion: fastmesh.io/v1alpha1
+kind: Filter
+metadata: {name: bench, namespace: default}
+spec: {function: bench_filter:Stamp}
+"""
+FILTER_CODE = """\
+class Stamp:
+    def __init__(self, config):
+        pass
+
+    def request_head(self, request):
+        if request.headers.get("x-user") is None:
+            request.headers["x-user"] = "nobody"
+
+    def response_head(self, request, response):
+        response.headers["x-filter"] = "bench"
+"""
 PORT_NAMES = {"h1": "http", "h2": "http2", "grpc": "grpc"}
 
 
@@ -136,10 +155,13 @@ class Fastmesh(Peer):
     def command(self, setup: Setup) -> list[str]:
         config = setup.folder / "fastmesh.yaml"
         config.write_text("".join(_objects(setup)))
+        (setup.folder / "code").mkdir()
+        (setup.folder / "code/bench_filter.py").write_text(FILTER_CODE)
         log = ["--access-log", str(setup.log_file), "--access-log-format", "json"]
         return [
             *(str(FASTMESH), "proxy", "-f", str(config), *_role(setup)),
             *("--workers", "1", "--admin", f"127.0.0.1:{setup.admin}", "--no-watch", "--strict"),
+            *(("--filter-path", str(setup.folder / "code")) if setup.filtered else ()),
             *(log if setup.log else ("--access-log", "off")),
         ]
 
@@ -170,6 +192,8 @@ def _objects(setup: Setup) -> Iterator[str]:
     for name in setup.names:
         full = "bench.default.svc.cluster.local" if name == "bench" else name
         yield RULE.format(name=name.partition(".")[0], host=full, gateway="bench" if setup.tls else "mesh")
+    if setup.filtered:
+        yield FILTER
     if setup.tls:
         yield GATEWAY.format(chain=setup.tls.chain, key=setup.tls.key)
     if setup.side:

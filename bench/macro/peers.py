@@ -41,6 +41,7 @@ class Setup:
     upstream: int
     hosts: int = 1
     log: bool = False
+    filtered: bool = False  # a filter in Python that reads and writes a header
     hashed: bool = False  # endpoints are picked by a hash of the user agent
     clients: Literal["h1", "h2"] = "h1"
     app: Literal["h1", "h2", "grpc"] = "h1"  # what the upstream speaks; grpc: HTTP/2, and clients make calls
@@ -71,7 +72,9 @@ class Peer(ABC):
     name: str
     log_to_stdout = False  # the proxy writes its access log there, and we make that a file
     # Scenarios that it does not take part in, and why
-    unable: ClassVar[Mapping[str, str]] = {"hash": "what fastmesh pays is asked, not what it does better"}
+    unable: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("hash", "filter"), "what fastmesh pays is asked, not what it does better"
+    )
 
     @abstractmethod
     def missing(self) -> str | None:

@@ -159,6 +159,11 @@ def _hash(bench: Bench, peer: Peer) -> Figures:
     return on | {"cpu_us_plain": off["cpu_us"], "price_us": on["cpu_us"] - off["cpu_us"]}
 
 
+def _filter(bench: Bench, peer: Peer) -> Figures:
+    off, on = _pair(bench, peer, (bench.setup(), Shape()), (bench.setup(filtered=True), Shape()))
+    return on | {"cpu_us_plain": off["cpu_us"], "times": on["cpu_us"] / off["cpu_us"]}
+
+
 PER_CPU = ("per_cpu_s", "conn/CPU s", "more")
 SCENARIOS = (
     Scenario("keepalive_small", "64 kept connections, 13-byte body", _loaded(H1), "cpu_us", "us/req"),
@@ -184,5 +189,6 @@ SCENARIOS = (
     Scenario("tcp_small", "bytes passed on: 64 connections, 13-byte body", _loaded(H1, _raw), "cpu_us", "us/req"),
     Scenario("tcp_1m", "the same, 1 MiB body", _loaded(Shape(path="/1m"), _raw), "mib_per_cpu_s", "MiB/CPU s", "more"),
     Scenario("tcp_new", "the same, a connection a request", _loaded(Shape("close"), _raw), "cpu_us", "us/req"),
+    Scenario("filter", "a header hook in Python each way, against none", _filter, "times", "x CPU"),
     Scenario("at_rest", "a worker that has served one request", _at_rest, "rss_rest_mib", "MiB RSS"),
 )

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from fastmesh.config.resource import DEFAULT_NAMESPACE
+from fastmesh.filter_modules import folder_complaint
 from fastmesh.security import spiffe
 from fastmesh.server import redis
 from fastmesh.server.settings import ProxySettings
@@ -48,7 +49,12 @@ def checked(settings: ProxySettings) -> ProxySettings:
     log = None if settings.access_log in ("off", "") else settings.access_log
     if log not in (None, "-"):
         log = str(Path(log).absolute())
-    worker = msgspec.structs.replace(settings.worker, role=settings.role, access_log=log)
+    for folder in settings.filter_path:
+        complaint = folder_complaint(folder)
+        if complaint:
+            raise click.UsageError(f"--filter-path: {complaint}")
+    filters = [str(Path(folder).absolute()) for folder in settings.filter_path]
+    worker = msgspec.structs.replace(settings.worker, role=settings.role, access_log=log, filter_path=filters)
     return msgspec.structs.replace(settings, worker=worker, namespace=_namespace(settings))
 
 

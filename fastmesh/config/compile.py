@@ -28,6 +28,7 @@ from fastmesh.config.mesh import mesh_of
 from fastmesh.config.plan import ListenerPlan, MeshPlan, Plan, VirtualHostPlan, encode
 from fastmesh.config.routes.delegates import Delegates
 from fastmesh.config.routes.envoy_filters import EnvoyFilters
+from fastmesh.config.routes.filters import Filters
 from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.http_route import Backends
 from fastmesh.config.routes.limits import Limits
@@ -133,6 +134,8 @@ class _Compiler:
             gateway=self.gateway,
         ).apply(listeners, vhosts)
         vhosts = self.route_policies.apply(vhosts)
+        filters = Filters(self.config, self.role, self.registry, self.mesh.root)
+        vhosts = filters.attach(vhosts, listeners)
         scope = self._scope(frozenset())
         root = self.limits.of_namespace(self.mesh.root, scope)
         own = OwnKinds(self.config, self.clusters, self._scope(frozenset({MESH})))
@@ -148,6 +151,7 @@ class _Compiler:
             ),
             workloads=self.registry.workloads.plans,
             limits=self.limits.plans,
+            filters=filters.plans,
             clusters=own.shape() + self.inbound.clusters,
             vhosts=vhosts,
             listeners=listeners,

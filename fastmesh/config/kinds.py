@@ -9,6 +9,7 @@ from fastmesh.model.authorization_policy import AuthorizationPolicy
 from fastmesh.model.capacity_model import CapacityModel
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.envoy_filter import EnvoyFilter
+from fastmesh.model.filter import Filter
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.health_check import HealthCheck
 from fastmesh.model.kubernetes import (
@@ -85,6 +86,7 @@ _READ = [
     Kind(OWN, "HealthCheck", ("v1alpha1",), HealthCheck),
     Kind(OWN, "RoutePolicy", ("v1alpha1",), RoutePolicy),
     Kind(OWN, "MeshPolicy", ("v1alpha1",), MeshPolicy),
+    Kind(OWN, "Filter", ("v1alpha1",), Filter),
     Kind(OWN, "CapacityModel", ("v1alpha1",), CapacityModel),
     Kind("", "Service", ("v1",), Service, strict=False),
     Kind("", "Endpoints", ("v1",), Endpoints, whole=True, strict=False),

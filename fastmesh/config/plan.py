@@ -234,6 +234,7 @@ class RulePlan(PlanPart, frozen=True):
     mirrors: list[MirrorPlan] = []
     policy: PolicyPlan | None = None
     limits: list[int] = []  # indexes of Plan.limits, in the order in which they are asked
+    filters: list[int] = []  # indexes of Plan.filters, in the order of their hooks for requests
 
 
 class VirtualHostPlan(PlanPart, frozen=True):
@@ -499,6 +500,24 @@ class LimitPlan(PlanPart, frozen=True):
     retry_after: bool = True  # besides `headers`: when the next token comes
 
 
+class FilterPlan(PlanPart, frozen=True):
+    """Python of the user's. `source` is the code itself, as the master has read it: all workers run the same, also one
+    that starts later than a change of the file.
+    """
+
+    name: str  # namespace/name
+    origin: Origin
+    function: str  # module:function
+    config: dict[str, Any] = {}
+    hosts: list[str] = []  # lower case: a name, `.suffix`, or empty for all
+    matches: list[MatchPlan] = []
+    passes: bool = False  # failureMode open
+    timeout: int = 200  # ms
+    body_limit: int = 1 << 20
+    file: str = ""  # of the module; it and `source` are filled in where the code is read (server.filters)
+    source: bytes = b""
+
+
 class DomainPlan(PlanPart, frozen=True):
     """`domain` is lower case: a name, "*.suffix", "*" or an IP literal (IPv6 in brackets). `port` 0 answers a Host
     without a port."""
@@ -578,12 +597,14 @@ class Plan(PlanPart, frozen=True):
     vhosts: list[VirtualHostPlan]
     listeners: list[ListenerPlan]
     credentials: list[CredentialPlan] = []
+    filters: list[FilterPlan] = []
     sources: list[CredentialSourcePlan] = []  # of the credentials; `credentials.sources.collect` finds the material
 
     def shown(self) -> Plan:
         """The plan without key material, for dumps and for people."""
         hidden = [msgspec.structs.replace(each, key=b"[redacted]" if each.key else b"") for each in self.credentials]
-        return msgspec.structs.replace(self, credentials=hidden)
+        filters = [msgspec.structs.replace(each, source=b"") for each in self.filters]
+        return msgspec.structs.replace(self, credentials=hidden, filters=filters)
 
 
 DOMAINS_AT_ONCE = 200
@@ -599,6 +620,7 @@ def encode(plan: Plan) -> bytes:
     out = bytearray()
     for kind, bodies in (
         ("mesh", [plan.mesh]),
+        ("filter", plan.filters),
         ("credential", plan.credentials),
         ("workloads", _chunks(plan.workloads)),
         ("limit", plan.limits),

@@ -23,6 +23,7 @@ from fastmesh.model.authorization_policy import AuthorizationPolicy
 from fastmesh.model.capacity_model import CapacityModel
 from fastmesh.model.destination_rule import DestinationRule
 from fastmesh.model.envoy_filter import EnvoyFilter
+from fastmesh.model.filter import Filter
 from fastmesh.model.gateway import Gateway
 from fastmesh.model.health_check import HealthCheck
 from fastmesh.model.kubernetes import (
@@ -81,6 +82,7 @@ class ConfigSet:
     reference_grants: list[Resource[gateway_api_tls.ReferenceGrant]] = field(default_factory=list)
     backend_tls_policies: list[Resource[gateway_api_tls.BackendTLSPolicy]] = field(default_factory=list)
     sidecars: list[Resource[Sidecar]] = field(default_factory=list)
+    filters: list[Resource[Filter]] = field(default_factory=list)
     rate_limits: list[Resource[RateLimit]] = field(default_factory=list)
     resiliences: list[Resource[Resilience]] = field(default_factory=list)
     health_checks: list[Resource[HealthCheck]] = field(default_factory=list)
@@ -133,6 +135,7 @@ _LISTS = {
     "TCPRoute": "tcp_routes", "CapacityModel": "capacity_models", "HealthCheck": "health_checks",
     "RoutePolicy": "route_policies", "MeshPolicy": "mesh_policies",
     "Resilience": "resiliences",
+    "Filter": "filters",
     "ReferenceGrant": "reference_grants", "BackendTLSPolicy": "backend_tls_policies",
     "AuthorizationPolicy": "authorization_policies", "RequestAuthentication": "request_authentications",
     "Telemetry": "telemetries", "ProxyConfig": "proxy_configs", "MeshConfig": "mesh_configs",

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import msgspec
 
+from fastmesh.errors import EXIT_FAILURE
 from fastmesh.server import messages as say
 from fastmesh.server.backoff import Backoff
 from fastmesh.server.member import Handed, Image, Member, Stage
@@ -57,6 +58,7 @@ class Crew:
         self._push: Push | None = None
         self._news = asyncio.Event()
         self._refusal = ""
+        self._refusal_code = EXIT_FAILURE
         self.members: list[Member] = []
         self.image: Image | None = None
         self.generation = 1
@@ -140,7 +142,7 @@ class Crew:
                 raise PushError("stopped")
             if not any(member.ready_at for member in self.current()):
                 if self._refusal:
-                    raise PushError(self._refusal)
+                    raise PushError(self._refusal, self._refusal_code)
                 if self._backoff.early_deaths >= self.wanted + EARLY_DEATHS:
                     raise PushError("the workers die before they serve; the lines above say why")
             await self._next_news()
@@ -251,7 +253,7 @@ class Crew:
         if member.stage is not Stage.STARTING:
             return  # a plan that was given up when another worker refused it first: this one runs the last good one
         log.error("worker %d refused its plan: %s", member.index, message.reason)
-        self._refusal = message.reason
+        self._refusal, self._refusal_code = message.reason, message.code
         member.kill()
 
     def _lost(self, member: Member, status: int, was_draining: bool) -> None:

@@ -29,7 +29,7 @@ import uvloop
 
 from fastmesh.config.plan import Plan
 from fastmesh.discovery.dns import Resolver
-from fastmesh.errors import EXIT_FAILURE, EXIT_OK, EXIT_UNAVAILABLE
+from fastmesh.errors import EXIT_OK, EXIT_UNAVAILABLE
 from fastmesh.security.tickets import TicketKeys
 from fastmesh.server import linger, watch
 from fastmesh.server import log as log_lines
@@ -175,7 +175,7 @@ class Master:
         try:
             await self.crew.settled()
         except PushError as error:
-            raise StartError(EXIT_FAILURE, f"the workers do not start: {error}") from None
+            raise StartError(error.code, f"the workers do not start: {error}") from None
         self.listeners.commit(change)
         self.listeners.warn_of_unused()
         self.reloader.current = compiled

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fastmesh.errors import EXIT_FAILURE
 from fastmesh.server.settings import WorkerSettings
 
 
@@ -102,6 +103,7 @@ class Applied(Message, kw_only=True, frozen=True):
 class Refused(Message, kw_only=True, frozen=True):
     serial: int
     reason: str
+    code: int = EXIT_FAILURE  # how a start ends that nobody can serve
 
 
 class Leaving(Message, kw_only=True, frozen=True):

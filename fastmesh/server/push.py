@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from fastmesh.errors import EXIT_FAILURE
 from fastmesh.server import messages as say
 from fastmesh.server.member import Image, Member, Stage
 
 
 class PushError(Exception):
-    """A worker would not run the plan; none of them does."""
+    """A worker would not run the plan; none of them does. `code` is how a start ends."""
+
+    def __init__(self, reason: str, code: int = EXIT_FAILURE) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class Push:

@@ -164,6 +164,7 @@ class WorkerSettings(Setting, kw_only=True, frozen=True):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Flag("--log-level", "Least level of the log on standard error.")
     ] = "info"
+    filter_path: list[str] = []  # of the proxy
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     http2: Http2 = Http2()
@@ -267,6 +268,14 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
         ),
     ] = ""
     watch: Annotated[bool, Flag("--watch/--no-watch", "Reload when the files change.")] = True
+    filter_path: Annotated[
+        list[str],
+        Flag(
+            "--filter-path",
+            "A folder with the code of filters; only what lies there is loaded. May be repeated.",
+            metavar="FOLDER",
+        ),
+    ] = []
     strict: Annotated[bool, Flag("--strict", "Warnings about the configuration are errors.")] = False
     status_file: Annotated[
         str,
@@ -294,8 +303,8 @@ class ProxySettings(Setting, kw_only=True, frozen=True):
     worker: WorkerSettings = WorkerSettings()
 
     def paths(self) -> list[str]:
-        """Where the configuration lies."""
-        return [*self.files, *([self.mesh_config] if self.mesh_config else [])]
+        """Where the configuration lies, the code of filters too."""
+        return [*self.files, *([self.mesh_config] if self.mesh_config else []), *self.filter_path]
 
     def label_map(self) -> dict[str, str]:
         """`labels` as a dict; ValueError when one of them has no value."""

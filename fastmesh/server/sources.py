@@ -29,6 +29,7 @@ from fastmesh.security.reader import Reader
 from fastmesh.security.times import utc_now
 from fastmesh.server.configure import ACCEPTED, REFUSED, Answers, Compiled
 from fastmesh.server.failure import SourcesError
+from fastmesh.server.filter_code import with_code
 from fastmesh.server.settings import ProxySettings
 
 STAPLE = ".ocsp"  # beside a file with a chain
@@ -71,6 +72,7 @@ class FileSources:
         if errors:
             raise SourcesError(errors)
         problems = [*found.problems, *more]
+        plan = with_code(plan, settings.filter_path)
         requests = [_request(wanted) for wanted in collect(found.resources, plan) if wanted.kind != "mesh"]
         plan, loaded = self.with_credentials(plan, requests, _with(last, own))
         return Compiled(

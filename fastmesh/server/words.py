@@ -143,6 +143,11 @@ WORKER_WORDS = {
     "WK_OUTSIDE_FAILED": "outside.dns_failed",
     "WK_OUTSIDE_REFUSED": "outside.refused",
     "WK_OUTSIDE_FULL": "outside.overflow",
+    "WK_FILTER_ANSWERED": "filter.answered",
+    "WK_FILTER_ERROR": "filter.errors",
+    "WK_FILTER_TIMEOUT": "filter.timeouts",
+    "WK_FILTER_BLOCKED": "filter.blocked",
+    "WK_FILTER_TOO_LARGE": "filter.body_too_large",
 }
 
 LIMIT_WORDS = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import logging
 import mmap
 import os
@@ -25,6 +26,7 @@ import msgspec
 import uvloop
 
 from fastmesh.config import plan
+from fastmesh.errors import EXIT_FAILURE
 from fastmesh.server import log as log_lines
 from fastmesh.server import messages as say
 from fastmesh.server.channel import Channel
@@ -67,7 +69,17 @@ class Plane(Protocol):
     def set_lease_bell(self, bell: Callable[[], None], /) -> None: ...
 
 
-MakePlane = Callable[[asyncio.AbstractEventLoop, int, int, dict[str, Any]], Plane]
+class Code(Protocol):
+    """The users' code (fastmesh.filter_modules.Loader)."""
+
+    def begin(self) -> None: ...
+    def commit(self) -> None: ...
+    def prepare(self, plans: list[dict[str, Any]], /) -> None: ...
+    def load(self, plan: dict[str, Any], /) -> object: ...
+
+
+LoadFilter = Callable[[dict[str, Any]], object]
+MakePlane = Callable[[asyncio.AbstractEventLoop, int, int, dict[str, Any], LoadFilter | None], Plane]
 
 
 class PlanImage:
@@ -79,6 +91,11 @@ class PlanImage:
 
     def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
         return plan.iterate(self._view)
+
+    def filters(self) -> list[dict[str, Any]]:
+        """They come right behind what holds for the whole mesh."""
+        behind_mesh = itertools.islice(self.items(), 1, None)
+        return [body for _, body in itertools.takewhile(lambda item: item[0] == "filter", behind_mesh)]
 
     def close(self) -> None:
         with contextlib.suppress(BufferError):  # a failed build may still hold an iterator; its end unmaps
@@ -109,6 +126,7 @@ class WorkerProcess:
         self._pending: Pending | None = None
         self._serving = False
         self._drain_ends: float | None = None
+        self._code: Code | None = None
         self.finished: asyncio.Future[int] = loop.create_future()
         self._channel = Channel(loop, control, say.ToWorker)
         self._channel.start(self._on_message, self._on_orphaned)
@@ -145,7 +163,12 @@ class WorkerProcess:
         self._settings = hello.settings
         log_lines.start_log(hello.settings.log_level)
         settings = msgspec.to_builtins(hello.settings)
-        self._plane = self._make(self._loop, self._arena_fd, hello.settings.index, settings)
+        if hello.settings.filter_path:
+            from fastmesh.filter_modules import Loader  # what a proxy without filters does not need
+
+            self._code = Loader(hello.settings.filter_path)
+        load = self._code.load if self._code is not None else None
+        self._plane = self._make(self._loop, self._arena_fd, hello.settings.index, settings, load)
         self._plane.set_lease_bell(lambda: self._channel.send(say.LeasesWanted()))
         self._channel.send(say.Ready())
         self._tell_status()
@@ -177,9 +200,27 @@ class WorkerProcess:
         except Exception as error:
             self._refuse(config.serial, error)
         else:
-            self._step(config.serial)
+            self._load_code(config.serial, image)
         finally:
             os.close(plan_fd)
+
+    def _load_code(self, serial: int, image: PlanImage) -> None:
+        """What filters import may take long, and requests do not wait for it: it runs in a thread."""
+        filters = image.filters()
+        if self._code is not None:
+            self._code.begin()
+        if not filters:
+            self._step(serial)
+            return
+        assert self._code is not None
+        running = self._loop.run_in_executor(None, self._code.prepare, filters)
+        running.add_done_callback(lambda done: self._code_loaded(serial, done.exception()))
+
+    def _code_loaded(self, serial: int, error: BaseException | None) -> None:
+        if error is None:
+            self._step(serial)
+        elif self._pending is not None and self._pending.config.serial == serial:
+            self._refuse(serial, error)
 
     def _step(self, serial: int) -> None:
         pending = self._pending
@@ -209,16 +250,19 @@ class WorkerProcess:
         fresh = {names[key]: fd for key, fd in self._sockets.items() if key in names}
         self._sockets = {key: fd for key, fd in self._sockets.items() if key not in names}
         self._plane.apply(pending.building, fresh)
+        if self._code is not None:
+            self._code.commit()
         self._serving = True
         self._drop_pending()
         self._close_sockets()
         self._channel.send(say.Applied(serial=serial, milliseconds=(time.monotonic() - began) * 1000))
 
-    def _refuse(self, serial: int, error: Exception) -> None:
+    def _refuse(self, serial: int, error: BaseException) -> None:
         if not isinstance(error, ValueError):
-            log.exception("a plan could not be built")
+            log.error("a plan could not be built", exc_info=error)
         self._abandon(serial)
-        self._channel.send(say.Refused(serial=serial, reason=f"{error}"[:2000] or type(error).__name__))
+        reason, code = f"{error}"[:2000] or type(error).__name__, getattr(error, "exit_code", EXIT_FAILURE)
+        self._channel.send(say.Refused(serial=serial, reason=reason, code=code))
 
     def _abandon(self, serial: int) -> None:
         if self._pending is None or self._pending.config.serial == serial:
@@ -286,7 +330,7 @@ class WorkerProcess:
 
 
 def run(make: MakePlane, control_fd: int, arena_fd: int) -> int:
-    """The life of a worker; `make(loop, arena_fd, index, settings)` makes its data plane."""
+    """The life of a worker; `make(loop, arena_fd, index, settings, load_filter)` makes its data plane."""
     for number in MASTERS_SIGNALS:  # the master's business, also when somebody signals the whole group
         signal.signal(number, signal.SIG_IGN)
     gc.set_threshold(*GC_THRESHOLDS)
@@ -299,11 +343,13 @@ def run(make: MakePlane, control_fd: int, arena_fd: int) -> int:
     return loop.run_until_complete(process.finished)
 
 
-def make_plane(loop: asyncio.AbstractEventLoop, arena_fd: int, index: int, settings: dict[str, Any]) -> Plane:
+def make_plane(
+    loop: asyncio.AbstractEventLoop, arena_fd: int, index: int, settings: dict[str, Any], load: LoadFilter | None
+) -> Plane:
     from fastmesh.core.base.arena import Arena
     from fastmesh.core.proxy.worker import Worker
 
-    worker: Plane = Worker(loop, Arena.attach(arena_fd), index, settings)
+    worker: Plane = Worker(loop, Arena.attach(arena_fd), index, settings, load)
     return worker
 
 

@@ -119,6 +119,11 @@ WORKER = (
     _count("WK_OUTSIDE_FAILED", "fastmesh_outside_dns_failures", "Hosts of requests that DNS had no answer for."),
     _count("WK_OUTSIDE_REFUSED", "fastmesh_outside_refused", "Requests for hosts whose addresses are not allowed."),
     _count("WK_OUTSIDE_FULL", "fastmesh_outside_overflows", "Requests refused: too many hosts were being asked for."),
+    _count("WK_FILTER_ANSWERED", "fastmesh_filter_answers", "Answers of filters in the place of an endpoint's."),
+    _count("WK_FILTER_ERROR", "fastmesh_filter_errors", "Hooks of filters that raised, or returned nonsense."),
+    _count("WK_FILTER_TIMEOUT", "fastmesh_filter_timeouts", "Hooks of filters that were awaited for too long."),
+    _count("WK_FILTER_BLOCKED", "fastmesh_filter_blocks", "Plain hooks that kept a worker for longer than they may."),
+    _count("WK_FILTER_TOO_LARGE", "fastmesh_filter_bodies_too_large", "Bodies that no hook could be given whole."),
 )
 
 _RESPONSES = "Requests to the cluster that ended, by class of the status that the client saw."

@@ -100,7 +100,9 @@ class FakeBuild:
 
 
 class FakePlane:
-    def __init__(self, loop: asyncio.AbstractEventLoop, arena_fd: int, index: int, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, arena_fd: int, index: int, settings: dict[str, Any], load: object = None
+    ) -> None:
         self.loop = loop
         self.open: set[FakeConnection] = set()
         self.listeners: dict[str, int] = {}

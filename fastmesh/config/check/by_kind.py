@@ -15,6 +15,7 @@ from fastmesh.config.check.authorization_policy import DRY_RUN, check_authorizat
 from fastmesh.config.check.capacity_model import check_capacity_model
 from fastmesh.config.check.destination_rule import check_destination_rule
 from fastmesh.config.check.envoy_filter import check_envoy_filter
+from fastmesh.config.check.filter import check_filter
 from fastmesh.config.check.gateway import check_gateway
 from fastmesh.config.check.gateway_api import (
     check_api_gateway,
@@ -49,6 +50,7 @@ _CHECKS: dict[str, Callable[[AnyResource, Any, At], None]] = {
     "EndpointSlice": check_endpoint_slice,
     "Endpoints": check_endpoints,
     "EnvoyFilter": check_envoy_filter,
+    "Filter": check_filter,
     "GRPCRoute": check_api_route,
     "Gateway": check_gateway,
     "GatewayClass": check_gateway_class,

@@ -11,7 +11,14 @@ from fastmesh.core.route.snapshot import Snapshot
 class Worker(Engine):
     """A worker on `loop`, in slot `index` of the arena. See server/settings for the keys of `settings`."""
 
-    def __init__(self, loop: AbstractEventLoop, arena: Arena, index: int, settings: dict[str, Any]) -> None: ...
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        arena: Arena,
+        index: int,
+        settings: dict[str, Any],
+        load_filter: Callable[[dict[str, Any]], object] | None = None,
+    ) -> None: ...
     @property
     def settings(self) -> dict[str, Any]: ...
     @property

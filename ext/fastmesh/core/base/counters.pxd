@@ -172,6 +172,11 @@ cdef enum:                # WorkerWord
     WK_OUTSIDE_FAILED         # questions to DNS for hosts of requests that had no answer
     WK_OUTSIDE_REFUSED        # requests for hosts whose addresses nobody may reach through the proxy
     WK_OUTSIDE_FULL           # requests refused because too many hosts were being asked for
+    WK_FILTER_ANSWERED        # requests that hooks of filters answered
+    WK_FILTER_ERROR           # hooks that raised
+    WK_FILTER_TIMEOUT         # that were awaited for too long
+    WK_FILTER_BLOCKED         # that kept the worker from everything else for longer than they may take
+    WK_FILTER_TOO_LARGE       # bodies that a hook could not be given
     WORKER_ROW = 128
 
 cdef enum:                # LimitWord

@@ -28,7 +28,9 @@ LABELS = (
     "grpc_response_status", "response_flags", "connection_security_policy",
 )
 TCP_LABELS = tuple(name for name in LABELS if name not in ("response_code", "grpc_response_status"))
-FLAG_NAMES = ("UH", "UF", "UO", "NR", "URX", "NC", "UT", "UC", "LR", "DC", "DI", "FI", "RL", "DPE", "UPE", "SI", "UR", "DT", "FB")
+FLAG_NAMES = (
+    "UH", "UF", "UO", "NR", "URX", "NC", "UT", "UC", "LR", "DC", "DI", "FI", "RL", "DPE", "UPE", "SI", "UR", "DT", "FB", "FE",
+)
 
 cdef uint64_t[19] _bounds_us
 cdef uint64_t[19] _bounds_bytes

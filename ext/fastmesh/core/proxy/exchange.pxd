@@ -19,6 +19,7 @@ cdef enum StoryStep:          # the same names in code, docs, explain and tests
     LIMIT
     FAULT
     CORS
+    FILTER
     ANSWER
     REWRITE
     CHOOSE_CLUSTER
@@ -35,6 +36,7 @@ cdef class Exchange(Hedging):
     cdef int limit(self)
     cdef int fault(self)
     cdef int cors(self)
+    cdef int filter(self)
     cdef int answer(self)
     cdef int rewrite(self)
     cdef int choose_cluster(self)

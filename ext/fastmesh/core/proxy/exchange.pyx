@@ -1,6 +1,6 @@
 """See exchange.pxd. Over 600 lines: it is the story of one request, to be read from top to bottom.
 
-The story: begin, find_rule, authenticate, authorize, limit, fault, cors, answer, rewrite, choose_cluster, mirror, attempt; then events of the
+The story: begin, find_rule, authenticate, authorize, limit, fault, cors, filter, answer, rewrite, choose_cluster, mirror, attempt; then events of the
 two streams (take_response, relay_response) and, always and exactly once, account. A step that nobody configured is not called:
 `steps` has a bit for each optional one.
 """
@@ -28,6 +28,7 @@ from fastmesh.core.proxy.attempt cimport (
 from fastmesh.core.proxy.call cimport call_is_late, late_trailers, look_for_call, read_call_status
 from fastmesh.core.proxy.cors cimport find_origin, is_preflight, preflight_fields
 from fastmesh.core.proxy.engine cimport Engine
+from fastmesh.core.proxy.filter cimport begin_filters
 from fastmesh.core.proxy.find cimport ANSWERED, GO_ON, WAIT
 from fastmesh.core.proxy.hedge cimport Hedging
 from fastmesh.core.proxy.mirror cimport Mirroring
@@ -44,8 +45,8 @@ from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.limit cimport Limit
 from fastmesh.core.route.rule cimport (
-    Destination, Direct, Fault, Retry, STEP_ANSWER, STEP_BACKEND, STEP_CORS, STEP_FAULT, STEP_HEDGE, STEP_LIMIT, STEP_MIRROR, STEP_REWRITE,
-    STEP_SESSION, STEP_STICKY,
+    Destination, Direct, Fault, Retry, STEP_ANSWER, STEP_BACKEND, STEP_CORS, STEP_FAULT, STEP_FILTER, STEP_HEDGE, STEP_LIMIT, STEP_MIRROR,
+    STEP_REWRITE, STEP_SESSION, STEP_STICKY,
 )
 from fastmesh.core.route.snapshot cimport Listener, UNKNOWN_404, UNKNOWN_PASSTHROUGH
 from fastmesh.core.wire.grpc cimport GRPC_DEADLINE_EXCEEDED, GRPC_UNSAID, count_messages, http_of_grpc
@@ -128,6 +129,9 @@ cdef class Exchange(Hedging):
             elif step == CORS:
                 if self.steps & STEP_CORS:
                     verdict = self.cors()
+            elif step == FILTER:
+                if self.steps & STEP_FILTER:
+                    verdict = self.filter()
             elif step == ANSWER:
                 if self.steps & STEP_ANSWER:
                     verdict = self.answer()
@@ -214,6 +218,13 @@ cdef class Exchange(Hedging):
         self.cors_policy = cors
         return GO_ON
 
+    cdef int filter(self):
+        """Python of the user: it may write into the request, answer itself, or be awaited."""
+        return begin_filters(self)
+
+    cdef void filtered(self):
+        self.proceed(ANSWER)
+
     cdef int answer(self):
         """Replies that a rule, or the lack of one, asks the proxy to make."""
         cdef Direct direct
@@ -248,7 +259,7 @@ cdef class Exchange(Hedging):
             if self.steps & STEP_BACKEND:
                 if self.destination.redirect is not None:
                     return self._redirect()
-                if self.destination.rewrite is not None:
+                if self.destination.rewrite is not None and not self.path_written:
                     self.rewrite_path()
         self.cluster = cluster = self.destination.cluster
         if cluster is None and self.destination.late is not None:
@@ -404,7 +415,7 @@ cdef class Exchange(Hedging):
         self.response_begun = True
         self.streamed = out.framing == FRAMING_CHUNKED
         self.client.send_head(out)
-        if head.framing == FRAMING_TUNNEL and not self.accounted:
+        if head.framing == FRAMING_TUNNEL and self.upstream is not None:      # else a filter has answered, or nobody is left
             self.open_tunnel()
         out_free(&self.body)              # no other attempt can follow
         self.replayable = False
@@ -466,7 +477,7 @@ cdef class Exchange(Hedging):
         client.flush()
 
     cdef void on_upstream_drained(self):
-        if self.client_paused and self.client is not None:
+        if self.client_paused and self.client is not None and (self.filters is None or not self.filters.is_full()):
             self.client_paused = False
             self.client.resume_request()
 
@@ -476,6 +487,8 @@ cdef class Exchange(Hedging):
         self.bytes_received += size
         if self.accounted or self.response_begun and self.upstream is None:
             return                        # answered already: the rest of the body is read and dropped
+        if self.filters is not None and self.filters.takes_piece(data, size):
+            return
         if self.copies is not None:
             self.copy_body(data, size)
         if self.head.upgrade:
@@ -500,6 +513,8 @@ cdef class Exchange(Hedging):
             self.client.pause_request()
 
     cdef void on_request_end(self, const Head* trailers):
+        if self.filters is not None and self.filters.takes_end(trailers):
+            return
         self.request_done = True
         if self.accounted:
             return
@@ -545,6 +560,8 @@ cdef class Exchange(Hedging):
         self.details = why
         if not self.response_begun:
             self.status = status
+        if self.filters is not None:
+            self.filters.leave()          # the client's codec answers: there is nothing for hooks to see
         if self.cluster is not None and (self.upstream is not None or self.pool is not None):
             self._count_out()
         self._leave_upstream()

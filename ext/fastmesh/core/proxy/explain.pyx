@@ -15,6 +15,7 @@ from fastmesh.core.route.cluster cimport EXTRA_TIERS, Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.hash_policy cimport HASH_SOURCE_IP, HashPolicy
+from fastmesh.core.route.filter cimport Filter
 from fastmesh.core.route.limit cimport ALL, Limit
 from fastmesh.core.route.rule cimport Destination, Fallback, Fault, Mirror, Policy, Retry, Rule, STEP_STICKY
 from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Listener, Snapshot
@@ -162,6 +163,7 @@ cdef dict _tell_rule(Story story, Exchange x):
             return story.answered("abort", status, ["DI", "FI"] if fault.delay_share >= 1000000 else ["FI"])
     if rule.cors is not None and _tell_cors(story, x):
         return story.answered("direct", 200)
+    _tell_filters(story, x)
     if rule.redirect is not None:
         story.result["location"] = x.location().decode("latin-1")
         story.tell("answer", f"redirect {rule.redirect.code}", story.result["location"])
@@ -194,6 +196,13 @@ cdef bint _tell_cors(Story story, Exchange x):
     else:
         story.tell("cors", "go on", f"{origin} is not allowed: the answer says nothing of it")
     return False
+
+
+cdef void _tell_filters(Story story, Exchange x):
+    cdef Filter filter
+    for filter in x.rule.filters or ():
+        if filter.wants(&x.request):
+            story.tell("filter", filter.name, f"runs {filter.function}, {filter.timeout} ms a call; fails {filter.failure_mode}")
 
 
 cdef void _tell_mirrors(Story story, Rule rule):

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.route.limit cimport Limit
+from fastmesh.core.route.match cimport Clause
 
 cdef enum Verdict:            # what a step answers
     GO_ON = 0
@@ -17,5 +18,6 @@ cdef class Finding(Transit):
     cdef Limit _refusing(self, list limits)
     cdef bint _admitted(self, Limit limit, bytes client, bytes principal, uint64_t now)
     cdef void _tell_of(self, Limit limit, bytes client, bytes principal, uint64_t now)
+    cdef Clause clause(self)
     cdef void rewrite_path(self)
     cdef bytes location(self)

@@ -152,10 +152,14 @@ cdef class Finding(Transit):
             self.told_left = left
             self.told_wait = (wait + 999) // 1000
 
+    cdef Clause clause(self):
+        """By which the rule was found."""
+        return self.matched if self.matched is not None else first_match(self.rule.clauses, &self.request)
+
     cdef void rewrite_path(self):
         """The path as sent upstream. What a matched rewrite replaces depends on the clause that matched."""
         cdef Rewrite rewrite = self.rule.rewrite
-        cdef Clause clause = first_match(self.rule.clauses, &self.request)
+        cdef Clause clause = self.clause()
         cdef bytes path = PyBytes_FromStringAndSize(self.request.path, self.request.path_size)
         cdef size_t cut = 1
         if self.destination is not None and self.destination.rewrite is not None:
@@ -197,7 +201,7 @@ cdef class Finding(Transit):
         if redirect.path is not None:
             path = redirect.path if redirect.path.startswith(b"/") else b"/" + redirect.path
         elif redirect.prefix is not None:
-            clause = first_match(self.rule.clauses, &self.request)
+            clause = self.clause()
             path = _replace_prefix(path, clause.path.size if clause.path is not None else 1, redirect.prefix,
                                    clause.path is not None and clause.path.segments)
         if self.request.has_query and b"?" not in path:

@@ -25,6 +25,7 @@ cdef class Replying(Finding):
     cdef void leave_copies(self)
     cdef void leave_rival(self)
     cdef void leave_guard(self)
+    cdef void filtered(self)
     cdef void _recycle(self)
     cdef void keep_head(self)
     cdef void reset(self)

@@ -172,6 +172,10 @@ cdef class Replying(Finding):
         cdef uint64_t now
         if self.accounted:
             return
+        if self.filters is not None:
+            if self.filters.holds_end():
+                return
+            self.filters.leave()
         self.accounted = True
         self.engine.wheel.cancel(&self.timer)
         self.engine.wheel.cancel(&self.route_timer)
@@ -206,6 +210,9 @@ cdef class Replying(Finding):
 
     cdef void leave_rival(self):
         pass                              # see hedge
+
+    cdef void filtered(self):
+        pass                              # see exchange
 
     cdef void _recycle(self):
         """Let go of everything; the object may serve another request once nobody in this call refers to it."""
@@ -243,6 +250,8 @@ cdef class Replying(Finding):
         self.new_cookies = None
         self.told_limit = None
         self.bound = None
+        self.filters = None
+        self.matched = None
         self.snapshot = None
         self.vhost = None
         self.rule = None
@@ -263,6 +272,7 @@ cdef class Replying(Finding):
         self.request_done = self.response_begun = self.counted = self.retrying = False
         self.fell_back = self.stale_retried = self.replayable = self.client_paused = self.upstream_paused = self.tunnel = False
         self.grpc = self.unreported = self.copied = self.hashed = self.probing = False
+        self.path_written = False
         self.tunnel_ends = self.charged = 0
         self.deadline = 0
         self.attempts = self.retries_left = 0

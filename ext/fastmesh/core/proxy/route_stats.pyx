@@ -14,7 +14,7 @@ cdef void count_route(Transit t):
     cdef int kind = (t.charged if t.charged else t.status) // 100
     if t.destination is None:
         return
-    clause = first_match(t.rule.clauses, &t.request)
+    clause = t.matched if t.matched is not None else first_match(t.rule.clauses, &t.request)
     if clause is None or clause.stat_prefix is None:
         return
     if clause.row == NULL:

@@ -6,15 +6,16 @@ from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.stream cimport ClientStream, Downstream, ServerStream, StreamUser
 from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.proxy.engine cimport Engine
+from fastmesh.core.proxy.filter_seat cimport FilterSeat
 from fastmesh.core.route.cluster cimport TRIED_MAX, Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.flags cimport (
     FLAG_UH, FLAG_UF, FLAG_UO, FLAG_NR, FLAG_URX, FLAG_NC, FLAG_UT, FLAG_UC, FLAG_LR,
-    FLAG_DC, FLAG_DI, FLAG_FI, FLAG_RL, FLAG_DPE, FLAG_UPE, FLAG_SI, FLAG_UR, FLAG_DT,
+    FLAG_DC, FLAG_DI, FLAG_FI, FLAG_RL, FLAG_DPE, FLAG_UPE, FLAG_SI, FLAG_UR, FLAG_DT, FLAG_FB, FLAG_FE,
 )
 from fastmesh.core.route.limit cimport Limit
-from fastmesh.core.route.match cimport Request
+from fastmesh.core.route.match cimport Clause, Request
 from fastmesh.core.route.rule cimport Destination, Rule, VirtualHost
 from fastmesh.core.route.snapshot cimport Listener, Snapshot
 from fastmesh.core.wire.grpc cimport GrpcFrames
@@ -73,6 +74,9 @@ cdef class Transit(StreamUser):
     cdef char[36] made_id             # an x-request-id of our own
     cdef const char* request_id_at    # the one in force: the client's or ours
     cdef uint16_t request_id_size
+    cdef FilterSeat filters           # those that run for this request, or None
+    cdef Clause matched               # by which the rule was found, when filters may write into the head; else it can be asked for
+    cdef bint path_written            # a filter has the last word about the path
     # the story
     cdef uint32_t steps               # rule.Step bits
     cdef uint32_t flags               # Flag bits

@@ -24,6 +24,7 @@ cdef class Worker(Engine):
     cdef readonly dict settings
     cdef TlsContexts contexts
     cdef Checker checker
+    cdef object load_filter   # (plan of a filter) -> the user's object
     cdef dict gates           # listener name -> Gate
     cdef list closing         # gates without a listener whose connections still live
     cdef Gate _open(self, Listener listener, int fd)

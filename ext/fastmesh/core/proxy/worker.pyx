@@ -149,7 +149,7 @@ cdef class Gate(ServerUserFactory):
 cdef class Worker(Engine):
     """A worker on `loop`, in slot `index` of the arena. See server/settings for the keys of `settings`."""
 
-    def __init__(self, loop, Arena arena, int index, dict settings):
+    def __init__(self, loop, Arena arena, int index, dict settings, load_filter=None):
         cdef dict limits = settings.get("limits", {})
         cdef dict timeouts = settings.get("timeouts", {})
         self.loop = loop
@@ -159,6 +159,7 @@ cdef class Worker(Engine):
         self.slot = index
         self.lease_bell = _nobody_hears
         self.settings = settings
+        self.load_filter = load_filter
         self.limits.line = limits.get("line", 16384)
         self.limits.head = min(limits.get("head", 61440), 65535)
         self.limits.fields = min(limits.get("fields", 100), 128)
@@ -213,7 +214,7 @@ cdef class Worker(Engine):
 
     def load(self, items) -> Snapshot:
         """A snapshot to be built from plan items: call its `step(budget_us)` until True, then `apply`."""
-        return Snapshot(items, self.contexts)
+        return Snapshot(items, self.contexts, self.load_filter)
 
     def apply(self, Snapshot snapshot, dict listeners):
         """Run `snapshot` from the next request on. `listeners`: name -> listening descriptor for each of its listeners."""

@@ -20,3 +20,4 @@ cdef enum Flag:               # Envoy's response flags
     FLAG_UR = 65536           # upstream reset
     FLAG_DT = 131072          # a connection was too old
     FLAG_FB = 262144          # fastmesh: the breaker of its destination is open, a backup serves
+    FLAG_FE = 524288          # filter error (not one of Envoy's)

@@ -15,11 +15,12 @@ cdef enum Step:               # steps of the story that a rule asks for; a step 
     STEP_REWRITE = 8
     STEP_CORS = 16
     STEP_MIRROR = 32
-    STEP_SESSION = 256
-    STEP_HEDGE = 65536
-    STEP_STICKY = 131072
-    STEP_BACKEND = 524288     # a destination has a redirect or a rewrite of its own
-    STEP_COUNT = 1048576      # no step of the story: what ended is counted by its match
+    STEP_SESSION = 64
+    STEP_FILTER = 128
+    STEP_HEDGE = 256
+    STEP_STICKY = 512
+    STEP_BACKEND = 1024     # a destination has a redirect or a rewrite of its own
+    STEP_COUNT = 2048      # no step of the story: what ended is counted by its match
 
 cdef enum RetryOn:
     RETRY_5XX = 1
@@ -134,6 +135,7 @@ cdef class Rule:
     cdef list mirrors         # of Mirror, or None
     cdef list limits          # of Limit
     cdef Policy policy        # or None
+    cdef list filters         # of filter.Filter, in the order of their request hooks; None when there are none
     cdef Destination choose(self, Rng* rng)
     cdef Destination choose_by(self, uint64_t hash)       # the same hash, the same destination while the weights stand
 

@@ -40,6 +40,7 @@ cdef class Snapshot:
     cdef dict credentials     # name -> what `make_tls` made of it, until the contexts are made
     cdef list vhosts
     cdef list limits
+    cdef list filters         # of filter.Filter
     cdef list mesh_limits     # asked for every request; None when there are none
     cdef list refusals        # of rule.Refusal, for requests that no rule takes; or None
     cdef int normalization    # path.Normalization
@@ -48,6 +49,7 @@ cdef class Snapshot:
     cdef object source        # a view of workload facts for the source_* labels
     cdef object _items
     cdef object _make_tls     # see Snapshot
+    cdef object _load_filter
     cdef VirtualHost _moves   # stands for the hosts that a listener moves to https
     cdef VirtualHost _stays   # and for those that it does not
     cdef dict _shared         # while it is built: see rule.make_rule

@@ -5,6 +5,7 @@ from fastmesh.core.base.arena cimport Arena
 from fastmesh.core.base.clock cimport now_ns
 from fastmesh.core.route.chain cimport make_chain, make_chain_table, make_place_table
 from fastmesh.core.route.cluster cimport EXTRA_WORTH, Cluster
+from fastmesh.core.route.filter cimport attach_filters, make_filter
 from fastmesh.core.route.host_table cimport make_host_table
 from fastmesh.core.route.late cimport Late, make_late
 from fastmesh.core.route.limit cimport Limit, make_limit
@@ -38,11 +39,13 @@ cdef class Snapshot:
 
     `make_tls(kind, plan, credentials, names)` makes what TLS needs: of a CredentialPlan ("credential"), or a context of a ServerTLSPlan
     ("server", for these server names) or ClientTLSPlan ("client") with the credentials by name. None (explain): nothing is made.
+    `load_filter(plan)` answers the user's object for a FilterPlan; None: filters are known by their names only.
     """
 
-    def __init__(self, items, make_tls=None):
+    def __init__(self, items, make_tls=None, load_filter=None):
         self._items = iter(items)
         self._make_tls = make_tls
+        self._load_filter = load_filter
         self.workloads = []
         self.clusters = {}
         self.checked = []
@@ -51,6 +54,7 @@ cdef class Snapshot:
         self.vhosts = []
         self.limits = []
         self._newborn = []
+        self.filters = []
         self._shared = {}
         self._moves = VirtualHost.__new__(VirtualHost)
         self._moves.redirects = True
@@ -71,7 +75,7 @@ cdef class Snapshot:
             raise ValueError("the plan has no mesh item")
         self.mesh_limits = [self.limits[index] for index in self.mesh["namespace_limits"]] or None
         self.built = True
-        self._shared = self.credentials = self._make_tls = None
+        self._shared = self.credentials = self._make_tls = self._load_filter = None
         return True
 
     cdef bint _hashed(self, uint64_t until) except -1:
@@ -98,8 +102,12 @@ cdef class Snapshot:
                     self._newborn.append(late.cluster)
         elif kind == "vhost":
             self.vhosts.append(make_virtual_host(body, self.clusters, self.limits, self._shared))
+            if self.filters:
+                attach_filters(self.vhosts[-1], body, self.filters)
         elif kind == "limit":
             self.limits.append(make_limit(body))
+        elif kind == "filter":
+            self.filters.append(make_filter(body, self._load_filter))
         elif kind == "workloads":
             self._facts = body["facts"]
             self.workloads += body["packed"]
