@@ -1,10 +1,9 @@
 """See hedge.pxd."""
 from libc.stdint cimport uint64_t
-from fastmesh.core.base.arena cimport sum_rows
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.counters cimport (
-    CLUSTER_ROW, CL_RETRY_ACTIVE, CL_RQ_RETRY, CL_RQ_RETRY_OVERFLOW, EP_RQ_ACTIVE, EP_RQ_ERROR, EP_RQ_TOTAL, WK_HEDGES, WK_HEDGES_WON,
+    CL_RETRY_ACTIVE, CL_RQ_RETRY, CL_RQ_RETRY_OVERFLOW, EP_RQ_ACTIVE, EP_RQ_ERROR, EP_RQ_TOTAL, WK_HEDGES, WK_HEDGES_WON,
 )
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport FAIL_NONE, FAIL_OVERFLOW
@@ -25,16 +24,17 @@ cdef class Rival(StreamUser):
         cdef Hedging x = self.exchange
         cdef Cluster cluster = x.cluster
         cdef void* tried = <void*>x.endpoint
-        cdef uint64_t now = now_ms() if cluster.watched else 0
+        cdef uint64_t now = now_ms() if cluster.timed else 0
         cdef Endpoint endpoint = cluster.pick(&x.engine.rng, now, NULL, &tried, 1)
         cdef int failure = FAIL_NONE
         if endpoint is None or endpoint is x.endpoint or (cluster.watched and not cluster.admits(endpoint, now)):
             return
-        if cluster.max_retries and sum_rows(cluster.rows + CL_RETRY_ACTIVE, CLUSTER_ROW, cluster.slots) >= cluster.max_retries:
+        fm_bump(&cluster.row[CL_RETRY_ACTIVE], 1)
+        if not cluster.retry_allowed(now_ms()):
+            fm_bump(&cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
             fm_bump(&cluster.row[CL_RQ_RETRY_OVERFLOW], 1)
             return
         self.endpoint = endpoint
-        fm_bump(&cluster.row[CL_RETRY_ACTIVE], 1)
         fm_bump(&cluster.row[CL_RQ_RETRY], 1)
         fm_bump(&x.engine.row[WK_HEDGES], 1)
         fm_bump(&endpoint.row[EP_RQ_ACTIVE], 1)
