@@ -50,7 +50,15 @@ def service(name: str, *ports: int, versions: tuple[str, ...] = ()) -> str:
 class Proxy:
     """`fastmesh proxy` as a user starts it."""
 
-    def __init__(self, directory: Path, yaml: str, *args: str, workers: int = 1, role: str = "mesh") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        yaml: str,
+        *args: str,
+        workers: int = 1,
+        role: str = "mesh",
+        prefix: tuple[str, ...] = (),
+    ) -> None:
         self.port, self.admin = free_port(), free_port()
         self.file = directory / "mesh.yaml"
         self.file.write_text(yaml)
@@ -59,7 +67,7 @@ class Proxy:
         command += ["--admin", f"127.0.0.1:{self.admin}", "--no-watch"]
         if role == "mesh":
             command += ["--listen", f"127.0.0.1:{self.port}"]
-        self.process = subprocess.Popen([*command, *args], cwd=REPOSITORY, stderr=self.log, stdout=self.log)
+        self.process = subprocess.Popen([*prefix, *command, *args], cwd=REPOSITORY, stderr=self.log, stdout=self.log)
 
     def __enter__(self) -> Proxy:
         end = time.monotonic() + DEADLINE

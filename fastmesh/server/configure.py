@@ -15,6 +15,7 @@ import msgspec
 from fastmesh.config.plan import Plan
 from fastmesh.config.startup import Startup
 from fastmesh.config.status.conditions import ObjectStatus
+from fastmesh.config.store import ReadResult
 from fastmesh.security.material import Loaded, Request
 from fastmesh.server.sockets import Wanted
 
@@ -34,6 +35,8 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     objects: list[dict[str, Any]] = []  # status of each object, for /config_dump
     statuses: list[ObjectStatus] = []  # for --status-file
     hosts: frozenset[str] = frozenset()  # DNS names whose addresses the plan needs
+    dns_refresh: float = 0.0  # seconds between two questions for them; 0: the default
+    source: ReadResult | None = None  # what the plan was made of, where `hosts` may get other addresses
     requests: list[Request] = []  # the credentials that the plan names, but for the proxy's own
     startup: Startup = Startup()
     loaded: Loaded = Loaded()  # their material, as it stands in `plan` and `encoded`
@@ -51,6 +54,10 @@ class Sources(Protocol):
 
     def compile(self, answers: Answers, running: Compiled | None, /) -> Compiled:
         """Read everything anew; SourcesError has every problem. Bad material of what runs leaves the running one."""
+
+    def readdress(self, answers: Answers, running: Compiled, /) -> Compiled:
+        """The configuration that runs, with the addresses that its names have now. The files are not read again: what
+        they say meanwhile may be wrong, or not meant yet."""
 
     def renew(self, running: Compiled, /) -> Compiled:
         """The configuration that runs, with the material that its credentials have now."""

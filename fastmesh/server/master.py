@@ -29,6 +29,7 @@ import uvloop
 
 from fastmesh.config.plan import Plan
 from fastmesh.discovery.dns import Resolver
+from fastmesh.discovery.threads import DaemonThreads
 from fastmesh.errors import EXIT_OK, EXIT_UNAVAILABLE
 from fastmesh.security.tickets import TicketKeys
 from fastmesh.server import linger, watch
@@ -45,7 +46,7 @@ from fastmesh.server.notify import Notifier
 from fastmesh.server.parts import Parts
 from fastmesh.server.push import PushError
 from fastmesh.server.redis import read_password
-from fastmesh.server.reload import Reloader
+from fastmesh.server.reload import DNS, Reloader
 from fastmesh.server.rotation import Rotation
 from fastmesh.server.settings import ProxySettings
 from fastmesh.server.signals import SIGNALS, leave_to_main_thread, work_behind_the_workers
@@ -76,7 +77,7 @@ class Master:
         self.serial = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._threads = ThreadPoolExecutor(2, "work", initializer=work_behind_the_workers)
-        self._questions = ThreadPoolExecutor(8, "dns", initializer=leave_to_main_thread)
+        self._questions = DaemonThreads(8, "dns", leave_to_main_thread)
         self._notifier = Notifier()
         self._succession = Succession(self)
         left = self._succession.left
@@ -92,6 +93,7 @@ class Master:
             status_file = StatusFile(settings.status_file)
             self.reloader.on_applied = lambda compiled: status_file.write(compiled.statuses)
         self.resolver = Resolver(self._questions, self._names_changed)
+        self.reloader.meet_names = self._meet_names
         self.arena = self._make_arena()
         self.crew = Crew(loop, self.arena, parts.worker_module, settings.worker, self._crew_changed)
         self.tickets = self._make_tickets(left)
@@ -138,7 +140,7 @@ class Master:
             for task in [*self._tasks, start, stop]:
                 task.cancel()
             self._threads.shutdown(wait=False, cancel_futures=True)
-            self._questions.shutdown(wait=False, cancel_futures=True)
+            self._questions.shutdown()
 
     async def _start(self) -> None:
         raise_descriptor_limit()
@@ -192,7 +194,7 @@ class Master:
     async def compile_with_names(self) -> Compiled:
         """Names are known only once the files are read, so a configuration with DNS names is compiled twice."""
         compiled = await self.reloader.compile()
-        self.resolver.want(compiled.hosts)
+        self.resolver.want(compiled.hosts, compiled.dns_refresh)
         if compiled.hosts and await self.resolver.refresh():
             self.reloader.answers = dict(self.resolver.answers)
             compiled = await self.reloader.compile()
@@ -213,7 +215,6 @@ class Master:
         if old is not None:
             os.close(old.plan_fd)
         self.listeners.commit(change)
-        self.resolver.want(compiled.hosts)
         self.rotation.applied(self.reloader.current, compiled)
         self.serve_leases(compiled)
 
@@ -221,12 +222,23 @@ class Master:
         """systemd waits for the second word after a reload that it asked for, also when nothing has changed."""
         if busy:
             self._notifier.reloading()
-        elif not self._draining:
+            return
+        running = self.reloader.current
+        if running is not None:  # which may be the last one still
+            self.resolver.want(running.hosts, running.dns_refresh)
+        if not self._draining:
             self._notifier.ready(self._status_text())
 
     def _names_changed(self) -> None:
         self.reloader.answers = dict(self.resolver.answers)
-        self.reloader.trigger("dns")
+        self.reloader.trigger(DNS)
+
+    async def _meet_names(self, compiled: Compiled) -> bool:
+        """Ask for names that the running configuration does not have, before any worker needs them."""
+        if not await self.resolver.meet(compiled.hosts):
+            return False
+        self.reloader.answers = dict(self.resolver.answers)
+        return True
 
     def make_image(self, compiled: Compiled, change: Change) -> Image:
         self.serial += 1

@@ -10,6 +10,7 @@ import msgspec
 
 import fastmesh
 from fastmesh.config.plan import Plan
+from fastmesh.discovery.dns import Resolver
 from fastmesh.security.material import CertificateFacts
 from fastmesh.server import log as log_lines
 from fastmesh.server import redact, statistics
@@ -32,6 +33,7 @@ class ProxyView(Protocol):
     listeners: ListenerSet
     arena: SharedArena
     leases: Leases | None
+    resolver: Resolver
     started: float
     image_started: float
     epoch: int

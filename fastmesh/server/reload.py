@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from functools import partial
 
 import msgspec
 
@@ -19,6 +20,8 @@ from fastmesh.server.push import PushError
 from fastmesh.server.sockets import BindError
 
 log = logging.getLogger("fastmesh.config")
+
+DNS = "dns"  # the reason that needs no file
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -57,12 +60,14 @@ class Reloader:
         self.unchanged = 0
         self.last: Outcome | None = None
         self._told: set[str] = set()
+        self.meet_names: Callable[[Compiled], Awaitable[bool]] = _nobody
         self.on_compiled: Callable[[Compiled | None, Compiled], None] = lambda running, fresh: None
         self.on_applied: Callable[[Compiled], None] = lambda running: None
 
     def trigger(self, reason: str) -> None:
         """Reload soon; what is asked for while one is running is done once after it."""
-        self._wanted = reason
+        if reason != DNS or self._wanted is None:  # what reads the files uses the new addresses too
+            self._wanted = reason
         self._wake.set()
 
     async def run(self) -> None:
@@ -75,12 +80,15 @@ class Reloader:
                 await self._reload(reason)
                 self._busy(False)
 
-    async def compile(self) -> Compiled:
+    async def compile(self, reason: str = "") -> Compiled:
         """SourcesError has every problem; anything else that goes wrong is told as one problem."""
         loop = asyncio.get_running_loop()
         try:
-            work = self._sources.compile
-            compiled = await loop.run_in_executor(self._executor, work, self.answers, self.current)
+            if reason == DNS and self.current is not None:
+                work = partial(self._sources.readdress, self.answers, self.current)
+            else:
+                work = partial(self._sources.compile, self.answers, self.current)
+            compiled = await loop.run_in_executor(self._executor, work)
         except SourcesError:
             raise
         except Exception as error:
@@ -104,7 +112,9 @@ class Reloader:
         began = time.monotonic()
         result, problems = "accepted", list[str]()
         try:
-            compiled = await self.compile()
+            compiled = await self.compile(reason)
+            if await self.meet_names(compiled):  # else a service would be without endpoints until they are known
+                compiled = await self.compile(reason)
             if self.current is not None and compiled.encoded == self.current.encoded:
                 result = "unchanged"
             else:
@@ -137,3 +147,7 @@ class Reloader:
                 for problem in outcome.problems:
                     log.error("%s", problem)
                 log.error("reload (%s) refused; the last good configuration keeps serving", outcome.reason)
+
+
+async def _nobody(compiled: Compiled) -> bool:
+    return False

@@ -17,7 +17,7 @@ from fastmesh.config.check.report import strictly
 from fastmesh.config.compile import Role, compile_plan, dns_names
 from fastmesh.config.credentials.sources import Piece as Written
 from fastmesh.config.credentials.sources import Wanted, collect
-from fastmesh.config.plan import CredentialPlan, Plan, WorkloadPlan, encode
+from fastmesh.config.plan import CredentialPlan, FilterPlan, Plan, WorkloadPlan, encode
 from fastmesh.config.services.workloads import UNKNOWN, facts
 from fastmesh.config.startup import startup
 from fastmesh.config.status.document import statuses
@@ -55,7 +55,7 @@ class FileSources:
         )
 
     def compile(self, answers: Answers, running: Compiled | None) -> Compiled:
-        settings, last = self._settings, running.loaded if running is not None else Loaded()
+        settings = self._settings
         found = read(
             settings.files,
             strict=settings.strict,
@@ -65,16 +65,31 @@ class FileSources:
         )
         if not found.ok:
             raise SourcesError([str(problem) for problem in found.errors])
-        own = self._own_identity(last)
+        return self._compiled(found, answers, running.loaded if running is not None else Loaded())
+
+    def readdress(self, answers: Answers, running: Compiled) -> Compiled:
+        if running.source is None:
+            return running
+        return self._compiled(running.source, answers, running.loaded, running.plan.filters)
+
+    def _compiled(
+        self, found: ReadResult, answers: Answers, last: Loaded, filters: list[FilterPlan] | None = None
+    ) -> Compiled:
+        """`filters` have their code already."""
+        settings, own = self._settings, self._own_identity(last)
         plan, more = compile_plan(found.resources, self._role_of(own), resolve=answers)
         more = strictly(more) if settings.strict else more
         errors = [str(problem) for problem in more if problem.severity == "error"]
         if errors:
             raise SourcesError(errors)
         problems = [*found.problems, *more]
-        plan = with_code(plan, settings.filter_path)
+        if filters is None:
+            plan = with_code(plan, settings.filter_path)
+        else:
+            plan = msgspec.structs.replace(plan, filters=filters)
         requests = [_request(wanted) for wanted in collect(found.resources, plan) if wanted.kind != "mesh"]
         plan, loaded = self.with_credentials(plan, requests, _with(last, own))
+        hosts, mesh = frozenset(dns_names(found.resources)), found.resources.mesh_config
         return Compiled(
             plan=plan,
             encoded=encode(plan),
@@ -83,7 +98,9 @@ class FileSources:
             notes=[str(problem) for problem in problems if problem.severity == "note"],
             objects=_statuses(found, problems),
             statuses=statuses(found.resources, self._role) if settings.status_file else [],
-            hosts=frozenset(dns_names(found.resources)),
+            hosts=hosts,
+            dns_refresh=int(mesh.dns_refresh_rate or 0) / 1000 if mesh is not None else 0.0,
+            source=found if hosts else None,
             requests=requests,
             startup=startup(found.resources, self._role),
             loaded=loaded,

@@ -37,6 +37,8 @@ def _own(view: ProxyView) -> list[tuple[str, int]]:
         ("config.reload_refused", reloader.refused),
         ("config.reload_unchanged", reloader.unchanged),
         *((f"config.objects_{status}", number) for status, number in _objects(view).items()),
+        *((f"dns.questions_{result}", number) for result, number in view.resolver.questions.items()),
+        *((f"dns.names_{status}", number) for status, number in view.resolver.names().items()),
         *_days_left(view),
     ]
 
@@ -174,8 +176,19 @@ def _master(view: ProxyView) -> Iterator[Family]:
     for status, number in _objects(view).items():
         objects.add(number, label_text(["status"], [status]))
     yield objects
+    yield from _names(view)
     yield from _certificates(view)
     yield from _redis(view)
+
+
+def _names(view: ProxyView) -> Iterator[Family]:
+    questions = Family("fastmesh_dns_questions", "counter", "Questions for addresses of names, by result.")
+    for result, number in view.resolver.questions.items():
+        questions.add(number, label_text(["result"], [result]))
+    names = Family("fastmesh_dns_names", "gauge", "Names by what is known: stale ones keep their last good answer.")
+    for status, number in view.resolver.names().items():
+        names.add(number, label_text(["status"], [status]))
+    yield from (questions, names)
 
 
 def _certificates(view: ProxyView) -> Iterator[Family]:

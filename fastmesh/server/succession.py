@@ -77,6 +77,7 @@ class Succession:
             refused=master.reloader.refused,
             ticket_keys=master.tickets.keys,
             tickets_made=master.tickets.made,
+            answers=master.resolver.answers,
         )
 
     async def take_over(self, left: upgrade.State) -> None:
@@ -118,6 +119,8 @@ class Succession:
             master.resized = left.count
         master.listeners.adopt(upgrade.take_sockets(left.listeners))
         master.admin.adopt(upgrade.take_sockets(left.admin))
+        master.resolver.answers = dict(left.answers)
+        master.reloader.answers = dict(left.answers)
         master.crew.restarts = left.restarts
         master.crew.adopt(left.workers)
         master.reloader.accepted, master.reloader.refused = left.accepted, left.refused

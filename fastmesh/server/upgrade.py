@@ -55,6 +55,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     ticket_keys: list[bytes] = []
     tickets_made: float = 0.0
+    answers: dict[str, list[str]] = {}  # addresses of DNS names: the next image may find no name server
 
     def __repr__(self) -> str:
         return f"State(epoch {self.epoch}, {len(self.workers)} workers)"  # nobody prints keys by accident

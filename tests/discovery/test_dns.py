@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -89,6 +90,51 @@ def test_change_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         return told
 
     assert asyncio.run(within()) == [{"a.example": ["10.0.0.1"]}, {"a.example": ["10.0.0.2"]}]
+
+
+def test_dead_names_do_not_keep_others_from_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than threads; the answer of the living one counts, though nobody waits for it any more."""
+    monkeypatch.setattr(dns, "PATIENCE", 0.02)
+    over, told = threading.Event(), asyncio.Event()
+    asked: list[str] = []
+
+    def lookup(name: str) -> list[str]:
+        asked.append(name)
+        if name.startswith("dead"):
+            over.wait(10)
+            raise OSError(-3, "Temporary failure in name resolution")
+        return ["10.0.0.1"]
+
+    async def within() -> None:
+        names = [*(f"dead-{number}.example" for number in range(9)), "living.example"]
+        with ThreadPoolExecutor(2) as threads:
+            resolver = Resolver(threads, told.set, lookup)
+            resolver.want(names)
+            for _ in range(3):
+                assert not await resolver.refresh()
+            assert set(asked) == set(names[:2])
+            over.set()
+            await asyncio.wait_for(told.wait(), 10)
+        assert sorted(asked) == names, "each once: a question that is under way is not asked again"
+        assert resolver.answers == {"living.example": ["10.0.0.1"]}
+        assert resolver.names() == {"fresh": 1, "stale": 0, "unanswered": 9}
+
+    asyncio.run(within())
+
+
+def test_names_of_the_next_configuration_are_met_and_forgotten_again() -> None:
+    async def test(resolver: Resolver, server: NameServer) -> None:
+        server.zone = {"a.example": ["10.0.0.1"], "b.example": ["10.0.0.2"]}
+        resolver.want(["a.example"])
+        await resolver.refresh()
+        assert await resolver.meet(["a.example", "b.example", "c.example"])
+        assert not await resolver.meet(["a.example", "b.example", "c.example"])
+        assert resolver.answers == {"a.example": ["10.0.0.1"], "b.example": ["10.0.0.2"]}
+        assert resolver.questions == {"answered": 2, "failed": 1}
+        resolver.want(["a.example"])  # it was refused
+        assert resolver.answers == {"a.example": ["10.0.0.1"]}
+
+    run(test)
 
 
 def test_system_lookup() -> None:

@@ -28,6 +28,9 @@ class Broken:
     def compile(self, answers: Answers, running: Compiled | None, /) -> Compiled:
         raise AssertionError
 
+    def readdress(self, answers: Answers, running: Compiled, /) -> Compiled:
+        raise AssertionError
+
     def renew(self, running: Compiled, /) -> Compiled:
         raise AssertionError
 

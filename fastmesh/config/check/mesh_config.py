@@ -27,7 +27,7 @@ _ELSEWHERE = frozenset((
     "proxyListenPort", "proxyInboundListenPort", "proxyHttpPort", "hboneIdleTimeout", "ingressClass", "ingressService",
     "ingressControllerMode", "ingressSelector", "disableEnvoyListenerLog", "configSources", "inboundClusterStatName",
     "outboundClusterStatName", "certificates", "enablePrometheusMerge", "verifyCertificateAtClient", "ca",
-    "defaultProviders", "extensionProviders", "serviceEntryVisibility", "dnsRefreshRate", "enableTracing",
+    "defaultProviders", "extensionProviders", "serviceEntryVisibility", "enableTracing",
 ))  # fmt: skip
 _ELSEWHERE_PROXY = frozenset((
     "image", "discoveryAddress", "configPath", "binaryPath", "serviceCluster", "tracingServiceName",
@@ -39,13 +39,15 @@ _ELSEWHERE_PROXY = frozenset((
 _SERVED = frozenset((
     "outboundTrafficPolicy", "connectTimeout", "tcpKeepalive", "defaultHttpRetryPolicy", "defaultTrafficPolicy",
     "h2UpgradePolicy", "enableAutoMtls", "rootNamespace", "trustDomain", "trustDomainAliases", "pathNormalization",
-    "accessLogFile", "accessLogEncoding", "defaultConfig", "localityLbSetting", *_EXPORTS,
+    "accessLogFile", "accessLogEncoding", "defaultConfig", "localityLbSetting", "dnsRefreshRate",
+    *_EXPORTS,
 ))  # fmt: skip
 _SERVED_PROXY = frozenset(("concurrency", "gatewayTopology"))
 
 
 def check_mesh_config(resource: AnyResource, spec: MeshConfig, at: At) -> None:
     check_duration(spec.connect_timeout, at["connectTimeout"])
+    check_duration(spec.dns_refresh_rate, at["dnsRefreshRate"])
     if spec.protocol_detection_timeout is not None:
         check_duration(spec.protocol_detection_timeout, at["protocolDetectionTimeout"], zero=True)
     if spec.default_http_retry_policy is not None:
