@@ -41,6 +41,9 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     startup: Startup = Startup()
     loaded: Loaded = Loaded()  # their material, as it stands in `plan` and `encoded`
 
+    def accepted(self) -> int:
+        return len(self.objects) - self.refused()
+
     def refused(self) -> int:
         """How many objects were left out."""
         return sum(item["status"] == REFUSED for item in self.objects)

@@ -65,6 +65,8 @@ class FileSources:
         )
         if not found.ok:
             raise SourcesError([str(problem) for problem in found.errors])
+        if running is not None and running.accepted() and not found.resources:
+            raise SourcesError([*map(str, found.errors), _emptied(settings, running)])
         return self._compiled(found, answers, running.loaded if running is not None else Loaded())
 
     def readdress(self, answers: Answers, running: Compiled) -> Compiled:
@@ -221,6 +223,12 @@ def own_workload(settings: ProxySettings, principal: str = "") -> WorkloadPlan:
     name = os.environ.get("ISTIO_META_WORKLOAD_NAME", "") or labels.get("app", "")
     known = name or labels or principal
     return facts(name, settings.namespace, labels, principal) if known else UNKNOWN
+
+
+def _emptied(settings: ProxySettings, running: Compiled) -> str:
+    """A file that is cut to nothing, or a folder that is not mounted, is no wish to serve nothing."""
+    files = ", ".join(settings.paths())
+    return f"{files}: no object is left of {running.accepted()}; to serve none of them, start the proxy anew"
 
 
 def _statuses(found: ReadResult, problems: list[Problem]) -> list[dict[str, Any]]:
