@@ -44,14 +44,16 @@ spec:
     outlierDetection: {{consecutive5xxErrors: 5, interval: 10s, baseEjectionTime: 30s}}{hashed}
   subsets:
   - {{name: v1, labels: {{version: v1}}}}
+"""
+LIMIT = """\
 ---
 apiVersion: fastmesh.io/v1alpha1
 kind: RateLimit
-metadata: {{name: bench, namespace: default}}
+metadata: {name: bench, namespace: default}
 spec:
-  targetRef: {{kind: Service, name: bench}}
+  targetRef: {kind: Service, name: bench}
   limits:
-  - {{requests: 1000000, per: second}}
+  - {requests: 1000000, per: second}
 """
 RULE = """\
 ---
@@ -62,10 +64,13 @@ spec:
   hosts: [{host}]
   gateways: [{gateway}]
   http:
-  - match: [{{uri: {{prefix: /}}}}]
+"""
+ROUTE = """\
+  - match: [{{uri: {{prefix: {path}}}}}]
     route:
     - destination: {{host: bench.default.svc.cluster.local, subset: v1, port: {{number: 80}}}}
 """
+MIRROR = "    mirror: {host: bench.default.svc.cluster.local, subset: v1, port: {number: 80}}\n"
 GATEWAY = """\
 ---
 apiVersion: networking.istio.io/v1
@@ -186,12 +191,16 @@ def _objects(setup: Setup) -> Iterator[str]:
     words = {"sidecar": sidecar, "upgrade": upgrade, "hashed": HASHED if setup.hashed else ""}
     name = "tcp" if setup.raw else PORT_NAMES[setup.app]
     yield MESH.format(upstream=setup.upstream, port_name=name, **words)
+    if setup.limited:
+        yield LIMIT
     if setup.raw:
         yield RAW
         return
     for name in setup.names:
         full = "bench.default.svc.cluster.local" if name == "bench" else name
         yield RULE.format(name=name.partition(".")[0], host=full, gateway="bench" if setup.tls else "mesh")
+        yield from (ROUTE.format(path=f"/shop/{number:03d}/") for number in range(1, setup.rules))
+        yield ROUTE.format(path="/") + (MIRROR if setup.mirrored else "")
     if setup.filtered:
         yield FILTER
     if setup.tls:

@@ -43,6 +43,9 @@ class Setup:
     log: bool = False
     filtered: bool = False  # a filter in Python that reads and writes a header
     hashed: bool = False  # endpoints are picked by a hash of the user agent
+    rules: int = 1  # of the host; the last one fits
+    limited: bool = True  # a token bucket for the service
+    mirrored: bool = False  # every request is copied to the same application
     clients: Literal["h1", "h2"] = "h1"
     app: Literal["h1", "h2", "grpc"] = "h1"  # what the upstream speaks; grpc: HTTP/2, and clients make calls
     raw: bool = False  # bytes are passed on, nobody reads requests
@@ -73,7 +76,7 @@ class Peer(ABC):
     log_to_stdout = False  # the proxy writes its access log there, and we make that a file
     # Scenarios that it does not take part in, and why
     unable: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("hash", "filter"), "what fastmesh pays is asked, not what it does better"
+        ("hash", "filter", "rules_1k", "limit", "mirror"), "what fastmesh pays is asked, not what it does better"
     )
 
     @abstractmethod

@@ -66,7 +66,15 @@ def _note(summary: Summary, scenario: str, peer: str) -> str:
 
 
 def _ratio(summary: Summary, scenario: Scenario, peer: str, rival: str) -> str:
-    if scenario.name in ("hosts_10k", "access_log", "hash", "filter"):  # differences: what compares is the whole
+    if scenario.name in (
+        "hosts_10k",
+        "access_log",
+        "hash",
+        "filter",
+        "limit",
+        "rules_1k",
+        "mirror",
+    ):  # differences: what compares is the whole
         ours, theirs = (summary.median(scenario.name, name, "cpu_us") for name in (peer, rival))
     else:
         ours, theirs = (summary.median(scenario.name, name, scenario.figure) for name in (peer, rival))

@@ -154,14 +154,16 @@ def _access_log(bench: Bench, peer: Peer) -> Figures:
     return on | {"cpu_us_plain": off["cpu_us"], "price_us": on["cpu_us"] - off["cpu_us"]}
 
 
-def _hash(bench: Bench, peer: Peer) -> Figures:
-    off, on = _pair(bench, peer, (bench.setup(), Shape()), (bench.setup(hashed=True), Shape()))
-    return on | {"cpu_us_plain": off["cpu_us"], "price_us": on["cpu_us"] - off["cpu_us"]}
+def _price(plain: dict[str, bool], other: dict[str, bool | int]) -> Callable[[Bench, Peer], Figures]:
+    """What a part of the configuration costs a request: the same proxy with and without it."""
 
+    def run(bench: Bench, peer: Peer) -> Figures:
+        off, on = _pair(bench, peer, (bench.setup(**plain), Shape()), (bench.setup(**other), Shape()))
+        share = on["cpu_us"] / off["cpu_us"]
+        difference = {"price_us": on["cpu_us"] - off["cpu_us"], "times": share, "change_percent": (share - 1) * 100}
+        return on | {"cpu_us_plain": off["cpu_us"]} | difference
 
-def _filter(bench: Bench, peer: Peer) -> Figures:
-    off, on = _pair(bench, peer, (bench.setup(), Shape()), (bench.setup(filtered=True), Shape()))
-    return on | {"cpu_us_plain": off["cpu_us"], "times": on["cpu_us"] / off["cpu_us"]}
+    return run
 
 
 PER_CPU = ("per_cpu_s", "conn/CPU s", "more")
@@ -185,10 +187,15 @@ SCENARIOS = (
     Scenario("idle_h2_10k", "the same, HTTP/2", _idle(H2, _h2_to("h1")), "rss_each", "B/conn"),
     Scenario("hosts_10k", "10,000 hosts, random, against one", _many_hosts, "change_percent", "% CPU"),
     Scenario("access_log", "JSON log to tmpfs, against none", _access_log, "price_us", "us/req"),
-    Scenario("hash", "consistentHash on a header, against none", _hash, "price_us", "us/req"),
+    Scenario("hash", "consistentHash on a header, against none", _price({}, {"hashed": True}), "price_us", "us/req"),
+    Scenario("limit", "a RateLimit, against none", _price({"limited": False}, {}), "price_us", "us/req"),
+    Scenario(
+        "rules_1k", "1,000 rules of a host, the last fits", _price({}, {"rules": 1000}), "change_percent", "% CPU"
+    ),
+    Scenario("mirror", "every request copied, against none", _price({}, {"mirrored": True}), "times", "x CPU"),
     Scenario("tcp_small", "bytes passed on: 64 connections, 13-byte body", _loaded(H1, _raw), "cpu_us", "us/req"),
     Scenario("tcp_1m", "the same, 1 MiB body", _loaded(Shape(path="/1m"), _raw), "mib_per_cpu_s", "MiB/CPU s", "more"),
     Scenario("tcp_new", "the same, a connection a request", _loaded(Shape("close"), _raw), "cpu_us", "us/req"),
-    Scenario("filter", "a header hook in Python each way, against none", _filter, "times", "x CPU"),
+    Scenario("filter", "a header hook in Python each way", _price({}, {"filtered": True}), "times", "x CPU"),
     Scenario("at_rest", "a worker that has served one request", _at_rest, "rss_rest_mib", "MiB RSS"),
 )

@@ -40,3 +40,10 @@ class Picker:
 
     def table(self, tier: int = 0) -> list[str]:
         """The owner of each place of a hash table."""
+
+class Paths:
+    """Rules by number, each the clauses of a plan as dicts: those whose path fits, and those that the index names."""
+
+    def __init__(self, rules: list[list[dict[str, Any]]]) -> None: ...
+    def fitting(self, path: bytes) -> list[int]: ...
+    def candidates(self, path: bytes) -> list[int] | None: ...

@@ -8,6 +8,8 @@ from fastmesh.core.guard.outlier cimport OUTCOME_STATUS
 from fastmesh.core.route.cluster cimport Cluster, make_cluster
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.hash_table cimport HashTable
+from fastmesh.core.route.match cimport Clause, make_clauses
+from fastmesh.core.route.path_index cimport PathIndex, Walk, make_path_index, next_rule
 from fastmesh.core.route.tier cimport Tier, weigh_tiers
 
 ctypedef void* TriedOne
@@ -102,3 +104,39 @@ cdef class Picker:
         cdef Tier found = self.cluster.tiers[tier]
         cdef HashTable table = found.table
         return [(<Endpoint>found.endpoints[table.owners[i]]).text.decode() for i in range(table.count)]
+
+
+cdef class Paths:
+    """Rules by number, each a list of clauses as a plan has them; only their paths are looked at."""
+    cdef list rules
+    cdef PathIndex index
+
+    def __init__(self, list rules):
+        self.rules = [make_clauses(plans) for plans in rules]
+        self.index = make_path_index(self.rules)
+
+    def fitting(self, bytes path):
+        """The rules whose path fits, by walking all."""
+        return [number for number in range(len(self.rules)) if self._fits(number, path)]
+
+    def candidates(self, bytes path):
+        cdef Walk walk
+        cdef Py_ssize_t number
+        if self.index is None:
+            return None
+        self.index.begin(path, len(path), &walk)
+        found = []
+        number = next_rule(&walk)
+        while number >= 0:
+            found.append(number)
+            number = next_rule(&walk)
+        return found
+
+    cdef bint _fits(self, Py_ssize_t number, bytes path):
+        cdef Clause clause
+        if not self.rules[number]:
+            return True
+        for clause in self.rules[number]:
+            if clause.path is None or clause.path.test(path, len(path)):
+                return True
+        return False

@@ -6,6 +6,7 @@ from fastmesh.core.route.late cimport Late
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.hash_policy cimport HashPolicy
 from fastmesh.core.route.match cimport Clause, Request
+from fastmesh.core.route.path_index cimport PathIndex
 from fastmesh.core.route.session cimport Session
 
 cdef enum Step:               # steps of the story that a rule asks for; a step that nobody configured is not called
@@ -143,11 +144,13 @@ cdef class VirtualHost:
     cdef Rule first           # the first of `rules`: with thousands of hosts every step through memory counts
     cdef list limits          # asked also when no rule matches; None when there are none
     cdef list rules
+    cdef PathIndex index      # of many rules; None: they are walked
     cdef readonly str name
     cdef readonly object origin
     cdef bytes name_bytes
     cdef bint redirects       # in a listener's https table: this host moves to https
     cdef object series        # proxy.account's table for requests that met no cluster
+    cdef Rule _find_among_many(self, const Request* request)
     cdef Rule find(self, const Request* request)   # the first rule with a clause that fits, or None
 
 # `shared` holds the destinations and retry policies made so far: equal ones are one object, which stays in the processor's cache.

@@ -1,4 +1,5 @@
 """See rule.pxd."""
+from cpython.list cimport PyList_GET_ITEM
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.rng cimport Rng, rng_below
 from fastmesh.core.route.cluster cimport Cluster
@@ -9,6 +10,7 @@ from fastmesh.core.route.flags cimport (
 from fastmesh.core.route.hash_policy cimport make_hash_policy
 from fastmesh.core.route.header_ops cimport make_ops
 from fastmesh.core.route.match cimport MATCH_PREFIX, Clause, Request, first_match, make_clauses
+from fastmesh.core.route.path_index cimport INDEXED_FROM, Walk, make_path_index, next_rule
 from fastmesh.core.route.session cimport make_session
 from fastmesh.core.wire.message cimport (
     METHOD_DELETE, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_PATCH, METHOD_POST, METHOD_PUT, METHOD_TRACE,
@@ -113,9 +115,24 @@ cdef class VirtualHost:
         cdef Rule rule = self.first
         if rule is None or (rule.root and request.path[0] == c'/'):
             return rule
+        if self.index is not None:
+            return self._find_among_many(request)
         for rule in self.rules:
             if not rule.clauses or first_match(rule.clauses, request) is not None:
                 return rule
+        return None
+
+    cdef Rule _find_among_many(self, const Request* request):
+        cdef Walk walk
+        cdef Rule rule
+        cdef Py_ssize_t number
+        self.index.begin(request.path, request.path_size, &walk)
+        number = next_rule(&walk)
+        while number >= 0:
+            rule = <Rule>PyList_GET_ITEM(self.rules, number)
+            if not rule.clauses or first_match(rule.clauses, request) is not None:
+                return rule
+            number = next_rule(&walk)
         return None
 
 
@@ -356,5 +373,7 @@ cdef VirtualHost make_virtual_host(dict plan, dict clusters, list limits, dict s
     host.origin = plan["origin"]
     host.rules = [make_rule(rule, clusters, limits, shared) for rule in plan["rules"]]
     host.first = host.rules[0] if host.rules else None
+    if len(host.rules) >= INDEXED_FROM:
+        host.index = make_path_index([(<Rule>rule).clauses for rule in host.rules])
     host.limits = [limits[index] for index in plan["limits"]] or None
     return host
