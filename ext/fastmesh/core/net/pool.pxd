@@ -28,6 +28,7 @@ cdef class Pool(ConnectionOwner):
     cdef bint _wait(self, StreamUser user, int* failure)      # in the queue; False: too many wait
     # Who waited longest of those that `connection` fits (None: of all), out of the queue; None: nobody
     cdef StreamUser _next(self, Upstream connection)
+    cdef bint _suits(self, Upstream connection, StreamUser user)      # it fits, and is as new as the user wants it
     cdef bint _room(self) noexcept                   # one more connection may be opened; counts it when so
     cdef void _no_room(self)                         # the cluster's connections are all in use
     cdef bint _connect(self, StreamUser user)        # open the connection that `_room` counted, one that fits the user

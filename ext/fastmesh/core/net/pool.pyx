@@ -49,9 +49,9 @@ cdef class Pool(ConnectionOwner):
         if not self.waiting:
             return None
         user = self.waiting[0]
-        if connection is not None and not self.fits(connection, user):
+        if connection is not None and not self._suits(connection, user):
             for user in self.waiting:
-                if self.fits(connection, user):
+                if self._suits(connection, user):
                     break
             else:
                 return None
@@ -60,6 +60,9 @@ cdef class Pool(ConnectionOwner):
             self.waiting.popleft()
         fm_bump(&self.cluster.row[CL_RQ_PENDING], <uint64_t>-1)
         return user
+
+    cdef bint _suits(self, Upstream connection, StreamUser user):
+        return self.fits(connection, user)
 
     cdef bint _room(self) noexcept:
         cdef Cluster cluster = self.cluster

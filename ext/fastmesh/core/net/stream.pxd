@@ -17,6 +17,7 @@ from fastmesh.core.wire.message cimport Head
 
 cdef class StreamUser(Timed):
     """What streams report to (the exchange)."""
+    cdef bint wants_new       # waits for a connection that served nobody before: the last one was closed under it
     cdef Head head            # the request, parsed in place by the server codec; `keep_head` before its bytes go away
     cdef bytes server_name(self)                                     # that a TLS connection for it asks for: its host, lower case
     cdef bytes preface(self, int version)                            # the PROXY header of a connection for it

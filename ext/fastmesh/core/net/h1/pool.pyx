@@ -39,6 +39,7 @@ cdef class PoolH1(Pool):
             if connection is not None:
                 connection.assign(user)
                 return connection
+        user.wants_new = fresh
         if self._wait(user, failure) and self.connecting < <Py_ssize_t>len(self.waiting) - 1 + LEFT_MAX:
             if self._room():
                 if not self._connect(user):
@@ -94,9 +95,13 @@ cdef class PoolH1(Pool):
             self._outdated()              # the TLS policy has changed meanwhile
             (<ClientH1>upstream).close()
 
+    cdef bint _suits(self, Upstream connection, StreamUser user):
+        return self.fits(connection, user) and not (user.wants_new and (<ClientH1>connection).served)
+
     cdef void on_free(self, Upstream upstream):
         cdef ClientH1 connection = <ClientH1>upstream
-        if self._fits_again(connection):
+        # For somebody who waits, it is used again at once: the endpoint may have closed it behind its answer
+        if self._fits_again(connection) and (not self.waiting or connection.quiet()):
             self._hand_on(connection)
         else:
             connection.close()
