@@ -18,8 +18,7 @@ EXIT_USAGE = 64
 EXIT_DATA = 65
 EXIT_UNAVAILABLE = 69
 EXIT_CONFIG = 78
-EXIT_ISSUES = 79  # an analysis that found something
-EXIT_FINDINGS = 79  # istioctl analyze: what was asked about has problems
+EXIT_ISSUES = 79  # something was found, as by istioctl analyze
 
 Severity = Literal["error", "warning", "note"]
 

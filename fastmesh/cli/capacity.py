@@ -9,7 +9,7 @@ from fastmesh.cli import capacity_model
 from fastmesh.cli.capacity_live import live
 from fastmesh.cli.options import Duration
 from fastmesh.config.store import read
-from fastmesh.errors import EXIT_DATA, EXIT_FINDINGS, EXIT_OK, FastmeshError
+from fastmesh.errors import EXIT_DATA, EXIT_ISSUES, EXIT_OK, FastmeshError
 
 
 class NoModelError(FastmeshError):
@@ -51,7 +51,7 @@ def capacity(
         click.echo(msgspec.json.format(msgspec.json.encode({"capacities": shown}), indent=2).decode())
     else:
         click.echo("\n\n".join("\n".join(capacity_model.text(each)) for each in found))
-    return EXIT_FINDINGS if any(each.overloaded for each in found) else EXIT_OK
+    return EXIT_ISSUES if any(each.overloaded for each in found) else EXIT_OK
 
 
 def _of_files(files: tuple[str, ...], rate: float | None) -> list[capacity_model.Capacity]:
