@@ -15,11 +15,11 @@ VENV = ROOT / "build" / "envoy-venv"
 ENVOY = VENV / "bin" / "envoy"
 
 
-def debian(package: str, header: Path | None = None) -> str | None:
-    """None when the program, or the header, is there (now); else what is lacking, in one line."""
+def debian(package: str, file: Path | None = None) -> str | None:
+    """None when its file, or the program of its name, is there (now); else what is lacking, in one line."""
 
     def there() -> bool:
-        return header.exists() if header else shutil.which(package) is not None
+        return file.exists() if file else shutil.which(package) is not None
 
     if there():
         return None

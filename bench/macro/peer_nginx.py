@@ -147,11 +147,13 @@ class Nginx(Peer):
     unable: ClassVar = {
         **Peer.unable,
         "h2_to_h2": "it speaks HTTP/2 to applications only as gRPC, one call a connection at a time",
-        **({} if STREAM.exists() else dict.fromkeys(RAW, "its stream module is not installed (libnginx-mod-stream)")),
     }
 
     def missing(self) -> str | None:
-        return install.debian("nginx")
+        lacking = install.debian("nginx")
+        if not lacking and (raw := install.debian("libnginx-mod-stream", STREAM)):
+            Nginx.unable = {**Nginx.unable, **dict.fromkeys(RAW, raw)}
+        return lacking
 
     def version(self) -> str:
         said = subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr
