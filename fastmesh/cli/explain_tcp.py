@@ -33,5 +33,17 @@ def connection(plan: Plan, listener: ListenerPlan, scheme: str, host: str, port:
         "endpoints": found["endpoints"], "authority": None, "path": None, "request_headers": {}, "location": None,
         "timeout_ms": None, "retries": None,
         "flags": ["NC"] if chosen in found["missing"] else [] if found["kind"] == "http" or passes else ["NR"],
-        "steps": [{"step": "find_chain", "decision": found["chain"] or "closed", "why": known or "it is the only one"}],
+        "steps": [
+            {"step": "find_chain", "decision": found["chain"] or "closed", "why": known or "it is the only one"},
+            *_tunnelled(found.get("tunnel", "")),
+        ],
     }  # fmt: skip
+
+
+def _tunnelled(request: str) -> list[dict[str, str]]:
+    """The proxy that the bytes go through, by the request that is sent to it first."""
+    if not request:
+        return []
+    method, host = request.partition(" ")[0], request.splitlines()[1].partition(": ")[2]
+    why = "in its bodies, once the answer is 2xx" if method == "POST" else "once the answer is 2xx"
+    return [{"step": "tunnel", "decision": f"{method} {host}", "why": f"the endpoint carries the bytes there {why}"}]

@@ -42,12 +42,13 @@ from fastmesh.config.services.backend_tls import BackendPolicies
 from fastmesh.config.services.clusters import Clusters
 from fastmesh.config.services.destinations import DestinationRules
 from fastmesh.config.services.instances import dns_names
-from fastmesh.config.services.localities import own_site
+from fastmesh.config.services.localities import own_network, own_site
 from fastmesh.config.services.peer_authentications import PeerAuthentications
 from fastmesh.config.services.registry import Registry
 from fastmesh.config.services.role import Role, about_flag, stand_for
 from fastmesh.config.services.scope import imports_of, unknown_hosts
 from fastmesh.config.services.upstream_tls import UpstreamTLS
+from fastmesh.config.services.zones import Zones
 from fastmesh.config.store import ConfigSet
 from fastmesh.errors import Problem
 
@@ -92,6 +93,7 @@ class _Compiler:
             self.imports,
             self.mesh.services,
             ((item, delegates.hosts_of(item)) for item in self.virtual_services),
+            self.mesh.root,
         )
         self.credentials = Credentials(config, role.namespace, identity=role.identity)
         self.grants = Grants(config.reference_grants)
@@ -108,8 +110,7 @@ class _Compiler:
             backends=self._backend_policies() if self.gateway else None,
         )
         rules = DestinationRules(config.destination_rules, role.namespace, role.labels, self.mesh)
-        stands = own_site(config, role)
-        self.clusters = Clusters(self.registry, rules, self.tls, self.mesh, own=stands, gateway=self.gateway)
+        self.clusters = self._clusters(rules)
         self.routes = Routes(self.clusters, delegates, default_retry(self.mesh.retry))
         self.limits = Limits(config.rate_limits)
         self.backends = Backends(
@@ -117,6 +118,25 @@ class _Compiler:
         )
         self.inbound = Inbound(self.registry, self.limits, self.policies, self.credentials, self.own, rules, self.mesh)
         self.route_policies = Policies(config.route_policies, config.mesh_policies, self.mesh.root, self.routes)
+
+    def _clusters(self, rules: DestinationRules) -> Clusters:
+        """With what is known of where the proxy stands: its network, node, zone and replicas."""
+        role, own = self.role, self.own
+        network = own_network(self.config, role, self.registry.networks, own.address)
+        node = own.containers.node_name if own.containers is not None else ""
+        stands = own_site(self.config, role, network, node)
+        self.zones = Zones(self.registry, role, stands)
+        return Clusters(
+            self.registry,
+            rules,
+            self.tls,
+            self.mesh,
+            own=stands,
+            gateway=self.gateway,
+            zones=self.zones,
+            network=network,
+            aims=role.intercepts or role.proxy_protocol or (self.gateway and self.mesh.proxy_protocol),
+        )
 
     def _backend_policies(self) -> BackendPolicies:
         policies = self.config.backend_tls_policies
@@ -163,6 +183,9 @@ class _Compiler:
             *findings(self.config, self.role),
             *self.credentials.problems,
             *self.tls.problems,
+            *self.clusters.problems,
+            *self.zones.problems,
+            *self.registry.networks.problems,
             *self.route_policies.problems,
         ]
         return plan, self.problems + found

@@ -425,20 +425,30 @@ class ResiliencePlan(PlanPart, frozen=True):
     max_wait: int = 0
 
 
+class ZonesPlan(PlanPart, frozen=True):
+    """Of the first priority, the own zone serves as much as its share of this proxy's replicas lets it."""
+
+    own: str  # locality
+    callers: list[tuple[str, int]]  # localities of this proxy's replicas, and how many stand there; `own` is one
+    least: int  # healthy endpoints; with fewer, zones mean nothing
+
+
 class ClusterPlan(PlanPart, frozen=True):
     """One destination: service + port + subset, with its endpoints and its limits (0 = no limit)."""
 
     name: str  # outbound|80|v1|reviews.default.svc.cluster.local
-    kind: Literal["endpoints", "original_dst", "blackhole"] = "endpoints"
+    kind: Literal["endpoints", "original_dst", "passthrough", "blackhole"] = "endpoints"  # passthrough: clients choose
     host: str = ""
     port: int = 0
     subset: str = ""
     service_name: str = "unknown"
     service_namespace: str = "unknown"
     endpoints: list[EndpointPlan] = []
+    addresses: list[str] = []  # of the service itself, that clients may name where they choose
     balancer: Literal["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "PASSTHROUGH"] = "LEAST_REQUEST"
     hash: HashPlan | None = None  # instead of `balancer`
     localities: list[tuple[int, str, int]] = []  # that share a priority by weight: priority, locality, weight
+    zones: ZonesPlan | None = None  # then `localities` is empty
     connect_timeout: int = 10_000
     max_connections: int = 0
     max_pending: int = 0
@@ -452,7 +462,7 @@ class ClusterPlan(PlanPart, frozen=True):
     max_connection_duration: int | None = None
     tcp_idle: int | None = None  # of a connection of a tcp chain; None: the proxy's own default, 0: for ever
     proxy_protocol: Literal[0, 1, 2] = 0  # version of the PROXY header that connections begin with
-    tunnel: str = ""  # the HTTP/1.1 request that has to be answered with 200 before the bytes of a tcp chain
+    tunnel: str = ""  # HTTP/1.1 request that has a 2xx before the bytes of a tcp chain; of a POST they are the body
     keepalive: tuple[int, int, int] | None = None  # probes, time s, interval s (0 = the system's)
     tls: ClientTLSPlan | None = None
     http: Literal["http1", "http2", "client"] = "http1"  # "client": the version of the request that is sent on

@@ -9,13 +9,14 @@ from typing import Any
 
 from fastmesh.config.check.by_kind import check_object
 from fastmesh.config.check.mesh_config import check_mesh_config
+from fastmesh.config.check.mesh_networks import check_mesh_networks
 from fastmesh.config.check.references import check_references
 from fastmesh.config.check.report import At, strictly
 from fastmesh.config.check.unserved import note_unserved
 from fastmesh.config.place import Source
 from fastmesh.config.read.decode import decode
 from fastmesh.config.read.load import STDIN, Loaded, load
-from fastmesh.config.read.mesh_config import is_mesh_map, of_map, of_own
+from fastmesh.config.read.mesh_config import has_networks, is_mesh_map, networks_of_map, of_map, of_own
 from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.errors import ConfigError, Problem
 from fastmesh.model import gateway_api, gateway_api_tls
@@ -39,6 +40,7 @@ from fastmesh.model.kubernetes import (
     StatefulSet,
 )
 from fastmesh.model.mesh_config import MeshConfig
+from fastmesh.model.mesh_networks import MeshNetworks
 from fastmesh.model.proxy_config import ProxyConfig
 from fastmesh.model.rate_limit import RateLimit
 from fastmesh.model.request_authentication import RequestAuthentication
@@ -95,6 +97,7 @@ class ConfigSet:
     request_authentications: list[Resource[RequestAuthentication]] = field(default_factory=list)
     telemetries: list[Resource[Telemetry]] = field(default_factory=list)
     mesh_configs: list[Resource[MeshConfig]] = field(default_factory=list)
+    mesh_networks: list[Resource[MeshNetworks]] = field(default_factory=list)
     proxy_configs: list[Resource[ProxyConfig]] = field(default_factory=list)
     by_key: dict[tuple[str, str, str], AnyResource] = field(default_factory=dict)  # kind, namespace, name
 
@@ -139,6 +142,7 @@ _LISTS = {
     "ReferenceGrant": "reference_grants", "BackendTLSPolicy": "backend_tls_policies",
     "AuthorizationPolicy": "authorization_policies", "RequestAuthentication": "request_authentications",
     "Telemetry": "telemetries", "ProxyConfig": "proxy_configs", "MeshConfig": "mesh_configs",
+    "MeshNetworks": "mesh_networks",
 }  # fmt: skip
 
 
@@ -245,7 +249,7 @@ def read_documents(
 
 
 def _take_mesh(
-    documents: Iterable[Source], own: Sequence[Source], resources: ConfigSet, problems: list[Problem]
+    documents: Sequence[Source], own: Sequence[Source], resources: ConfigSet, problems: list[Problem]
 ) -> None:
     """The mesh's settings: the first document of a file of their own, else the ConfigMap `istio`. A mistake in them
     refuses the whole set, also where objects are taken one by one: they hold for every object."""
@@ -255,7 +259,12 @@ def _take_mesh(
         if found is not None:
             check_mesh_config(found, found.spec, At(found, problems, ()))
             resources.add(found)
-            return
+            break
+    for document in [document for document in documents if has_networks(document.root)][-1:]:
+        networks = networks_of_map(document, problems)
+        if networks is not None:
+            check_mesh_networks(networks.spec, At(networks, problems, ()))
+            resources.add(networks)
 
 
 def _take(resource: AnyResource, resources: ConfigSet, problems: list[Problem]) -> None:

@@ -34,6 +34,7 @@ class Service(Lenient, frozen=True):
     cluster_ip: str = msgspec.field(name="clusterIP", default="")
     cluster_ips: list[str] = msgspec.field(name="clusterIPs", default_factory=list)
     external_name: str = ""
+    external_ips: list[str] = msgspec.field(name="externalIPs", default_factory=list)
     publish_not_ready_addresses: bool = False
     internal_traffic_policy: str = ""
     traffic_distribution: str = ""

@@ -377,15 +377,13 @@ def test_what_is_right_and_served_raises_nothing(kind: str, spec: str) -> None:
 
 UNSERVED = [
     ("VirtualService", route("headers: {request: {set: {x: '%STREAM_ID%'}}}"), H + "headers.request.set.x"),
-    ("DestinationRule", policy("loadBalancer: {simple: PASSTHROUGH}"), P + "loadBalancer.simple"),
-    ("DestinationRule", policy("loadBalancer: {zoneAwareLbSetting: {}}"), P + "loadBalancer.zoneAwareLbSetting"),
     ("DestinationRule", "host: b\nsubsets: [{name: v1, trafficPolicy: {loadBalancer: {backendUtilization: {}}}}]",
      "spec.subsets[0].trafficPolicy.loadBalancer.backendUtilization"),
     ("Gateway", "servers: [{port: {number: 80, name: a, protocol: UDP}, hosts: ['*']}]", "spec.servers[0].port.protocol"),
     ("Sidecar", "egress: [{hosts: ['./*'], captureMode: IPTABLES}]", "spec.egress[0].captureMode"),
     ("WorkloadGroup", "template: {}", ""),
-    ("DestinationRule", "host: a\ntrafficPolicy: {tunnel: {protocol: POST, targetHost: b.com, targetPort: 1}}",
-     "spec.trafficPolicy.tunnel.protocol"),
+    ("Gateway", "servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*'], defaultEndpoint: 127.0.0.1:80}]",
+     "spec.servers[0].defaultEndpoint"),
 ]  # fmt: skip
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from fastmesh.config.compile import Role, compile_plan
 from fastmesh.config.plan import ClusterPlan, HashPlan
-from tests.config.test_compile_destinations import cluster, rule
+from fastmesh.config.services import clusters
+from tests.config.asking import config_of, plan_of
+from tests.config.test_compile_destinations import SERVICE, cluster, rule
 
 
 def balanced(written: str, more: str = "") -> ClusterPlan:
@@ -96,6 +99,44 @@ def test_a_retry_budget_holds_for_ports_with_settings_and_for_subsets() -> None:
     text = rule("a", f"{{host: api, trafficPolicy: {policy}, subsets: {subsets}}}")
     assert cluster(text, 8080).retry_budget == (0.1, 3, 0)
     assert cluster(text, 80, "v1").retry_budget == (0.1, 3, 0)
+
+
+ENTRY = """
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: api, namespace: shop}
+spec: {address: 10.0.0.9, labels: {app: api}, serviceAccount: api}
+"""
+
+
+def test_passthrough_knows_endpoints_and_picks_none() -> None:
+    """Istio: an ORIGINAL_DST cluster. What is known of endpoints goes with the one that the client chooses."""
+    text = ENTRY + rule("a", "{host: api, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}, outlierDetection: {}}}")
+    service = SERVICE.replace("spec: {ports", "spec: {clusterIP: 10.1.2.3, selector: {app: api}, ports")
+    plan = plan_of(service + text)
+    found = next(each for each in plan.clusters if each.port == 80)
+    assert (found.kind, found.balancer, found.addresses) == ("passthrough", "PASSTHROUGH", ["10.1.2.3"])
+    assert [each.address for each in found.endpoints] == ["10.0.0.9"]
+
+
+@pytest.mark.parametrize(
+    ("role", "told"), [({}, True), ({"intercepts": True}, False), ({"proxy_protocol": True}, False)]
+)
+def test_passthrough_where_nobody_says_addresses(role: dict[str, bool], told: bool) -> None:
+    text = SERVICE + rule("a", "{host: api, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}")
+    problems = compile_plan(config_of(text), Role(**role))[1]  # type: ignore[arg-type]
+    assert [problem.code for problem in problems if "PASSTHROUGH" in problem.message] == (["advice"] if told else [])
+
+
+def test_more_endpoints_than_a_hash_tells_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = SERVICE.replace("spec: {ports", "spec: {selector: {app: api}, ports")
+    text += ENTRY + ENTRY.replace("name: api", "name: other").replace("10.0.0.9", "10.0.0.8")
+    text += rule("a", "{host: api, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}}}")
+    for most, told in ((2, []), (1, ["error", "error"])):  # two ports
+        monkeypatch.setattr(clusters, "HASHED_MAX", most)
+        problems = compile_plan(config_of(text), Role(namespace="shop"))[1]
+        assert [each.severity for each in problems if "tells" in each.message] == told
 
 
 def test_zero_local_failures_are_the_default() -> None:

@@ -187,6 +187,7 @@ def test_fields_of_destination_rules(version: str | None) -> None:
     ("tunnel", "request_line"),
     [
         ({"targetHost": "db.example", "targetPort": 5432}, "CONNECT db.example:5432 HTTP/1.1"),
+        ({"protocol": "POST", "targetHost": "db.example", "targetPort": 5432}, "POST / HTTP/1.1"),
         ({"protocol": "CONNECT", "targetHost": "2001:db8::1", "targetPort": 1}, "CONNECT [2001:db8::1]:1 HTTP/1.1"),
     ],
 )
@@ -198,6 +199,25 @@ def test_a_tunnel_of_a_subset(tunnel: dict[str, Any], request_line: str) -> None
     text += rules({"route": [{"destination": {"host": "db", "subset": "far"}}]})
     cluster = next(each for each in plan_of(text, intercepts=True).clusters if each.subset == "far")
     assert cluster.tunnel.splitlines()[0] == request_line
+    assert cluster.tunnel.splitlines()[1] in ("Host: db.example:5432", "Host: [2001:db8::1]:1")
+    assert ("Transfer-Encoding: chunked" in cluster.tunnel) == (tunnel.get("protocol") == "POST")
+
+
+def test_explain_tells_of_a_tunnel(tmp_path: Any) -> None:
+    file = tmp_path / "mesh.yaml"
+    tunnel = {"protocol": "POST", "targetHost": "far.example", "targetPort": 5432}
+    policy = thing("DestinationRule", "db", {"host": "db", "trafficPolicy": {"tunnel": tunnel}})
+    file.write_text(BOTH + policy)
+    steps = ask([file], "CONNECT", "tcp://10.0.0.5:5432")["steps"]
+    assert [step["decision"] for step in steps] == [DB, "POST far.example:5432"]
+
+
+def test_explain_of_passthrough(tmp_path: Any) -> None:
+    """The client's address is the endpoint, whatever the service has."""
+    file = tmp_path / "mesh.yaml"
+    policy = {"loadBalancer": {"simple": "PASSTHROUGH"}}
+    file.write_text(BOTH + thing("DestinationRule", "db", {"host": "db", "trafficPolicy": policy}))
+    assert ask([file], "CONNECT", "tcp://10.0.0.5:5432")["endpoints"] == ["10.0.0.5:5432"]
 
 
 def test_explain_of_connections(tmp_path: Any) -> None:

@@ -53,6 +53,10 @@ class At:
         message = f"{what or 'this'} is valid but not served yet, it has no effect"
         self._problems.append(self._resource.problem(self._path, message, "warning", "unserved"))
 
+    def idle(self, why: str) -> None:
+        """Warn of a valid value that changes nothing, and say why."""
+        self._problems.append(self._resource.problem(self._path, f"has no effect: {why}", "warning", "unserved"))
+
     def unheeded(self, path: Path, message: str) -> None:
         """Warn, in words of its own, of what this version does not act on; `path` is of the whole object."""
         self._problems.append(self._resource.problem(path, message, "warning", "unserved"))

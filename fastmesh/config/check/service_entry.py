@@ -123,6 +123,10 @@ def check_endpoint(endpoint: WorkloadEntry, at: At, ports: set[str] | None, *, b
     if not address:
         if not endpoint.network:
             at.error("address is required and missing, add address: ...")
+        else:
+            at["network"].advice(
+                f"has no address beside it: only the gateways of network {endpoint.network} lead there"
+            )
     elif address.startswith(syntax.UNIX):
         _check_socket(endpoint, at, ports, by_name=by_name and ports is not None)
     elif not syntax.is_address(address):

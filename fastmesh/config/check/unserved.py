@@ -19,7 +19,6 @@ from fastmesh.config.read import substitutions, syntax
 from fastmesh.config.read.claims import claim_names
 from fastmesh.config.resource import AnyResource
 from fastmesh.errors import Problem
-from fastmesh.model.destination_rule import PortTrafficPolicy, TrafficPolicy
 from fastmesh.model.gateway import Gateway, ServerTLS
 from fastmesh.model.gateway_api import Gateway as APIGateway
 from fastmesh.model.kubernetes import Service
@@ -27,23 +26,25 @@ from fastmesh.model.service_entry import ServiceEntry
 from fastmesh.model.sidecar import Sidecar
 from fastmesh.model.virtual_service import Headers, VirtualService
 
-_POLICY = (
-    "loadBalancer.backendUtilization",
-)  # fmt: skip
+_POLICY = ("loadBalancer.backendUtilization",)
 _POLICIES = (
     "trafficPolicy", "trafficPolicy.portLevelSettings[]",
     "subsets[].trafficPolicy", "subsets[].trafficPolicy.portLevelSettings[]",
 )  # fmt: skip
 _FIELDS: dict[str, tuple[str, ...]] = {
     "DestinationRule": tuple(f"{where}.{field}" for where in _POLICIES for field in _POLICY),
-    "ServiceEntry": ("endpoints[].network",),
-    "WorkloadEntry": ("network",),
     "Gateway": ("servers[].defaultEndpoint",),
     "APIGateway": ("addresses", "infrastructure", "allowedListeners", "defaultScope"),
     "ProxyConfig": ("environmentVariables", "image"),
-    "Service": ("internalTrafficPolicy",),
 }  # fmt: skip
 _WHOLE = frozenset(("Telemetry", "WorkloadGroup"))
+# What nobody will act on, and why; the others are work to be done.
+_WHY = {
+    "backendUtilization": "it is in Istio's schema alone, no proxy of it is told; endpoints are picked by `simple`",
+    "defaultEndpoint": "Istio does not act on it either; write a route",
+    "WorkloadGroup": "workloads do not register themselves here, so nothing is made of the template; "
+    "write a WorkloadEntry for each",
+}
 # Whoever writes them believes something to be protected: they are errors until somebody says that this is known.
 _UNENFORCED = frozenset(("AuthorizationPolicy", "RequestAuthentication"))
 _SPOKEN = protocols.HTTP | protocols.TLS | protocols.TCP | {protocols.SNIFF}
@@ -56,14 +57,21 @@ def note_unserved(resource: AnyResource, problems: list[Problem], *, allow_unenf
         return
     at = At(resource, problems)
     if resource.kind in _WHOLE:
-        At(resource, problems, ()).unserved(resource.kind)
+        _say(At(resource, problems, ()), resource.kind)
         return
     for path in _FIELDS.get(resource.kind, ()):
         for place in _used(resource.spec, path.split("."), at):
-            place.unserved(path.rpartition(".")[2])
+            _say(place, path.rpartition(".")[2])
     by_value = _BY_VALUE.get(resource.kind)
     if by_value is not None:
         by_value(resource.spec, at)
+
+
+def _say(place: At, name: str) -> None:
+    if name in _WHY:
+        place.idle(_WHY[name])
+    else:
+        place.unserved(name)
 
 
 def _used(value: Any, steps: list[str], at: At) -> Iterator[At]:
@@ -118,29 +126,6 @@ def _substitutions(headers: Headers | None, at: At) -> None:
                     at[side][verb][name].unserved(word)
 
 
-def _destination_rule(spec: Any, at: At) -> None:
-    policies = [(spec.traffic_policy, at["trafficPolicy"])]
-    policies += [(each.traffic_policy, at["subsets"][n]["trafficPolicy"]) for n, each in enumerate(spec.subsets)]
-    for policy, place in policies:
-        if policy is None:
-            continue
-        _policy(policy, place)
-        if policy.tunnel is not None and policy.tunnel.protocol == "POST":
-            place["tunnel"]["protocol"].unserved("POST, connections are closed; CONNECT")
-        for index, port in enumerate(policy.port_level_settings):
-            _policy(port, place["portLevelSettings"][index])
-
-
-def _policy(policy: TrafficPolicy | PortTrafficPolicy, at: At) -> None:
-    balancer = policy.load_balancer
-    if balancer is not None:
-        if balancer.simple == "PASSTHROUGH":
-            at["loadBalancer"]["simple"].unserved("PASSTHROUGH")
-        zones = balancer.zone_aware_lb_setting
-        if zones is not None and zones.enabled is not False:
-            at["loadBalancer"]["zoneAwareLbSetting"].unserved("preferring the own zone inside the region")
-
-
 def _gateway(spec: Gateway, at: At) -> None:
     for index, server in enumerate(spec.servers):
         place, protocol = at["servers"][index], protocols.declared(server.port.protocol)
@@ -180,7 +165,6 @@ def _service(spec: Service, at: At) -> None:
 
 _BY_VALUE: dict[str, Callable[[Any, At], None]] = {
     "APIGateway": _api_gateway,
-    "DestinationRule": _destination_rule,
     "Gateway": _gateway,
     "Service": _service,
     "ServiceEntry": _service_entry,

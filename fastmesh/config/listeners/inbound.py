@@ -30,7 +30,6 @@ from fastmesh.config.plan import (
 )
 from fastmesh.config.routes.limits import Limits
 from fastmesh.config.routes.matches import MESH, Scope
-from fastmesh.config.selectors import selects
 from fastmesh.config.services.clusters import pool_fields
 from fastmesh.config.services.destinations import DestinationRules, policy_for
 from fastmesh.config.services.peer_authentications import Mode, PeerAuthentications
@@ -40,8 +39,6 @@ from fastmesh.config.services.upstream_tls import http_version
 from fastmesh.config.services.workloads import port_named
 from fastmesh.errors import Problem
 from fastmesh.model.destination_rule import ConnectionPool
-from fastmesh.model.kubernetes import Service as KubernetesService
-from fastmesh.model.service_entry import ServiceEntry
 
 ALPN = ["h2", "http/1.1"]
 # Istio's for requests that come in: only what surely never reached the application.
@@ -170,19 +167,11 @@ class Inbound:
     def _served(self, number: int, outside: int) -> tuple[MeshService | None, Port | None]:
         """The oldest service, and its port, that leads to this port of the workload."""
         for service in self._registry.known:
-            if service.namespace == self._own.namespace and self._is_behind(service):
+            if service.namespace == self._own.namespace and service.leads_to(self._own.workload.labels):
                 for port in service.ports:
                     if self._leads(service, port, number, outside):
                         return service, port
         return None, None
-
-    def _is_behind(self, service: MeshService) -> bool:
-        spec, labels = service.written.spec, self._own.workload.labels
-        if isinstance(spec, KubernetesService):
-            return bool(spec.selector) and selects(spec.selector, labels)
-        if isinstance(spec, ServiceEntry) and spec.workload_selector is not None:
-            return selects(spec.workload_selector.labels, labels)
-        return bool(labels) and any(instance.labels == labels for instance in service.instances)
 
     def _leads(self, service: MeshService, port: Port, number: int, outside: int) -> bool:
         """To the application's port itself, or to the one on which this sidecar stands before it."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from fastmesh.config import protocols
-from fastmesh.config.hosts import covers, fqdn, is_wildcard
+from fastmesh.config.hosts import covers, fqdn, is_address, is_wildcard
 from fastmesh.config.plan import ChainPlan, ClusterPlan, DestinationPlan
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes.l4 import applies_in_mesh, destinations
@@ -160,7 +160,7 @@ def blocks_of(service: MeshService) -> list[str]:
     if isinstance(spec, ServiceEntry):
         return list(dict.fromkeys(_block(address) for address in spec.addresses))
     if service.headless:
-        return list(dict.fromkeys(_block(each.address) for each in service.instances if ":/" not in each.address))
+        return list(dict.fromkeys(_block(each.address) for each in service.instances if is_address(each.address)))
     return [_block(address) for address in service.addresses]
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from fastmesh.config.mesh import Mesh
 from fastmesh.config.origins import origin
-from fastmesh.config.plan import ClusterPlan, EndpointPlan, OutlierPlan
+from fastmesh.config.plan import ClusterPlan, EndpointPlan, OutlierPlan, ZonesPlan
 from fastmesh.config.selectors import selects
 from fastmesh.config.services.balancing import balancer, hash_plan, retry_budget, warmup
 from fastmesh.config.services.destinations import DestinationRules, MergedRule
 from fastmesh.config.services.instances import Instance
-from fastmesh.config.services.localities import Site, locality_of, setting_of, topology
+from fastmesh.config.services.localities import HOSTNAME, ByRegion, Setting, Site, locality_of, setting_of, topology
+from fastmesh.config.services.networks import NETWORK, Gateway
 from fastmesh.config.services.registry import MeshService, Port, Registry
+from fastmesh.config.services.role import about_flag
 from fastmesh.config.services.upstream_tls import Target, UpstreamTLS, http_version, mesh_sni
+from fastmesh.config.services.zones import Zones
+from fastmesh.errors import Problem
 from fastmesh.model.destination_rule import ConnectionPool, HTTPSettings, OutlierDetection, TcpKeepalive, Tunnel
 
 DISTRIBUTION = "networking.istio.io/traffic-distribution"  # the annotation that is older than the field
@@ -32,12 +36,29 @@ class Member:
 
 
 OUTSIDE = "PassthroughCluster"
+HASHED_MAX = 65_535  # endpoints that a table of consistent hashing tells apart, in 16 bits
 
 
 class Clusters:
     def __init__(
-        self, registry: Registry, rules: DestinationRules, tls: UpstreamTLS, mesh: Mesh, *, own: Site, gateway: bool
+        self,
+        registry: Registry,
+        rules: DestinationRules,
+        tls: UpstreamTLS,
+        mesh: Mesh,
+        *,
+        own: Site,
+        gateway: bool,
+        zones: Zones,
+        network: str = "",
+        aims: bool = False,
     ) -> None:
+        """`network`: where this proxy stands. `aims`: it is known where the connections of clients were meant to go."""
+        self.problems: list[Problem] = []
+        self._aims = aims
+        self._zones = zones
+        self._network = network
+        self._told: set[str] = set()
         self._own = own
         self._mesh = mesh
         self.registry = registry
@@ -115,14 +136,32 @@ class Clusters:
         found = self._endpoints.get(key)
         if found is None:
             by_address: dict[tuple[str, int], Member] = {}
+            node = self._node_for(service)
             for instance in service.instances:
+                if node and instance.node != node:
+                    continue
                 number = instance.port_for(port.name, port.target)
                 if number is None:
                     continue
                 member = self._member(service, port, instance, number)
-                by_address.setdefault((member.plan.address, member.plan.port), member)
+                # Those that have no address of their own are several all the same
+                by_address.setdefault((member.plan.address or f"#{len(by_address)}", member.plan.port), member)
             found = self._endpoints[key] = list(by_address.values())
         return found
+
+    def _node_for(self, service: MeshService) -> str:
+        """internalTrafficPolicy Local: only endpoints of this node serve; "": all do."""
+        if getattr(service.written.spec, "internal_traffic_policy", "") != "Local":
+            return ""
+        node = self._own.labels.get(HOSTNAME, "")
+        if not node and HOSTNAME not in self._told:
+            self._told.add(HOSTNAME)
+            message = (
+                f"on which node this proxy runs is not known, so that internalTrafficPolicy: Local of "
+                f"{service.host} keeps to none; write {HOSTNAME}=NODE"
+            )
+            self.problems.append(about_flag("--labels", message, "warning"))
+        return node
 
     def _member(self, service: MeshService, port: Port, instance: Instance, number: int) -> Member:
         locality = locality_of(instance.labels, instance.locality)
@@ -141,13 +180,19 @@ class Clusters:
         """`only_mesh`: bytes go to sidecars as they are, in the clients' own TLS."""
         service, policy, rule = target.service, target.policy, target.rule
         original = service.destination == "original_dst"
-        members = [member for member in self._select(target) if member.plan.mesh_tls or not only_mesh]
-        if policy.tunnel is not None and policy.tunnel.protocol == "POST":
-            members = []  # reported when it was read: nothing may go past the tunnel
-        endpoints, localities = self._arranged(target, members)
+        chosen = not original and balancer(policy.load_balancer) == "PASSTHROUGH"
+        if chosen and not self._aims:
+            self._aimless(target)
+        members = self._across(target, self._select(target))
+        members = [member for member in members if member.plan.mesh_tls or not only_mesh]
+        endpoints, localities = ([each.plan for each in members], []) if chosen else self._arranged(target, members)
+        hashed = None if original else hash_plan(policy.load_balancer)
+        if hashed is not None and len(endpoints) > HASHED_MAX:
+            self._too_many(target, len(endpoints))
         return ClusterPlan(
             name=name,
-            kind="original_dst" if original else "endpoints",
+            kind="original_dst" if original else "passthrough" if chosen else "endpoints",
+            addresses=service.addresses if chosen else [],
             host=service.host,
             port=target.port.number,
             subset=target.subset_name,
@@ -155,8 +200,9 @@ class Clusters:
             service_namespace=service.namespace,
             endpoints=endpoints,
             localities=localities,
+            zones=self._zoned(target) if endpoints and not chosen else None,
             balancer="PASSTHROUGH" if original else balancer(policy.load_balancer),
-            hash=None if original else hash_plan(policy.load_balancer),
+            hash=hashed,
             warmup=None if original else warmup(policy.load_balancer),
             retry_budget=retry_budget(policy.retry_budget),
             tls=None if only_mesh else self._tls.plan(target, endpoints),
@@ -168,11 +214,67 @@ class Clusters:
             **pool_fields(policy.connection_pool, self._mesh),  # type: ignore[arg-type]
         )
 
+    def _across(self, target: Target, members: list[Member]) -> list[Member]:
+        """Members of other networks give way to their networks' gateways, which take mutual TLS alone."""
+        networks = self.registry.networks
+        if not networks.gateways:
+            return [member for member in members if member.plan.address]
+        found: list[Member] = []
+        through: dict[tuple[str, str, Gateway], int] = {}
+        for member in members:
+            network, weight = member.site.labels.get(NETWORK, ""), member.site.weight * networks.scale
+            gateways = networks.way(self._network, network)
+            if not gateways:
+                if member.plan.address:
+                    plan = msgspec.structs.replace(member.plan, weight=weight)
+                    found.append(replace(member, plan=plan, site=replace(member.site, weight=weight)))
+            elif member.plan.mesh_tls and self._tls.is_mutual(target.policy):
+                for gateway in gateways:
+                    key = member.site.locality, network, gateway
+                    through[key] = through.get(key, 0) + weight // len(gateways)
+        for (locality, network, (address, port)), weight in through.items():
+            plan = EndpointPlan(address=address, port=port, weight=weight, locality=locality, mesh_tls=True)
+            found.append(Member(plan, Site(locality, topology({}, locality, network), weight), {}))
+        return found
+
+    def _zoned(self, target: Target) -> ZonesPlan | None:
+        """A hash chooses among all zones alike, as in Envoy."""
+        balancer = target.policy.load_balancer
+        setting = self._setting(target)
+        if not isinstance(setting, ByRegion) or setting.written.enabled is False or hash_plan(balancer) is not None:
+            return None
+        return self._zones.plan(setting.written.min_cluster_size)
+
+    def _setting(self, target: Target) -> Setting | None:
+        written = target.service.written
+        distribution = getattr(written.spec, "traffic_distribution", "") or written.annotations.get(DISTRIBUTION, "")
+        return setting_of(self._mesh, target.policy.load_balancer, distribution)
+
+    def _too_many(self, target: Target, count: int) -> None:
+        rule = target.rule
+        if rule is not None:
+            message = (
+                f"{target.service.host} has {count} endpoints, and a consistent hash tells {HASHED_MAX} apart: "
+                "choose subsets, or another balancer"
+            )
+            self.problems.append(rule.policy_from.problem(("spec", "trafficPolicy"), message))
+
+    def _aimless(self, target: Target) -> None:
+        """Once for a service: nothing tells this proxy where a client's connection was meant to go."""
+        rule, service = target.rule, target.service
+        if rule is None or service.host in self._told:
+            return
+        self._told.add(service.host)
+        message = (
+            f"PASSTHROUGH sends requests for {service.host} where their connections were meant to go, and nobody "
+            "redirects connections to this proxy: all but those with an address of the service in Host get 503 (UH); "
+            "choose a balancer, or see --interception-mode"
+        )
+        self.problems.append(rule.policy_from.problem(("spec", "trafficPolicy"), message, "warning", "advice"))
+
     def _arranged(self, target: Target, members: list[Member]) -> tuple[list[EndpointPlan], list[tuple[int, str, int]]]:
         """Endpoints with their priorities, without those that get nothing, and the shares of localities."""
-        policy, written = target.policy, target.service.written
-        distribution = getattr(written.spec, "traffic_distribution", "") or written.annotations.get(DISTRIBUTION, "")
-        setting = setting_of(self._mesh, policy.load_balancer, distribution)
+        policy, setting = target.policy, self._setting(target)
         if setting is None or not members:
             return [member.plan for member in members], []
         sites = [member.site for member in members]
@@ -186,11 +288,13 @@ class Clusters:
 
 
 def _tunnel(block: Tunnel | None) -> str:
-    """What asks a proxy for a tunnel (RFC 9110 section 9.3.6)."""
+    """What asks a proxy for a tunnel (RFC 9110 section 9.3.6), or begins one in the bodies of a POST, as Envoy does."""
     if block is None:
         return ""
     host = f"[{block.target_host}]" if ":" in block.target_host else block.target_host
     place = f"{host}:{block.target_port}"
+    if block.protocol == "POST":
+        return f"POST / HTTP/1.1\r\nHost: {place}\r\nTransfer-Encoding: chunked\r\n\r\n"
     return f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from fastmesh.config.hosts import is_address
 from fastmesh.config.resource import Resource
 from fastmesh.config.selectors import LabelIndex
+from fastmesh.config.services.networks import Networks, gateway_names
 from fastmesh.config.services.workloads import Templates, Workload, WorkloadTable, port_named
 from fastmesh.config.store import ConfigSet
 from fastmesh.model.kubernetes import Endpoints, EndpointSlice, Pod, PodSpec, Service
@@ -51,7 +52,10 @@ class Instance:
 
 
 class Instances:
-    def __init__(self, config: ConfigSet, workloads: WorkloadTable, resolve: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, config: ConfigSet, workloads: WorkloadTable, resolve: Mapping[str, Sequence[str]], networks: Networks
+    ) -> None:
+        self._networks = networks
         self._table = workloads
         self._resolve = resolve
         self._templates = Templates(chain(config.deployments, config.stateful_sets), config.pods)
@@ -112,7 +116,8 @@ class Instances:
     def _of_workload(
         self, spec: WorkloadEntry, owner: Resource[Any], name: str, named: Mapping[str, int] | None = None
     ) -> Iterator[Instance]:
-        addresses = self._addresses(spec.address)
+        # Without an address there is a network, whose gateway knows the way
+        addresses = self._addresses(spec.address) if spec.address else ("",)
         known = Workload(name, spec.labels, spec.service_account)
         workload = self._table.put(known, owner.namespace) if addresses else 0
         for address in addresses:
@@ -127,13 +132,14 @@ class Instances:
                 namespace=owner.namespace,
                 account=spec.service_account,
                 sidecar=_has_sidecar(spec),
-                network=spec.network,
+                network=spec.network or self._networks.at(address),
             )
 
     def _of_pods(self, namespace: str, selector: Mapping[str, str]) -> Iterator[Instance]:
         for pod in self._pods.select(namespace, selector):
             if pod.spec.status.pod_ip and pod.spec.status.phase in ("", "Running"):
-                yield self._instance(pod.spec.status.pod_ip, pod.name, namespace, containers=pod.spec.spec)
+                spec = pod.spec.spec
+                yield self._instance(pod.spec.status.pod_ip, pod.name, namespace, containers=spec, node=spec.node_name)
 
     def _of_slice(self, item: Resource[EndpointSlice], service: Resource[Service]) -> Iterator[Instance]:
         ports = {port.name: port.port for port in item.spec.ports if port.port}
@@ -155,7 +161,8 @@ class Instances:
                 addresses += subset.not_ready_addresses
             for address in addresses:
                 pod_name = address.target_ref.name if address.target_ref is not None else ""
-                yield self._instance(address.ip, pod_name, item.namespace, ports=ports, closed=True)
+                node = address.node_name
+                yield self._instance(address.ip, pod_name, item.namespace, ports=ports, closed=True, node=node)
 
     def _instance(self, address: str, pod_name: str, namespace: str, **more: Any) -> Instance:
         """The pod of this name, or at this address, with what is known about it."""
@@ -167,6 +174,7 @@ class Instances:
             namespace=namespace,
             account=known.account,
             sidecar=known.labels.get(TLS_MODE) == "istio",
+            network=self._networks.of(known.labels, address),
             **more,
         )
 
@@ -188,7 +196,7 @@ def _has_sidecar(spec: WorkloadEntry) -> bool:
 
 def dns_names(config: ConfigSet) -> set[str]:
     """The names whose addresses a compile of this configuration asks for."""
-    names: set[str] = set()
+    names = gateway_names(config)
     for entry in config.service_entries:
         spec = entry.spec
         if not spec.resolution.startswith("DNS"):

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fastmesh.config.mesh import Mesh
+from fastmesh.config.services.networks import NETWORK, Networks
 from fastmesh.config.services.role import Role
 from fastmesh.config.store import ConfigSet
 from fastmesh.model.destination_rule import Distribute, LoadBalancer, LocalityLoadBalancer, ZoneAwareLoadBalancer
 
-NETWORK = "topology.istio.io/network"
 CLUSTER = "topology.istio.io/cluster"
 REGION = "topology.kubernetes.io/region"
 ZONE = "topology.kubernetes.io/zone"
@@ -82,13 +82,21 @@ def topology(labels: Mapping[str, str], locality: str, network: str = "", node: 
     return {CLUSTER: OWN_CLUSTER, **labels, **{name: value for name, value in added.items() if value}}
 
 
-def own_site(config: ConfigSet, role: Role) -> Site:
+def own_site(config: ConfigSet, role: Role, network: str = "", node: str = "") -> Site:
     """Where the proxy stands: as it was told, else as its workload."""
     known = role.locality or locality_of(role.labels, "")
     for entry in config.workload_entries if not known and role.name else ():
         if (entry.namespace, entry.name) == (role.namespace, role.name):
             known = entry.spec.locality
-    return Site(known, topology(role.labels, known))
+    return Site(known, topology(role.labels, known, network, node))
+
+
+def own_network(config: ConfigSet, role: Role, networks: Networks, address: str) -> str:
+    """The network of the proxy: by its label, its WorkloadEntry, its address; else that of all of these files."""
+    for entry in config.workload_entries if role.name else ():
+        if (entry.namespace, entry.name) == (role.namespace, role.name) and entry.spec.network:
+            return role.labels.get(NETWORK, "") or entry.spec.network
+    return networks.of(role.labels, address)
 
 
 def setting_of(mesh: Mesh, block: LoadBalancer | None, distribution: str) -> Setting | None:

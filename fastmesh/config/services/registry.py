@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from fastmesh.config import protocols
-from fastmesh.config.hosts import TRUST_DOMAIN, fqdn, is_address
+from fastmesh.config.hosts import ROOT_NAMESPACE, TRUST_DOMAIN, fqdn, is_address
 from fastmesh.config.mesh import Visibility
 from fastmesh.config.resource import Resource
 from fastmesh.config.services.instances import Instance, Instances
+from fastmesh.config.services.networks import Networks
 from fastmesh.config.services.scope import Egress, Imports, imports_of
 from fastmesh.config.services.service import Lazy, MeshService, Port, Services
 from fastmesh.config.services.workloads import WorkloadTable
@@ -37,12 +38,14 @@ class Registry(Services):
         imports: Imports | None = None,
         visible: Visibility = EVERYWHERE,
         sends: Iterable[tuple[Resource[VirtualService], list[str]]] = (),
+        root: str = ROOT_NAMESPACE,
     ) -> None:
         super().__init__(namespace)
         self.trust_domain = trust_domain
         self.client_domains = list(dict.fromkeys((trust_domain, *believed)))  # of clients in mutual TLS
         self.workloads = WorkloadTable(trust_domain)
-        self._instances = Instances(config, self.workloads, resolve)
+        self.networks = Networks(config, root, resolve)
+        self._instances = Instances(config, self.workloads, resolve, self.networks)
         self._visible = visible
         self.known: list[MeshService] = []
         self._by_key: dict[tuple[str, str], MeshService] = {}

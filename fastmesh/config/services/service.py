@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fastmesh.config import protocols
 from fastmesh.config.resource import Resource
+from fastmesh.config.selectors import selects
 from fastmesh.config.services.instances import Instance
+from fastmesh.model.kubernetes import Service
+from fastmesh.model.service_entry import ServiceEntry
 
 Destination = Literal["endpoints", "original_dst"]
 
@@ -69,6 +72,15 @@ class MeshService:
     @property
     def is_kubernetes(self) -> bool:
         return self.written.kind == "Service"
+
+    def leads_to(self, labels: Mapping[str, str]) -> bool:
+        """Whether a workload with these labels is behind it."""
+        spec = self.written.spec
+        if isinstance(spec, Service):
+            return bool(spec.selector) and selects(spec.selector, labels)
+        if isinstance(spec, ServiceEntry) and spec.workload_selector is not None:
+            return selects(spec.workload_selector.labels, labels)
+        return bool(labels) and any(instance.labels == labels for instance in self.instances)
 
     def port(self, number: int) -> Port | None:
         return next((port for port in self.ports if port.number == number), None)

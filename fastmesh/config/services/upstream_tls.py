@@ -94,6 +94,12 @@ class UpstreamTLS:
             self._strict.setdefault((service.host, port.number), policy)
         return mode != "DISABLE"
 
+    def is_mutual(self, policy: Policy) -> bool:
+        """Whether endpoints that take the mesh's TLS get it."""
+        if policy.tls is not None:
+            return policy.tls.mode == "ISTIO_MUTUAL"
+        return self._identity and self._auto
+
     def plan(self, target: Target, endpoints: Iterable[EndpointPlan]) -> ClientTLSPlan | None:
         tls, place = target.policy.tls, target.policy.tls_place
         if tls is not None and place is not None:

@@ -6,6 +6,7 @@ import collections
 
 import pytest
 
+from fastmesh.config.plan import ZonesPlan
 from fastmesh.core.base.arena import Arena
 from fastmesh.core.route.route_probe import Picker, loads
 from tests.core.route.picking import addresses, ejecting, endpoints, hashing, picker
@@ -131,3 +132,54 @@ def test_least_request_at_rest_follows_weights() -> None:
     one.busy(f"{hosts[2]}:80", 1)
     counts = collections.Counter(one.pick() for _ in range(3000))
     assert counts[f"{hosts[1]}:80"] == pytest.approx(3000 * 0.36, abs=120), "9 over 3 is more than 1 over 1"
+
+
+def in_zones(callers: dict[str, int], least: int = 6, **many: int) -> tuple[Picker, dict[str, str]]:
+    """A cluster with so many endpoints in each zone, as a proxy in zone `a` sees it; and where each endpoint stands."""
+    stands = {}
+    for host, zone in zip(addresses(100), (zone for zone, count in many.items() for _ in range(count)), strict=False):
+        stands[host] = zone
+    made = [each for host, zone in stands.items() for each in endpoints(host, locality=zone)]
+    plan = ZonesPlan(own="a", callers=sorted(callers.items()), least=least)
+    return picker(made, zones=plan, outlier=ejecting()), {f"{host}:80": zone for host, zone in stands.items()}
+
+
+def zones_met(one: Picker, stands: dict[str, str], times: int = 4000) -> dict[str, float]:
+    counts = collections.Counter(stands[str(one.pick())] for _ in range(times))
+    return {zone: count / times for zone, count in counts.items()}
+
+
+@pytest.mark.parametrize(
+    ("callers", "many", "wanted"),
+    [
+        # Envoy's page on zone aware routing: as many endpoints as callers, or more, and nothing leaves the zone
+        ({"a": 1, "b": 1}, {"a": 5, "b": 5}, {"a": 1}),
+        ({"a": 1, "b": 3}, {"a": 3, "b": 5}, {"a": 1}),
+        # 40, 40, 20 % of the callers and 25, 50, 25 % of the endpoints: 25/40 stay, the rest goes where there is room
+        ({"a": 4, "b": 4, "c": 2}, {"a": 5, "b": 10, "c": 5}, {"a": 0.625, "b": 0.25, "c": 0.125}),
+        ({"a": 1, "b": 1}, {"b": 4, "c": 4}, {"c": 1}),  # none in the own zone; b has what its own callers need
+        ({"a": 1, "b": 1}, {"a": 2, "b": 3}, {"a": 0.4, "b": 0.6}),  # five are too few: all alike
+        ({"a": 1, "b": 1}, {"a": 10}, {"a": 1}),
+    ],
+)
+def test_the_own_zone_first(callers: dict[str, int], many: dict[str, int], wanted: dict[str, float]) -> None:
+    found = zones_met(*in_zones(callers, **many))
+    assert found.keys() == wanted.keys()
+    assert all(found[zone] == pytest.approx(share, abs=0.03) for zone, share in wanted.items())
+
+
+def test_zones_go_by_who_is_healthy() -> None:
+    one, stands = in_zones({"a": 1, "b": 1}, a=10, b=10)
+    assert zones_met(one, stands) == {"a": 1}
+    own = [address for address, zone in stands.items() if zone == "a"]
+    for address in own[:5]:
+        one.report(address, 500)
+    # a third of those that are left, for half of the callers
+    assert zones_met(one, stands)["a"] == pytest.approx(0.667, abs=0.03)
+    for address in own[5:]:
+        one.report(address, 500)
+    assert zones_met(one, stands) == {"b": 1}
+
+
+def test_a_smaller_cluster_may_be_asked_for() -> None:
+    assert zones_met(*in_zones({"a": 1, "b": 1}, least=1, a=1, b=1)) == {"a": 1}

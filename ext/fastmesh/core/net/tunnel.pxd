@@ -5,7 +5,7 @@ is not read. A reset of one side resets the other: who got a part must not take 
 the idle time: both are closed. So are they when they are too old.
 
 An endpoint may be a proxy that has to be asked first: then the connection begins with an HTTP/1.1 request, and what comes behind a 200
-is the other side.
+is the other side (with CONNECT), or in its body (with POST, see post).
 """
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.outbuf cimport OutBuf
@@ -17,6 +17,7 @@ from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.net.upstream cimport ConnectionOwner, Upstream
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.wire.message cimport Head
 
 cdef enum TunnelEnd:
     TUNNEL_DONE = 0           # both sides have ended
@@ -41,10 +42,14 @@ cdef class TunnelEndpoint(Upstream):
     cdef Tunnel tunnel
     cdef bytes request        # that the endpoint has to answer first; None: nothing
     cdef bint asking          # it was sent, the answer has not come
+    cdef bint posts           # it is a POST
+    cdef int framing          # message.Framing of its answer, and the length of its body
+    cdef uint64_t length
     cdef uint32_t patience    # ms, for that answer
     cdef OutBuf answer        # as far as it has come, and then what came behind it
     cdef void close(self, bint reset)
     cdef void _read_answer(self)
+    cdef int _parse(self, Head* head)
 
 cdef class Flow:              # one direction
     cdef Tunnel tunnel
@@ -57,6 +62,7 @@ cdef class Flow:              # one direction
     cdef bint ended           # the source has sent FIN
     cdef bint finished        # and it was passed on
     cdef void pull(self)      # the source can be read
+    cdef void take(self, const char* data, size_t size)      # this came from it
     cdef void push(self)      # the sink can be written
     cdef void send(self, const char* data, size_t size)
     cdef void _splice(self)
@@ -81,6 +87,7 @@ cdef class Tunnel(Timed):
 
 # The endpoint's connection on its way up, `preface` (or None) its first bytes; None: refused at once
 cdef TunnelEndpoint connect_tunnel(Reactor reactor, TunnelOwner owner, Endpoint endpoint, Cluster cluster, Tls tls, bytes preface)
-# Both sides are connected; data[0:size] is what the client said first. `idle` and `most`: ms, 0 = for ever
+# Both sides are connected; data[0:size] is what the client said first. `idle` and `most`: ms, 0 = for ever. `up` and
+# `down`: flows of another kind
 cdef Tunnel open_tunnel(TunnelOwner owner, TunnelClient client, TunnelEndpoint endpoint, const char* data, size_t size, uint64_t idle,
-                        uint64_t most)
+                        uint64_t most, Flow up, Flow down)

@@ -35,18 +35,18 @@ cdef class TunnelOwner(ConnectionOwner):
 cdef TunnelEndpoint connect_tunnel(Reactor reactor, TunnelOwner owner, Endpoint endpoint, Cluster cluster, Tls tls,
                                    bytes preface):
     cdef TunnelEndpoint connection = TunnelEndpoint.__new__(TunnelEndpoint)
-    connection.request, connection.patience = cluster.tunnel, cluster.connect_timeout
+    connection.request, connection.posts, connection.patience = cluster.tunnel, cluster.tunnel_posts, cluster.connect_timeout
     connection.preface = preface
     return connection if connection.reach(reactor, owner, endpoint, cluster, tls) else None
 
 
 cdef Tunnel open_tunnel(TunnelOwner owner, TunnelClient client, TunnelEndpoint endpoint, const char* data, size_t size, uint64_t idle,
-                        uint64_t most):
+                        uint64_t most, Flow up, Flow down):
     cdef Tunnel tunnel = Tunnel.__new__(Tunnel)
     tunnel.reactor = client.reactor
     tunnel.owner = owner
     tunnel.client, tunnel.endpoint = client, endpoint
-    tunnel.up, tunnel.down = _flow(tunnel, client, endpoint), _flow(tunnel, endpoint, client)
+    tunnel.up, tunnel.down = _flow(tunnel, up, client, endpoint), _flow(tunnel, down, endpoint, client)
     tunnel.down.to_client = True
     client.tunnel = endpoint.tunnel = tunnel
     tunnel.moved_at = now_ms()
@@ -55,17 +55,16 @@ cdef Tunnel open_tunnel(TunnelOwner owner, TunnelClient client, TunnelEndpoint e
     client.watch_read()
     endpoint.watch_read()
     if size:
-        owner.on_moved(False, size)
-        tunnel.up.send(data, size)
-    if out_size(&endpoint.answer) and not tunnel.over:
-        owner.on_moved(True, out_size(&endpoint.answer))
-        tunnel.down.send(endpoint.answer.data + endpoint.answer.start, out_size(&endpoint.answer))
+        tunnel.up.take(data, size)
+    if (out_size(&endpoint.answer) or endpoint.posts) and not tunnel.over:
+        tunnel.down.take(endpoint.answer.data + endpoint.answer.start, out_size(&endpoint.answer))
         out_free(&endpoint.answer)
     return tunnel
 
 
-cdef Flow _flow(Tunnel tunnel, Descriptor source, Descriptor sink):
-    cdef Flow flow = Flow.__new__(Flow)
+cdef Flow _flow(Tunnel tunnel, Flow flow, Descriptor source, Descriptor sink):
+    if flow is None:
+        flow = Flow.__new__(Flow)
     flow.tunnel, flow.source, flow.sink = tunnel, source, sink
     return flow
 
@@ -135,16 +134,24 @@ cdef class TunnelEndpoint(Upstream):
         if got <= 0 or out_append(&self.answer, scratch, got) < 0:
             self.on_unreachable(FAIL_CONNECT)
             return
-        verdict = parse_response(self.answer.data, out_size(&self.answer), &self.reactor.response_limits, True, &head)
+        verdict = self._parse(&head)
+        while verdict == H1_DONE and head.status < 200 and head.status != 101:
+            out_consume(&self.answer, head.size)      # more is to come
+            verdict = self._parse(&head)
         if verdict == H1_MORE:
             return
         if verdict != H1_DONE or head.status < 200 or head.status > 299:
             self.on_unreachable(FAIL_CONNECT)
             return
+        self.framing, self.length = head.framing, head.length
         out_consume(&self.answer, head.size)
         self.asking, self.established = False, True
         self.reactor.wheel.cancel(&self.timer)
         self.owner.on_connected(self)
+
+    cdef int _parse(self, Head* head):
+        return parse_response(self.answer.data + self.answer.start, out_size(&self.answer), &self.reactor.response_limits,
+                              not self.posts, head)
 
     cdef void on_unreachable(self, int failure):
         self.close(False)
@@ -195,12 +202,15 @@ cdef class Flow:
         got = self.source.receive(scratch, SCRATCH)
         if got > 0:
             self.bulk = got >= BULK and self.source.tls is None and self.sink.tls is None
-            self.tunnel.owner.on_moved(self.to_client, got)
-            self.send(scratch, got)
+            self.take(scratch, got)
         elif got == 0:
             self._end()
         elif errno != EAGAIN and errno != EINTR:
             self.tunnel.lost(self, True)
+
+    cdef void take(self, const char* data, size_t size):
+        self.tunnel.owner.on_moved(self.to_client, size)
+        self.send(data, size)
 
     cdef void send(self, const char* data, size_t size):
         cdef ssize_t sent = self.sink.transmit(data, size)

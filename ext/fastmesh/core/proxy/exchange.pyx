@@ -19,7 +19,7 @@ from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
 from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport (
-    FAIL_NONE, FAIL_NO_CLUSTER, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL, FAIL_QUEUE, FAIL_TIMEOUT, FAIL_TLS,
+    FAIL_NONE, FAIL_NO_CLUSTER, FAIL_NO_HEALTHY, FAIL_OVERFLOW, FAIL_PER_TRY_TIMEOUT, FAIL_PROTOCOL, FAIL_QUEUE, FAIL_TIMEOUT, FAIL_TLS,
 )
 from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.attempt cimport (
@@ -38,6 +38,7 @@ from fastmesh.core.proxy.relay cimport RelayText, response_out
 from fastmesh.core.proxy.sticky cimport resume_session, split_hash
 from fastmesh.core.proxy.trace cimport fit_request_id, make_request_id
 from fastmesh.core.proxy.tunnel cimport CLIENT_ENDED, ENDPOINT_ENDED, TIMER_TUNNEL
+from fastmesh.core.proxy.wanted cimport go_wanted
 from fastmesh.core.proxy.transit cimport (
     FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_LR, FLAG_NC, FLAG_NR, FLAG_UC, FLAG_UH, FLAG_UT, keep_trailers,
 )
@@ -273,7 +274,10 @@ cdef class Exchange(Hedging):
         return self._enter(cluster)
 
     cdef int _go_outside(self):
-        cdef int found = go_outside(self)
+        cdef int found
+        if self.destination.late.wanted:
+            return self._enter(self.cluster) if go_wanted(self) else self._give_up(FAIL_NO_HEALTHY)
+        found = go_outside(self)
         if found == OUT_WAIT:
             return WAIT
         if found == OUT_FOUND:

@@ -11,7 +11,8 @@ from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.exchange cimport Exchange, take_exchange
 from fastmesh.core.proxy.relay cimport RelayText, apply_ops, request_out
 from fastmesh.core.proxy.sticky cimport resume_session, split_hash, take_hash
-from fastmesh.core.route.cluster cimport EXTRA_TIERS, Cluster
+from fastmesh.core.proxy.wanted cimport named_address
+from fastmesh.core.route.cluster cimport CLUSTER_PASSTHROUGH, EXTRA_TIERS, Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.hash_policy cimport HASH_SOURCE_IP, HashPolicy
@@ -264,6 +265,8 @@ cdef dict _tell_destination(Story story, Exchange x):
         return story.answered("route", chosen.missing_status, ["NC"])
     if chosen.cluster.resilience is not None:
         story.tell("guard", f"Resilience {chosen.cluster.resilience.name}", "; ".join(chosen.cluster.resilience.told))
+    if chosen.cluster.kind == CLUSTER_PASSTHROUGH:
+        return _tell_wanted(story, x)
     endpoints = [endpoint.text.decode() for endpoint in chosen.cluster.endpoints]
     story.result["endpoints"] = endpoints
     if not endpoints and chosen.cluster.kind == 0:
@@ -277,6 +280,18 @@ cdef dict _tell_destination(Story story, Exchange x):
     if chosen.cluster.health is not None:
         why += f", of those that pass their checks ({chosen.cluster.health.told})"
     story.tell("attempt", "one of " + ", ".join(endpoints) if endpoints else "an address of the request's host, asked of DNS", why)
+    return story.end()
+
+
+cdef dict _tell_wanted(Story story, Exchange x):
+    """The client chooses. Of its connection nothing is known here, but Host may name an address of the service."""
+    address, port = named_address(x)
+    if address:
+        story.result["endpoints"] = [f"[{address}]:{port}" if ":" in address else f"{address}:{port}"]
+        story.tell("attempt", story.result["endpoints"][0], "PASSTHROUGH: Host names this address of the service")
+        return story.end()
+    story.tell("attempt", "the address that the client's connection was meant for", "PASSTHROUGH: known where the kernel redirects "
+               "connections or a PROXY header comes first; else there is no endpoint (503, UH)")
     return story.end()
 
 
@@ -308,7 +323,7 @@ cdef void _tell_localities(Story story, Cluster cluster):
     cdef Endpoint endpoint
     for number, tier in enumerate(cluster.tiers):
         texts = [f"{endpoint.text.decode()} ({endpoint.locality or 'no locality'})" for endpoint in tier.endpoints]
-        if tier.parts is not None:
+        if tier.parts is not None and tier.shares:
             texts = [f"{part.locality or 'no locality'} {100 * part.share / tier.shares:.3g} %" for part in tier.parts]
         why = "while enough of them are healthy" if number == 0 else f"when too few of priority {number - 1} are healthy"
         story.tell("locality", f"priority {number}: " + ", ".join(texts), why)

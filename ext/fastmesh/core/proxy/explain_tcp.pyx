@@ -2,7 +2,7 @@
 import ipaddress
 
 from fastmesh.core.route.chain cimport Chain, ChainTable
-from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.cluster cimport CLUSTER_PASSTHROUGH, Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.rule cimport Destination
 from fastmesh.core.route.snapshot cimport Listener, Snapshot
@@ -12,7 +12,8 @@ def explain_connection(items, str name, str address, int port, sni) -> dict:
     """The fate of a connection on the listener `name` of a plan (the items of `config.plan.iterate`).
 
     `address` and `port`: what the client wanted to reach, where the listener can know it; "" = it cannot. `sni`: the server name of
-    its TLS, "" = none was said, None = it is not TLS. Keys: chain ("" = none), kind, shares (cluster -> share), endpoints, missing.
+    its TLS, "" = none was said, None = it is not TLS. Keys: chain ("" = none), kind, shares (cluster -> share), endpoints, missing, and
+    where there is a way to go `tunnel`: the request that asks for one, "" = none does.
     """
     cdef Snapshot snapshot = Snapshot(items)
     cdef Listener listener
@@ -33,14 +34,14 @@ def explain_connection(items, str name, str address, int port, sni) -> dict:
         chain = table.find(sni.encode(), False)
     if chain is None:
         return {"chain": "", "kind": "", "shares": {}, "endpoints": [], "missing": []}
-    return _told(chain)
+    return _told(chain, f"[{address}]:{port}" if ":" in address else f"{address}:{port}" if address else "")
 
 
-cdef dict _told(Chain chain):
+cdef dict _told(Chain chain, str wanted):
     cdef Destination each, heaviest = None
     cdef Cluster cluster
     cdef Endpoint endpoint
-    shares, missing = {}, []
+    shares, missing, tunnel = {}, [], ""
     for each in chain.destinations:
         name = each.cluster_name.decode()
         shares[name] = each.weight / chain.weights
@@ -52,4 +53,8 @@ cdef dict _told(Chain chain):
     if heaviest is not None and heaviest.late is not None:
         cluster = heaviest.open()
         endpoints = [(<Endpoint>endpoint).text.decode() for endpoint in cluster.endpoints]
-    return {"chain": chain.name, "kind": "tcp" if chain.tcp else "http", "shares": shares, "endpoints": endpoints, "missing": missing}
+        tunnel = (cluster.tunnel or b"").partition(b"\r\n\r\n")[0].decode()
+        if cluster.kind == CLUSTER_PASSTHROUGH:
+            endpoints = [wanted] if wanted else []        # the client's choice
+    return {"chain": chain.name, "kind": "tcp" if chain.tcp else "http", "shares": shares, "endpoints": endpoints, "missing": missing,
+            "tunnel": tunnel}

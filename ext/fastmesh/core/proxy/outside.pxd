@@ -35,3 +35,7 @@ cdef class Outside:
 
 cdef Outside make_outside(Engine engine, object loop, dict settings)
 cdef int go_outside(Transit t)
+# The cluster of the plan with these endpoints, under the same name: its limits and counters are one. `shared`: clients choose the
+# addresses, so all of them have one place of the arena, which never gives back what it gave
+cdef Cluster make_reached(Engine engine, Late late, list endpoints, bint shared)
+cdef dict plain_endpoint(str address, int port)

@@ -99,7 +99,8 @@ cdef class Outside:
         cdef list usable = [address for address in found if self._may(late, address, port)]
         if usable:
             if answer.cluster is None or usable != [endpoint.address for endpoint in answer.cluster.endpoints]:
-                answer.cluster = _cluster(self.engine, late, usable, port)
+                answer.cluster = make_reached(self.engine, late, [plain_endpoint(address, port) for address in usable],
+                                              not late.trusted)
         elif found:
             answer.cluster = None         # the name leads to where nobody may go: what it led to before counts no more
         else:
@@ -137,19 +138,19 @@ def _done(task):
     pass
 
 
-cdef Cluster _cluster(Engine engine, Late late, list addresses, int port):
-    """The cluster of the plan with these endpoints, under the same name: its limits and counters are one."""
+cdef dict plain_endpoint(str address, int port):
+    return {"address": address, "port": port, "weight": 1, "workload": 0, "locality": "", "mesh_tls": False, "priority": 0}
+
+
+cdef Cluster make_reached(Engine engine, Late late, list endpoints, bint shared):
     cdef dict plan = decode(late.packed)
-    plan["endpoints"] = [
-        {"address": address, "port": port, "weight": 1, "workload": 0, "locality": "", "mesh_tls": False, "priority": 0}
-        for address in addresses]
+    plan["endpoints"] = endpoints
     plan["kind"] = "endpoints"
     cdef Cluster cluster = make_cluster(plan)
     cdef Endpoint endpoint
     cluster.tls = late.tls
-    if late.trusted:
+    if not shared:
         return cluster
-    # Clients choose these names: their endpoints share one place of the arena, which never gives back what it gave.
     texts = [endpoint.text for endpoint in cluster.endpoints]
     for endpoint in cluster.endpoints:
         endpoint.text = b"*"

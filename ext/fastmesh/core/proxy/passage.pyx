@@ -11,6 +11,7 @@ from fastmesh.core.base.counters cimport (
 )
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport FAIL_CONNECT_TIMEOUT, FAIL_TLS
+from fastmesh.core.net.post cimport open_post
 from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.net.tls.client cimport ClientContext
 from fastmesh.core.net.tunnel cimport (
@@ -21,7 +22,8 @@ from fastmesh.core.proxy.account cimport TCP_CLOSED, TCP_OPENED, TCP_RECEIVED, T
 from fastmesh.core.proxy.transit cimport (
     FLAG_DC, FLAG_DT, FLAG_NC, FLAG_NR, FLAG_SI, FLAG_UC, FLAG_UF, FLAG_UH, FLAG_UO, FLAG_URX, Transit,
 )
-from fastmesh.core.route.cluster cimport CLUSTER_ORIGINAL_DST, Cluster
+from fastmesh.core.proxy.wanted cimport all_speak_mesh, endpoint_at
+from fastmesh.core.route.cluster cimport CLUSTER_ENDPOINTS, Cluster
 from fastmesh.core.route.endpoint cimport Endpoint, make_address
 from fastmesh.core.route.snapshot cimport Listener
 
@@ -65,7 +67,7 @@ cdef class Passage(TunnelOwner):
             cluster.attach(self.engine.arena, self.engine.slot)
         if cluster.hash is not None:
             t.hashed = cluster.hash.find_peer(t.peer, &t.hash)
-        if cluster.kind == CLUSTER_ORIGINAL_DST:
+        if cluster.kind != CLUSTER_ENDPOINTS:
             t.endpoint = self._wanted(cluster)
         else:
             t.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.timed else 0, &t.hash if t.hashed else NULL, NULL, 0)
@@ -99,8 +101,12 @@ cdef class Passage(TunnelOwner):
         cdef bytes key
         if self.client.aim is None:
             return None
+        endpoint = endpoint_at(cluster, self.facts.local_text)
+        if endpoint is not None:
+            return endpoint
         host, _, port = self.facts.local_text.rpartition(b":")
         endpoint = make_address(host.strip(b"[]").decode(), int(port))
+        endpoint.mesh_tls = all_speak_mesh(cluster)
         key = cluster.name + b"\0*"           # of all of them: there may be as many as addresses
         endpoint.cell = self.engine.arena.words(ENTRY_ENDPOINT, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
                                                 OUTLIER_WORDS + ENDPOINT_ROW * self.engine.arena.slots)
@@ -124,8 +130,12 @@ cdef class Passage(TunnelOwner):
         fm_bump(&self.words[TCP_OPENED], 1)
         own = self.client.chain.idle()
         idle = self.engine.timeouts.tunnel if own < 0 else <uint64_t>own
-        open_tunnel(self, self.client, <TunnelEndpoint>connection, PyBytes_AS_STRING(first), PyBytes_GET_SIZE(first), idle,
-                    t.cluster.max_connection_duration)
+        if t.cluster.tunnel_posts:
+            open_post(self, self.client, <TunnelEndpoint>connection, PyBytes_AS_STRING(first), PyBytes_GET_SIZE(first), idle,
+                      t.cluster.max_connection_duration)
+        else:
+            open_tunnel(self, self.client, <TunnelEndpoint>connection, PyBytes_AS_STRING(first), PyBytes_GET_SIZE(first), idle,
+                        t.cluster.max_connection_duration, None, None)
 
     cdef void on_closed(self, Upstream connection, int failure):
         cdef Transit t = self.facts

@@ -48,8 +48,8 @@ cdef void resume_session(Transit t):
         return
     for destination in t.rule.destinations:
         cluster = destination.open()
-        if cluster is None:
-            continue
+        if cluster is None or destination.late.outside:
+            continue                      # its endpoints are nobody's choice, or the client's
         for endpoint in cluster.endpoints:
             if identity(cluster.name, endpoint.text) == token.endpoint:
                 t.destination, t.bound, t.session_began = destination, endpoint, token.began

@@ -14,6 +14,7 @@ cdef enum ClusterKind:
     CLUSTER_ENDPOINTS = 0
     CLUSTER_ORIGINAL_DST = 1
     CLUSTER_BLACKHOLE = 2
+    CLUSTER_PASSTHROUGH = 3   # its endpoints are known, and the client says which
 
 cdef enum Balancer:
     BALANCE_ROUND_ROBIN = 0
@@ -47,6 +48,7 @@ cdef class Cluster:
     cdef uint8_t balancer     # Balancer
     cdef uint8_t extras       # Extra bits
     cdef list endpoints
+    cdef list addresses       # texts, of the service itself; where clients choose
     cdef list tiers           # of Tier, the first priority first
     cdef Tier first           # the only tier of most clusters
     cdef HashPolicy hash      # consistentHash; None: there is none
@@ -71,6 +73,7 @@ cdef class Cluster:
     cdef int64_t tcp_idle             # ms, of a connection of a tcp chain; as idle_timeout
     cdef uint8_t proxy_protocol       # version of the PROXY header that connections begin with; 0 = none
     cdef bytes tunnel                 # HTTP/1.1 request that has to be answered before bytes of a tcp chain; None: none
+    cdef bint tunnel_posts            # it is a POST: those bytes are its body
     cdef bint keepalive
     cdef int keepalive_probes
     cdef int keepalive_time

@@ -23,12 +23,13 @@ from fastmesh.core.route.random_pick cimport random_pick
 from fastmesh.core.route.resilience cimport make_resilience
 from fastmesh.core.route.ring_hash cimport make_ring
 from fastmesh.core.route.round_robin cimport round_robin
-from fastmesh.core.route.tier cimport Tier, choose_tier, make_tier, weigh_tiers
+from fastmesh.core.route.tier cimport WHOLE, Tier, choose_tier, make_tier, weigh_tiers
 from fastmesh.core.route.warmup cimport warmth
 
 cdef dict BALANCERS = {"ROUND_ROBIN": BALANCE_ROUND_ROBIN, "RANDOM": BALANCE_RANDOM,
                        "LEAST_REQUEST": BALANCE_LEAST_REQUEST, "PASSTHROUGH": BALANCE_RANDOM}
-cdef dict KINDS = {"endpoints": CLUSTER_ENDPOINTS, "original_dst": CLUSTER_ORIGINAL_DST, "blackhole": CLUSTER_BLACKHOLE}
+cdef dict KINDS = {"endpoints": CLUSTER_ENDPOINTS, "original_dst": CLUSTER_ORIGINAL_DST, "blackhole": CLUSTER_BLACKHOLE,
+                   "passthrough": CLUSTER_PASSTHROUGH}
 cdef enum:
     THINNINGS = 64            # with a floor of 5 % one draw in 28 gives up there, and takes what it has
 
@@ -335,7 +336,7 @@ cdef uint64_t* _turn(Arena arena, bytes cluster, int number, str locality) excep
     return &arena.words(ENTRY_RING, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), RING_WORDS)[RING_TURN]
 
 
-cdef _set_tiers(Cluster cluster, list localities):
+cdef _set_tiers(Cluster cluster, list localities, zones):
     """Endpoints by priority; `localities` are those that share a priority by weight: (priority, name, weight)."""
     cdef Endpoint endpoint
     cdef Tier part
@@ -352,9 +353,29 @@ cdef _set_tiers(Cluster cluster, list localities):
                 parts.append(part)
         cluster.tiers.append(make_tier(endpoints, parts or None))
     cluster.first = cluster.tiers[0]
+    if zones is not None:
+        _set_zones(cluster.first, zones)
     weigh_tiers(cluster.tiers, 0)
-    if priorities > 1 or localities:
+    if priorities > 1 or localities or cluster.first.zoned:
         cluster.extras |= EXTRA_TIERS
+
+
+cdef _set_zones(Tier tier, plan):
+    """The localities of the first priority, the own one first, each with its share of this proxy's replicas."""
+    cdef Endpoint endpoint
+    cdef Tier part
+    callers = dict(plan["callers"])
+    total = sum(callers.values())
+    names = dict.fromkeys([plan["own"], *[endpoint.locality for endpoint in tier.endpoints]])
+    if len(names) < 2:
+        return
+    tier.parts = []
+    for name in names:
+        part = make_tier([endpoint for endpoint in tier.endpoints if endpoint.locality == name], None)
+        part.locality, part.callers = name, WHOLE * callers.get(name, 0) // total
+        tier.parts.append(part)
+    tier.zoned, tier.least = True, plan["least"]
+    tier.weigh_parts()
 
 
 cdef _set_hash(Cluster cluster, plan):
@@ -409,8 +430,9 @@ cdef Cluster make_cluster(dict plan):
     cluster.service_namespace = plan["service_namespace"]
     cluster.kind = KINDS[plan["kind"]]
     cluster.balancer = BALANCERS[plan["balancer"]]
+    cluster.addresses = plan["addresses"]
     cluster.endpoints = [make_endpoint(endpoint) for endpoint in plan["endpoints"]]
-    _set_tiers(cluster, plan["localities"])
+    _set_tiers(cluster, plan["localities"], plan["zones"])
     if plan["hash"] is not None:
         _set_hash(cluster, plan["hash"])
     cluster.max_connections = plan["max_connections"]
@@ -424,6 +446,7 @@ cdef Cluster make_cluster(dict plan):
     cluster.tcp_idle = -1 if plan["tcp_idle"] is None else plan["tcp_idle"]
     cluster.proxy_protocol = plan["proxy_protocol"]
     cluster.tunnel = plan["tunnel"].encode() or None
+    cluster.tunnel_posts = plan["tunnel"].startswith("POST ")
     cluster.tls_auto = plan["tls"] is not None and plan["tls"]["auto"]
     cluster.http = HTTP[plan["http"]]
     cluster.max_streams = plan["max_streams"]
@@ -441,7 +464,7 @@ cdef Cluster make_cluster(dict plan):
     if cluster.health is not None:
         cluster.watched = True
         cluster.outlier.min_health_percent = plan["health"]["min_health_percent"]
-    if cluster.kind == CLUSTER_ORIGINAL_DST:
+    if cluster.kind != CLUSTER_ENDPOINTS:
         cluster.watched = False           # its endpoints are the clients' choice
     if plan["warmup"] is not None:
         duration, least, aggression = plan["warmup"]

@@ -1,6 +1,6 @@
 """See late.pxd."""
 from msgspec.msgpack import decode
-from fastmesh.core.route.cluster cimport CLUSTER_ORIGINAL_DST, EXTRA_HASH, EXTRA_WORTH, Cluster, make_cluster
+from fastmesh.core.route.cluster cimport CLUSTER_ORIGINAL_DST, CLUSTER_PASSTHROUGH, EXTRA_HASH, EXTRA_WORTH, Cluster, make_cluster
 
 cdef int AT_ONCE = 200        # more endpoints than this are made with the snapshot: a request would wait for them
 
@@ -20,7 +20,8 @@ cdef Late make_late(bytes packed):
     cdef Late late = Late.__new__(Late)
     cdef Cluster cluster = make_cluster(decode(packed))
     late.packed = packed
-    late.outside = cluster.kind == CLUSTER_ORIGINAL_DST
+    late.wanted = cluster.kind == CLUSTER_PASSTHROUGH
+    late.outside = late.wanted or cluster.kind == CLUSTER_ORIGINAL_DST
     if late.outside:
         late.trusted = bool(cluster.host) and not cluster.host.startswith("*")
         late.port, late.answers = cluster.port, {}

@@ -27,9 +27,37 @@ cdef class Tier:
         cdef Tier part
         cdef uint64_t able
         self.shares = 0
+        if self.zoned:
+            self._weigh_zones()
+            return
         for part in self.parts:
             able = OVERPROVISIONED * part.healthy // <uint64_t>len(part.endpoints)
             part.share = <uint32_t>(part.weight * min(able, <uint64_t>100))
+            self.shares += part.share
+
+
+    cdef void _weigh_zones(self):
+        cdef Tier own = self.parts[0], part
+        cdef uint64_t room = 0, rest
+        cdef uint32_t healthy = 0, ours
+        for part in self.parts:
+            healthy += part.healthy
+        if healthy == 0 or healthy < self.least:
+            return                        # too small a cluster for zones to be even
+        for part in self.parts:
+            part.share = <uint32_t>(<uint64_t>WHOLE * part.healthy // healthy)
+            room += part.share - part.callers if part is not own and part.share > part.callers else 0
+        ours = WHOLE
+        if own.share < own.callers or own.share == 0:
+            ours = <uint32_t>(<uint64_t>WHOLE * own.share // max(own.callers, <uint32_t>1))
+        rest = WHOLE - ours
+        for part in self.parts:
+            if part is own:
+                part.share = ours
+            elif room == 0:
+                part.share = <uint32_t>rest if part.healthy else 0    # nobody has more endpoints than replicas: all alike
+            else:
+                part.share = <uint32_t>(rest * (part.share - part.callers) // room) if part.share > part.callers else 0
             self.shares += part.share
 
 
