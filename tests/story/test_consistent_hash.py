@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.explaining import ask as explained
+from tests.ports import free_port
 from tests.running import Proxy
 from tests.traffic import (
     Answer,
@@ -23,6 +24,7 @@ from tests.traffic import (
     Story,
     ask,
     destination_rule,
+    read_answer,
     reload,
     replicas,
     replicas_of,
@@ -60,9 +62,30 @@ def made() -> Iterator[list[Replica]]:
         yield five
 
 
+VIP = "127.0.0.66"
+
+
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory, made: list[Replica]) -> Iterator[Proxy]:
-    with Proxy(tmp_path_factory.mktemp("hash"), mesh(made), workers=2) as one:
+def tcp_ports() -> dict[str, int]:
+    return {"hashed": free_port(), "spread": free_port()}
+
+
+def bytes_mesh(made: list[Replica], ports: dict[str, int]) -> str:
+    """Services whose connections carry bytes: a socket of this machine stands for each."""
+    yaml = ""
+    for host, port in ports.items():
+        spec = {"hosts": [f"{host}.tcp"], "addresses": [VIP], "resolution": "STATIC", "location": "MESH_INTERNAL"}
+        replicas = [{"address": "127.0.0.1", "ports": {"tcp": replica.port}} for replica in made]
+        spec |= {"ports": [{"number": port, "name": "tcp", "protocol": "TCP"}], "endpoints": replicas}
+        yaml += thing("ServiceEntry", f"{host}-tcp", spec)
+        balancer = {"consistentHash": {"useSourceIp": True}} if host == "hashed" else {"simple": "RANDOM"}
+        yaml += destination_rule(f"{host}.tcp", {"loadBalancer": balancer})
+    return yaml
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory, made: list[Replica], tcp_ports: dict[str, int]) -> Iterator[Proxy]:
+    with Proxy(tmp_path_factory.mktemp("hash"), mesh(made) + bytes_mesh(made, tcp_ports), workers=2) as one:
         yield one
 
 
@@ -78,6 +101,19 @@ def test_no_consistent_hash(proxy: Proxy) -> None:
 @pytest.mark.parametrize("host", ["address", "query", "header", "maglev", "small"])
 def test_ten_requests_meet_one_endpoint(proxy: Proxy, host: str) -> None:
     assert len(ten(proxy, host, x_some_header="baz")) == 1
+
+
+def over_tcp(port: int, source: str = "127.0.0.1") -> str:
+    with socket.create_connection((VIP, port), 10, source_address=(source, 0)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return read_answer(connection.makefile("rb"))[2].decode()
+
+
+def test_ten_connections_of_one_address_meet_one_endpoint(proxy: Proxy, tcp_ports: dict[str, int]) -> None:
+    """The row "tcp source ip"; other addresses meet others."""
+    assert len({over_tcp(tcp_ports["hashed"]) for _ in range(10)}) == 1
+    assert len({over_tcp(tcp_ports["spread"]) for _ in range(20)}) > 1
+    assert len({over_tcp(tcp_ports["hashed"], f"127.0.1.{number}") for number in range(1, 30)}) == 5
 
 
 def test_a_cookie_without_ttl_is_used_and_never_made(proxy: Proxy) -> None:

@@ -19,5 +19,5 @@ cdef class HashTable:
     cdef _take(self, list endpoints, list weights)
 
 cdef enum:
-    HASHED_MAX = 65535                # endpoints in one table
+    HASHED_MAX = 65535                # endpoints in one table: `owners` has 16 bits for each place
     AT_ONCE = 4096                    # places that are made between two looks at the clock

@@ -17,7 +17,9 @@ cdef class HashTable:
     cdef _take(self, list endpoints, list weights):
         """In the order of the addresses, so that the order in which somebody lists them means nothing."""
         cdef Endpoint endpoint
-        order = sorted(range(min(len(endpoints), HASHED_MAX)), key=[(<Endpoint>each).text for each in endpoints].__getitem__)
+        if len(endpoints) > HASHED_MAX:
+            raise ValueError(f"{len(endpoints)} endpoints in a table of consistent hashing, which has room for {HASHED_MAX}")
+        order = sorted(range(len(endpoints)), key=[(<Endpoint>each).text for each in endpoints].__getitem__)
         total = sum([weights[i] for i in order])
         self.names = [(<Endpoint>endpoints[i]).text for i in order]
         self.numbers = order
