@@ -322,10 +322,19 @@ def ask(proxy: Proxy | int, target: str = "/", method: str = "GET", **more: Any)
 class Story:
     """A proxy with an access log, asked for one request at a time."""
 
-    def __init__(self, directory: Path, yaml: str, *args: str, workers: int = 1, role: str = "mesh") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        yaml: str,
+        *args: str,
+        workers: int = 1,
+        role: str = "mesh",
+        prefix: tuple[str, ...] = (),
+    ) -> None:
         self.file = directory / "access.log"
         args = args if role == "mesh" else ("--role", role, *args)
-        self.proxy = Proxy(directory, yaml, "--access-log", str(self.file), *args, workers=workers, role=role)
+        args = ("--access-log", str(self.file), *args)
+        self.proxy = Proxy(directory, yaml, *args, workers=workers, role=role, prefix=prefix)
 
     def __enter__(self) -> Story:
         self.proxy.__enter__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from fastmesh.errors import EXIT_DATA, Problem
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 CONNECTIONS = ("tcp", "tls")
+_NOBODY = re.compile(r"(?<![\d.])0\.\d+\.\d+\.\d+(?=:)")  # addresses that no endpoint has, see `_compile`
 
 
 @click.command(short_help="Say which rule decides a request, and what happens.")
@@ -101,6 +103,8 @@ def _ask(
         strict,
     )
     answer["endpoints"] = [_unresolved(endpoint, names) for endpoint in answer.get("endpoints") or []]
+    for step in answer["steps"]:
+        step["decision"] = _unresolved(step["decision"], names)
     return plan, answer
 
 
@@ -112,9 +116,9 @@ def _compile(config: ConfigSet, role: Role) -> tuple[Plan, dict[str, str]]:
     return plan, names
 
 
-def _unresolved(endpoint: str, names: dict[str, str]) -> str:
-    address, colon, port = endpoint.rpartition(":")
-    return f"{names.get(address, address)}{colon}{port}"
+def _unresolved(text: str, names: dict[str, str]) -> str:
+    """With the names instead of what stands for them."""
+    return _NOBODY.sub(lambda found: names.get(found[0], found[0]), text)
 
 
 def _split(url: str) -> tuple[str, str, str, int | None]:

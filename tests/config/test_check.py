@@ -419,6 +419,8 @@ def test_names_that_lead_nowhere_are_warnings(kind: str, spec: str, field: str, 
 
 ADVICE = [
     (route("fault: {delay: {fixedDelay: 1s}}"), H + "fault.delay", "delays nobody"),
+    (route("headers: {request: {set: {':authority': '%REQ(x)%'}}}"), H + 'headers.request.set[":authority"]', "as it stands"),
+    (route("headers: {request: {add: {host: a%%b}}}"), H + "headers.request.add.host", "as it stands"),
     (route("mirror: {host: b}\nmirror_percent: 5"), H + "mirrorPercent", "mirrorPercentage: {value: 5}"),
     (bare("redirect: {uri: /, redirectCode: 304}"), H + "redirect.redirectCode", "dropped"),
     ("hosts: [a]\nhttp: [{route: [{destination: {host: a}}]}, {name: late, route: [{destination: {host: b}}]}]", "spec.http[1]",

@@ -181,6 +181,13 @@ def test_a_destination_may_rewrite_the_authority_when_the_route_does_not() -> No
     assert rule(f"{TO_A}, rewrite: {{authority: other}}").authority == "other"
 
 
+@pytest.mark.parametrize("host", ["%REQ(x-host)%", "a%%b"])
+def test_nothing_is_put_into_an_authority(host: str) -> None:
+    """Istio makes a host_rewrite_literal of it."""
+    found = rule(f"{TO_A}, headers: {{request: {{set: {{host: '{host}'}}}}}}")
+    assert (found.authority, found.destinations[0].request_headers) == (host, [])
+
+
 def test_response_headers_of_the_route_are_there_for_own_answers() -> None:
     found = rule("directResponse: {status: 503, body: {string: sorry}}, headers: {response: {set: {x: y}}}")
     assert found.direct == DirectPlan(status=503, body=b"sorry")

@@ -1,77 +1,70 @@
-"""Istio's Bookinfo samples with traffic: echo replicas stand for each version of each service."""
+"""Istio's Bookinfo samples in the mesh: what answers with its name stands for each version of a service.
+
+Its gateways are in test_samples.py.
+"""
 
 from __future__ import annotations
 
-import collections
 import contextlib
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.corpora import corpora_dir
-from tests.ports import free_port
-from tests.traffic import Client, Replica, Story, ask, thing, together
+from tests.adversity.name_server import NameServer
+from tests.security.making import write
+from tests.story.samples import SAMPLES, near, shares, text, versions, workload
+from tests.tls.material import CA, OTHER_CA, named, roots_pem, svid
+from tests.tls.upstream import Endpoint, server_context
+from tests.traffic import Story, ask, thing, together
 
-SAMPLES = corpora_dir() / "istio" / "samples" / "bookinfo"
-NETWORKING = SAMPLES / "networking"
 VERSIONS = {
     "productpage": ("v1",),
     "details": ("v1", "v2"),
     "ratings": ("v1", "v2", "v2-mysql", "v2-mysql-vm"),
     "reviews": ("v1", "v2", "v3"),
 }
-JASON = {"end-user": "jason"}
+PLATFORM = "bookinfo/platform/kube/bookinfo.yaml"
+FAULT = SAMPLES.parent / "tests/testdata/config/rule-fault-injection.yaml"
+IDENTITY = "spiffe://cluster.local/ns/default/sa/bookinfo-"
 
 
 @pytest.fixture(scope="module")
 def workloads() -> Iterator[str]:
-    """YAML that gives each version an address; each answers with its own name."""
     with contextlib.ExitStack() as stack:
-        yaml = ""
-        for app, versions in VERSIONS.items():
-            for version in versions:
-                replica = stack.enter_context(Replica(f"{app}-{version}"))
-                labels = {"app": app, "version": version}
-                entry = {"address": "127.0.0.1", "ports": {"http": replica.port}, "labels": labels}
-                yaml += thing("WorkloadEntry", replica.name, entry)
-        yield yaml
-
-
-def text(workloads: str, *files: str) -> str:
-    found = ["platform/kube/bookinfo.yaml", *files]
-    return "\n---\n".join([*((SAMPLES / file).read_text() for file in found), workloads])
+        yield "".join(stack.enter_context(versions(app, *names)) for app, names in VERSIONS.items())
 
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory, workloads: str) -> Iterator[Story]:
-    with Story(tmp_path_factory.mktemp("bookinfo"), text(workloads), workers=2) as story:
+    """The productpage's proxy. Its certificate matters where a rule says ISTIO_MUTUAL."""
+    folder = tmp_path_factory.mktemp("bookinfo")
+    write(folder, svid(IDENTITY + "productpage"), roots=[CA])
+    flags = ("--labels", "app=productpage,version=v1", "--certs", str(folder))
+    with Story(folder, text(PLATFORM, more=workloads), *flags, workers=2) as story:
         yield story
 
 
-def load(mesh: Story, workloads: str, *files: str) -> None:
-    mesh.reload(text(workloads, "networking/destination-rule-all.yaml", *(f"networking/{file}.yaml" for file in files)))
+def load(mesh: Story, workloads: str, *files: str, rules: str = "destination-rule-all") -> None:
+    mesh.reload(text(PLATFORM, *(f"bookinfo/networking/{file}.yaml" for file in (rules, *files)), more=workloads))
 
 
-def spread(mesh: Story, app: str, times: int, **headers: str) -> collections.Counter[str]:
-    """Versions that answered."""
-
-    def some() -> list[str]:
-        with Client(mesh.port, f"{app}:9080") as client:
-            return [client.ask(f"/{app}/0", **headers).text.removeprefix(f"{app}-") for _ in range(times // 4)]
-
-    return collections.Counter(name for names in together([some] * 4) for name in names)
+def spread(mesh: Story, app: str, wanted: dict[str, float], **headers: str) -> None:
+    """As wanted: to the letter where all goes to one version, else within 5 points of 2,000 calls."""
+    times = 200 if len(wanted) == 1 else 2000
+    near(shares(mesh.port, f"{app}:9080", times, f"/{app}/0", **headers), {f"{app}-{v}": s for v, s in wanted.items()})
 
 
 def test_without_rules_all_versions_answer(mesh: Story) -> None:
-    for app, versions in VERSIONS.items():
-        assert set(spread(mesh, app, 80)) == set(versions)
+    for app, names in VERSIONS.items():
+        assert set(shares(mesh.port, f"{app}:9080", 200)) == {f"{app}-{version}" for version in names}
 
 
 def test_all_v1(mesh: Story, workloads: str) -> None:
     load(mesh, workloads, "virtual-service-all-v1")
     for app in VERSIONS:
-        assert spread(mesh, app, 100) == {"v1": 100}
+        spread(mesh, app, {"v1": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -90,17 +83,21 @@ def test_reviews(
     mesh: Story, workloads: str, file: str, everyone: dict[str, float], jason: dict[str, float] | None
 ) -> None:
     load(mesh, workloads, f"virtual-service-{file}")
-    for headers, shares in (({}, everyone), (JASON, jason or everyone)):
-        times = 100 if len(shares) == 1 else 1200
-        counts = spread(mesh, "reviews", times, **headers)
-        assert set(counts) == set(shares)
-        for version, share in shares.items():
-            assert abs(counts[version] / times - share) < 0.06, counts
+    spread(mesh, "reviews", everyone)
+    spread(mesh, "reviews", jason or everyone, end_user="jason")
+
+
+def test_reviews_by_chance(mesh: Story, workloads: str) -> None:
+    """destination-rule-reviews: RANDOM among all versions, which the subsets of another rule part."""
+    load(mesh, workloads, rules="destination-rule-reviews")
+    spread(mesh, "reviews", {"v1": 1 / 3, "v2": 1 / 3, "v3": 1 / 3})
+    load(mesh, workloads, "virtual-service-reviews-80-20", rules="destination-rule-reviews")
+    spread(mesh, "reviews", {"v1": 0.8, "v2": 0.2})
 
 
 def test_details_v2(mesh: Story, workloads: str) -> None:
     load(mesh, workloads, "virtual-service-details-v2")
-    assert spread(mesh, "details", 40) == {"v2": 40}
+    spread(mesh, "details", {"v2": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -109,45 +106,40 @@ def test_details_v2(mesh: Story, workloads: str) -> None:
 )
 def test_ratings_with_a_database(mesh: Story, workloads: str, file: str, version: str) -> None:
     load(mesh, workloads, f"virtual-service-{file}")
-    assert spread(mesh, "ratings", 40) == {version: 40}
-    assert spread(mesh, "reviews", 40) == {"v3": 40}
+    spread(mesh, "ratings", {version: 1.0})
+    spread(mesh, "reviews", {"v3": 1.0})
 
 
 def test_ratings_test_abort(mesh: Story, workloads: str) -> None:
     load(mesh, workloads, "virtual-service-ratings-test-abort")
     answer, line = mesh.ask("/ratings/0", host="ratings:9080", end_user="jason")
     assert (answer.status, answer.text, line["response_flags"]) == (500, "fault filter abort", "FI")
-    assert spread(mesh, "ratings", 40) == {"v1": 40}
+    spread(mesh, "ratings", {"v1": 1.0})
 
 
 def test_fault_injection_details(mesh: Story, workloads: str) -> None:
-    load(mesh, workloads, "fault-injection-details-v1")
+    """The file has a DestinationRule of its own."""
+    mesh.reload(text(PLATFORM, "bookinfo/networking/fault-injection-details-v1.yaml", more=workloads))
     answer, line = mesh.ask("/details/0", host="details:9080")
     assert (answer.status, line["response_flags"]) == (555, "FI")
 
 
-def test_ratings_test_delay(mesh: Story, workloads: str) -> None:
-    load(mesh, workloads, "virtual-service-ratings-test-delay")
+def test_delays(mesh: Story, workloads: str) -> None:
+    """ratings-test-delay holds jason's requests for 7 s; rule-fault-injection answers 503 after 5 s."""
+    load(mesh, workloads + "---\n" + FAULT.read_text(), "virtual-service-ratings-test-delay")
     assert ask(mesh.port, "/ratings/0", host="ratings:9080").seconds < 0.5
-    answer, line = mesh.ask("/ratings/0", host="ratings:9080", end_user="jason")
-    assert (answer.status, answer.text, line["response_flags"]) == (200, "ratings-v1", "DI")
-    assert 7.0 <= answer.seconds < 7.3
+    (held, line), (refused, other) = together([
+        lambda: mesh.ask("/ratings/0", host="ratings:9080", end_user="jason"),
+        lambda: mesh.ask("/", host="fault.test.istio.io:8080", version="v2"),
+    ])  # fmt: skip
+    assert (held.status, held.text, line["response_flags"]) == (200, "<ratings-v1>", "DI")
+    assert 7.0 <= held.seconds < 7.3
+    assert (refused.status, refused.text, other["response_flags"]) == (503, "fault filter abort", "DI,FI")
+    assert 5.0 <= refused.seconds < 5.3
+    assert ask(mesh.port, host="fault.test.istio.io:8080").status == 404
 
 
-@pytest.mark.parametrize("folder", ["networking", "gateway-api"])
-def test_the_gateway(tmp_path: Path, workloads: str, folder: str) -> None:
-    port = free_port()
-    yaml = text(workloads, f"{folder}/bookinfo-gateway.yaml")
-    flags = ("--bind", "127.0.0.1", "--map", f"80={port}", "--map", f"8080={port}")
-    with Story(tmp_path, yaml, *flags, role="gateway"), Client(port, "bookinfo.example.com") as client:
-        for path in ("/productpage", "/static/bootstrap.css", "/login", "/logout", "/api/v1/products/0"):
-            answer = client.ask(path)
-            assert (answer.status, answer.text) == (200, "productpage-v1"), path
-        for path in ("/nope", "/productpage/x", "/"):
-            assert client.ask(path).status == 404, path
-
-
-def versions() -> str:
+def services() -> str:
     """A service for each version: HTTPRoutes know no subsets."""
     yaml = ""
     for app, names in VERSIONS.items():
@@ -158,18 +150,66 @@ def versions() -> str:
 
 
 @pytest.mark.parametrize(
-    ("file", "shares"),
+    ("file", "wanted"),
     [
         ("route-all-v1", {"v1": 1.0}),
+        ("route-reviews-v1", {"v1": 1.0}),
         ("route-reviews-v3", {"v3": 1.0}),
         ("route-reviews-90-10", {"v1": 0.9, "v2": 0.1}),
         ("route-reviews-50-v3", {"v1": 0.5, "v3": 0.5}),
     ],
 )
-def test_http_routes_of_the_mesh(mesh: Story, workloads: str, file: str, shares: dict[str, float]) -> None:
-    mesh.reload(text(workloads, f"gateway-api/{file}.yaml") + versions())
-    times = 100 if len(shares) == 1 else 1200
-    counts = spread(mesh, "reviews", times)
-    assert set(counts) == set(shares)
-    for version, share in shares.items():
-        assert abs(counts[version] / times - share) < 0.06, counts
+def test_http_routes_of_the_mesh(mesh: Story, workloads: str, file: str, wanted: dict[str, float]) -> None:
+    mesh.reload(text(PLATFORM, f"bookinfo/gateway-api/{file}.yaml", more=services() + workloads))
+    spread(mesh, "reviews", wanted)
+    if file == "route-all-v1":
+        for app in VERSIONS:
+            spread(mesh, app, {"v1": 1.0})
+
+
+# --- TLS on the wire
+
+
+def test_mutual_tls_between_all(mesh: Story) -> None:
+    """destination-rule-all-mtls: each service is asked in mutual TLS, and has to be the one whose account it has."""
+    with contextlib.ExitStack() as stack:
+        more, there = "", {}
+        for app in VERSIONS:
+            context = server_context(svid(IDENTITY + app), CA)
+            there[app] = stack.enter_context(Endpoint(context))
+            more += account(app, there[app].port)
+        impostor = stack.enter_context(Endpoint(server_context(svid(IDENTITY + "ratings"), CA)))
+        load(mesh, more, "virtual-service-all-v1", rules="destination-rule-all-mtls")
+        for app, endpoint in there.items():
+            assert ask(mesh.port, f"/{app}/0", host=f"{app}:9080").status == 200
+            (seen,) = endpoint.seen
+            assert seen["peer"] == (("URI", IDENTITY + "productpage"),)
+            assert seen["sni"] == f"outbound_.9080_.v1_.{app}.default.svc.cluster.local"
+        load(mesh, account("reviews", impostor.port), rules="destination-rule-all-mtls")
+        answer, line = mesh.ask("/reviews/0", host="reviews:9080")
+        assert (answer.status, line["response_flags"]) == (503, "UF,URX")
+        assert impostor.seen == []
+
+
+def account(app: str, port: int) -> str:
+    return workload(app, port, {"app": app, "version": "v1"}, serviceAccount=f"bookinfo-{app}")
+
+
+def test_egress_to_google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """egress-rule-google-apis: what is sent to port 80 in plaintext arrives at 443 in TLS, and at nobody else's."""
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(roots_pem(CA))
+    address = f"127.{random.randrange(1, 255)}.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
+    stranger = server_context(named("www.googleapis.com", ca=OTHER_CA))
+    with NameServer(tmp_path) as names, Endpoint(stranger, (address, 443)) as google:
+        names.zone = {"www.googleapis.com": [address]}
+        monkeypatch.setenv("SSL_CERT_FILE", str(roots))
+        yaml = text("bookinfo/networking/egress-rule-google-apis.yaml")
+        with Story(tmp_path, yaml, prefix=names.prefix) as story:
+            answer, line = story.ask("/books/v1/volumes", host="www.googleapis.com")
+            assert (answer.status, line["response_flags"]) == (503, "UF,URX")
+            assert "certificate signature failure" in line["upstream_transport_failure_reason"]
+            google.context = server_context(named("www.googleapis.com"))
+            answer, line = story.ask("/books/v1/volumes", host="www.googleapis.com")
+            assert (answer.status, line["upstream_cluster"]) == (200, "outbound|443||www.googleapis.com")
+            assert google.seen[0]["sni"] == "www.googleapis.com"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.corpora import corpora_dir
 from tests.server.proxies import ROOT, eventually, request
 from tests.story.lifecycle import MeshProxy
 from tests.story.load import mutual_tls
@@ -31,6 +32,16 @@ def test_a_request_goes_through_both(mesh: MakeMesh, tmp_path: Path) -> None:
     for one in (pair.cart, pair.orders):
         assert one.ask("/ready") == (200, "LIVE\n")
     assert "inbound|" in pair.orders.ask("/clusters")[1]
+
+
+def test_the_policy_of_a_namespace(mesh: MakeMesh, tmp_path: Path) -> None:
+    """Istio's peer-authn-strict.yaml is stronger than the mesh's DISABLE: mutual TLS or nothing."""
+    file = corpora_dir() / "istio/tests/testdata/config/peer-authn-strict.yaml"
+    more = "---\n" + file.read_text().replace("testns", "shop")
+    pair = Sidecars(mesh, tmp_path, mode="DISABLE", outbound=False, more=more)
+    assert request(pair.cart.address, Host=HOST) == (200, "origin\n")
+    with pytest.raises(ConnectionError):
+        request(f"127.0.0.1:{pair.inbound}", Host=HOST)
 
 
 def test_a_sidecar_may_have_one_side(mesh: MakeMesh, tmp_path: Path) -> None:

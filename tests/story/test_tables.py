@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -14,7 +14,10 @@ import yaml
 from tests.conformance.test_http_routes import INFRA, OBJECTS
 from tests.conformance.test_http_routes import TABLE as ROUTES
 from tests.conformance.test_virtual_service import TABLE as CASES
+from tests.http2 import Http2, Reply
+from tests.http2_endpoint import Asked, Endpoint
 from tests.ports import free_port
+from tests.running import Upstream
 from tests.traffic import Answer, Client, Gate, Replica, Request, Story, ask, eventually, thing
 
 PORTS = [{"name": "http", "port": 80}, {"name": "http-two", "port": 85}]
@@ -131,17 +134,17 @@ def gateway(apps: dict[str, Replica], port: int, tmp_path_factory: pytest.TempPa
         yield story
 
 
-def objects(apps: dict[str, Replica], *names: str) -> str:
+def objects(apps: Mapping[str, Upstream], *names: str, prefix: str = "infra-backend-") -> str:
     """The objects as they stand, but for the ports of the backends, which are ours."""
     found = []
     for name in ("base-manifests", *names):
         text = (OBJECTS / f"{name}.yaml").read_text().replace("{GATEWAY_CLASS_NAME}", "istio")
         for document in filter(None, yaml.safe_load_all(text)):
-            version = document["metadata"]["name"].removeprefix("infra-backend-")
+            version = document["metadata"]["name"].removeprefix(prefix)
             if document["kind"] == "Service" and version in apps:
                 for one in document["spec"]["ports"]:
                     one["targetPort"] = apps[version].port
-                entry = {"address": "127.0.0.1", "labels": {"app": f"infra-backend-{version}"}}
+                entry = {"address": "127.0.0.1", "labels": {"app": prefix + version}}
                 found.append(yaml.safe_load(thing("WorkloadEntry", version, entry, namespace=INFRA)))
             found.append(document)
     return yaml.safe_dump_all(found)
@@ -182,6 +185,30 @@ def check_http_route(row: dict[str, Any], apps: dict[str, Replica], port: int) -
         assert {key: answer.headers.get(key) for key in row["answered"]} == row["answered"], row
     if "mirrored" in row:
         assert eventually(lambda: apps[row["mirrored"]].count(row["url"]) == copies + 1)
+
+
+def answer_call(asked: Asked) -> None:
+    asked.head(200, ("content-type", "application/grpc"), ("x-to", asked.path.rpartition("/")[2]))
+    asked.data(b"\0\0\0\0\0")
+    asked.finish(("grpc-status", "0"))
+
+
+def test_grpc_route(gateway: Story, port: int) -> None:
+    """grpcroute-exact-method-matching: Echo at v1, EchoTwo at v2, and nobody knows EchoThree."""
+    with Endpoint(answer_call) as one, Endpoint(answer_call) as two, Http2(port) as client:
+        backends = {"v1": one, "v2": two}
+        gateway.reload(objects(backends, "grpcroute-exact-method-matching", prefix="grpc-infra-backend-"))
+
+        def call(method: str) -> Reply:
+            path = f"/gateway_api_conformance.echo_basic.grpcecho.GrpcEcho/{method}"
+            return client.ask(path, "POST", b"\0\0\0\0\0", host="any.example", content_type="application/grpc")
+
+        for method, backend in (("Echo", one), ("EchoTwo", two), ("Echo", one)):
+            reply = call(method)
+            assert (reply.status, reply.headers["x-to"], reply.trailers["grpc-status"]) == (200, method, "0")
+            assert backend.seen[-1].path.endswith(f"/{method}")
+        assert call("EchoThree").headers["grpc-status"] == "12", "UNIMPLEMENTED"
+        assert (len(one.seen), len(two.seen)) == (2, 1)
 
 
 def test_http_route_timeout(gateway: Story, apps: dict[str, Replica], port: int) -> None:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.corpora import corpora_dir
 from tests.running import Proxy, Upstream, read_all
 from tests.server.proxies import eventually
 from tests.tls.gateway import Gate, gateway, server
 from tests.traffic import thing
-
-ECHO = "istio/samples/tcp-echo"
 
 
 def saying(word: bytes) -> Callable[[socket.socket], None]:
@@ -55,12 +51,6 @@ def ask(port: int, text: bytes = b"hello\n", address: str = "127.0.0.1") -> byte
     return b""
 
 
-def shares(port: int, connections: int = 200) -> Counter[bytes]:
-    counts = Counter(ask(port) for _ in range(connections))
-    print(dict(counts))
-    return counts
-
-
 def plain(name: str, selector: dict[str, str]) -> str:
     return thing("Service", name, {"selector": selector, "ports": [{"name": "tcp", "port": 9000}]}, "v1")
 
@@ -84,29 +74,6 @@ def routes(*weights: tuple[str, int], **match: Any) -> str:
 
 def tcp(*, port: int = 31400, protocol: str = "TCP", **fields: Any) -> str:
     return gateway(server("tcp", "*", port=port, protocol=protocol) | fields)
-
-
-@pytest.mark.parametrize(("rules", "low", "high"), [("tcp-echo-all-v1.yaml", 0, 0), ("tcp-echo-20-v2.yaml", 18, 66)])
-def test_the_sample_tcp_echo(rules: str, low: int, high: int, tmp_path: Path) -> None:
-    """https://istio.io/latest/docs/tasks/traffic-management/tcp-traffic-shifting/: one connection in five goes to v2.
-    (200 draws of 0.2: 40, and 18 to 66 but once in 10,000 runs.)"""
-    text = "---\n".join((corpora_dir() / ECHO / name).read_text() for name in ("tcp-echo-all-v1.yaml", rules))
-    services = (corpora_dir() / ECHO / "tcp-echo-services.yaml").read_text()
-    with echoes() as workloads, Gate(tmp_path, f"{text}\n---\n{services}\n{workloads}", 31400) as gate:
-        counts = shares(gate.port)
-        assert low <= counts[b"two hello\n"] <= high
-        assert counts.total() == 200
-        assert set(counts) <= {b"one hello\n", b"two hello\n"}
-
-
-@pytest.mark.parametrize(("rules", "low", "high"), [("tcp-echo-all-v1.yaml", 0, 0), ("tcp-echo-20-v2.yaml", 18, 66)])
-def test_the_sample_for_the_gateway_api(rules: str, low: int, high: int, tmp_path: Path) -> None:
-    folder = corpora_dir() / ECHO / "gateway-api"
-    text = "---\n".join((folder / name).read_text() for name in ("tcp-echo-all-v1.yaml", rules))
-    with echoes() as workloads, Gate(tmp_path, f"{text}\n{workloads}", 31400) as gate:
-        counts = shares(gate.port)
-        assert low <= counts[b"two hello\n"] <= high
-        assert set(counts) <= {b"one hello\n", b"two hello\n"}
 
 
 @pytest.mark.parametrize("protocol", ["TCP", "MONGO", "REDIS", "MYSQL"])

@@ -27,8 +27,8 @@ def server_context(pair: Pair, *clients: Pair, alpn: list[str] | None = None) ->
 class Endpoint:
     """Answers each request with what it saw, as JSON. Without a context it speaks plaintext."""
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, context: ssl.SSLContext | None = None, where: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+        self._socket = socket.create_server(where)
         self.port = int(self._socket.getsockname()[1])
         self.context = context
         self.seen: list[dict[str, Any]] = []  # of each connection that got through its handshake

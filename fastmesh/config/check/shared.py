@@ -114,11 +114,17 @@ def check_headers(headers: Headers | None, at: At) -> None:
         _check_operations(headers.response, at["response"], request=False)
 
 
+def _check_authority(name: str, value: str, at: At) -> None:
+    """Istio (route.go) makes a host_rewrite_literal of it, where Envoy puts nothing in."""
+    if "%" in value and syntax.is_authority(name):
+        at.advice(f"{value} goes out as it stands, Istio puts nothing into a host; write the host itself")
+
+
 def _check_operations(operations: HeaderOperations, at: At, *, request: bool) -> None:
     rule = syntax.header_to_set if request else syntax.header_to_change
     for verb, values in (("set", operations.set), ("add", operations.add)):
         for name, value in values.items():
-            if not say(at[verb][name], rule(name)):
-                say(at[verb][name], syntax.header_value(value))
+            if not say(at[verb][name], rule(name)) and not say(at[verb][name], syntax.header_value(value)):
+                _check_authority(name, value, at[verb][name])
     for index, name in enumerate(operations.remove):
         say(at["remove"][index], syntax.header_to_change(name))

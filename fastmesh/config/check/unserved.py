@@ -15,7 +15,7 @@ import msgspec
 from fastmesh.config import protocols
 from fastmesh.config.api_listeners import SERVED
 from fastmesh.config.check.report import At
-from fastmesh.config.read import substitutions, syntax
+from fastmesh.config.read import substitutions
 from fastmesh.config.read.claims import claim_names
 from fastmesh.config.resource import AnyResource
 from fastmesh.errors import Problem
@@ -120,8 +120,6 @@ def _substitutions(headers: Headers | None, at: At) -> None:
             continue
         for verb, values in (("set", operations.set), ("add", operations.add)):
             for name, value in values.items():
-                if syntax.is_authority(name) and substitutions.literal(value) is None:
-                    at[side][verb][name].unserved(f"a substitution in {name}")
                 for word in substitutions.elsewhere(value):
                     at[side][verb][name].unserved(word)
 

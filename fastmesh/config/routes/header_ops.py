@@ -61,11 +61,12 @@ def single(route: HeaderOperations | None, destination: HeaderOperations | None)
 
 
 def authority(headers: Headers | None) -> str | None:
-    """The authority rewrite that hides in request operations on `host` or `:authority`; `set` beats `add`."""
+    """The authority rewrite that hides in request operations on `host` or `:authority`; `set` beats `add`. It is no
+    header: percent signs mean nothing in it."""
     if headers is None or headers.request is None:
         return None
     for operations in (headers.request.set, headers.request.add):
         for name, value in operations.items():
             if name.lower() in ("host", ":authority") and value:
-                return value.replace("%%", "%")
+                return value
     return None

@@ -117,9 +117,9 @@ cdef dict _unknown_host(Story story, Listener listener):
         return story.answered("none", 404, ["NR"])
     if listener.unknown == UNKNOWN_PASSTHROUGH:
         story.result["cluster"] = "PassthroughCluster"
-        story.tell("choose_cluster", "PassthroughCluster", "unknown hosts go to their original destination (ALLOW_ANY)")
-        story.result["action"] = "route"
-        return story.end()
+        story.tell("answer", "502", "it does not say where its connection was meant to go; "
+                                    "outboundTrafficPolicy: {mode: ALLOW_ANY} would ask DNS for its host")
+        return story.answered("none", 502, ["NR"])
     story.result["cluster"] = "BlackHoleCluster"
     story.tell("choose_cluster", "BlackHoleCluster", "unknown hosts are refused (REGISTRY_ONLY)")
     return story.answered("none", 502, ["NR"])
