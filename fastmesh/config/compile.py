@@ -20,6 +20,7 @@ from fastmesh.config.listeners.addresses import with_port
 from fastmesh.config.listeners.api_chains import ApiChains
 from fastmesh.config.listeners.gateway_chains import GatewayChains
 from fastmesh.config.listeners.gateway_places import chosen, places
+from fastmesh.config.listeners.gateway_ports import target_ports
 from fastmesh.config.listeners.gateways import GatewayHosts
 from fastmesh.config.listeners.inbound import Inbound
 from fastmesh.config.listeners.ingress import doors, loops
@@ -250,9 +251,12 @@ class _Compiler:
             ApiChains(self.config, self.material, self.credentials, self.backends, self.problems),
             self.role.proxy_protocol or self.mesh.proxy_protocol,
         )
-        own = places(chosen(self.config.gateways, self.role.labels), self.problems)
+        mapped = self.role.ports
+        translated = target_ports(self.config, self.own, self.role.labels)
+        targets = {port: target for port, target in translated.items() if port not in mapped}
+        own = places(chosen(self.config.gateways, self.role.labels), self.problems, targets)
         listeners = []
         for bind, port in hosts.ports(own):
-            address = bind if not port else with_port(bind or self.role.bind, self.role.ports.get(port, port))
+            address = bind if not port else with_port(bind or self.role.bind, mapped.get(port, port))
             listeners.append(hosts.listener(bind, port, own.get((bind, port), []), address))
         return listeners, hosts.vhosts

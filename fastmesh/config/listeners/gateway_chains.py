@@ -41,11 +41,12 @@ class GatewayChains:
         self._credentials = credentials
         self._written = virtual_services
 
-    def of_port(self, port: int, places: Iterable[Place]) -> list[ChainPlan]:
-        """The chains of the servers of one port, but those of plaintext HTTP. A server name has one chain."""
+    def of_places(self, places: Iterable[Place]) -> list[ChainPlan]:
+        """The chains of the servers of one listener, but those of plaintext HTTP. A server name has one chain."""
         chains: list[ChainPlan] = []
         taken: dict[str, str] = {}  # server names of passed-on connections, and who has them
         for place in places:
+            port = place.server.port.number
             if place.is_tcp:
                 chains.append(ChainPlan(name=_name(place), kind="tcp", destinations=self._by_tcp_rules(place, port)))
             elif place.mode in TERMINATES:

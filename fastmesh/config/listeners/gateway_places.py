@@ -85,8 +85,10 @@ def chosen(gateways: Iterable[Resource[Gateway]], labels: Mapping[str, str]) -> 
     return [gateway for gateway in gateways if not labels or selects(gateway.spec.selector, labels)]
 
 
-def places(gateways: Iterable[Resource[Gateway]], problems: list[Problem]) -> dict[tuple[str, int], list[Place]]:
-    """Servers that can be served, by bind address and port, older Gateways first."""
+def places(
+    gateways: Iterable[Resource[Gateway]], problems: list[Problem], targets: Mapping[int, int]
+) -> dict[tuple[str, int], list[Place]]:
+    """Servers that can be served, by bind address and port, older Gateways first. `targets`: see `gateway_ports`."""
     found: dict[tuple[str, int], list[Place]] = {}
     owners: dict[tuple[str, int], dict[str, Place]] = {}  # of the server names there
     for gateway in gateways:
@@ -94,7 +96,7 @@ def places(gateways: Iterable[Resource[Gateway]], problems: list[Problem]) -> di
             place = Place(gateway, index)
             if place.protocol not in protocols.HTTP | protocols.TLS | protocols.TCP:
                 continue  # reported when it was read
-            where = (server.bind, server.port.number)
+            where = (server.bind, targets.get(server.port.number, server.port.number))
             others, taken = found.setdefault(where, []), owners.setdefault(where, {})
             reason = _conflict(place, others, taken)
             if reason is None:

@@ -29,6 +29,7 @@ from fastmesh.model.virtual_service import VirtualService
 
 @dataclass(slots=True)
 class Host:
+    port: int = 0  # of the server that came first; 0: the listener's
     rules: list[RulePlan] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
     redirects: bool = False
@@ -102,6 +103,7 @@ class GatewayHosts:
         return list(dict.fromkeys([*own, *(("", port) for port in self._api_places)]))
 
     def listener(self, bind: str, port: int, own: list[Place], address: str) -> ListenerPlan:
+        """`port` is that of `ports`; its servers may have other ones, which a Service translates."""
         hosts: dict[str, Host] = {}
         rules: dict[tuple[str, int], list[RulePlan]] = {}
         secure = [place for place in own if place.is_tls]
@@ -111,7 +113,7 @@ class GatewayHosts:
                 owners.put(name, place)
         for place in own:
             if place.reads_requests:
-                self._add_place(place, port, hosts, rules, owners)
+                self._add_place(place, hosts, rules, owners)
         names = [place.name for place in own]
         api = self._of_api(bind, port, own)
         self._add_api(port, hosts, [place for place in api if place.reads_requests])
@@ -119,28 +121,28 @@ class GatewayHosts:
         return ListenerPlan(
             name=f"{bind or '0.0.0.0'}_{port}" if port else bind,
             role="gateway",
-            port=port,
+            port=own[0].server.port.number if own else port,
             address=address,
             domains=[
-                DomainPlan(domain=as_domain(name), port=0, vhost=self._vhost(name, port, host))
+                DomainPlan(domain=as_domain(name), port=0, vhost=self._vhost(name, host.port or port, host))
                 for name, host in hosts.items()
             ],
             unknown="404",
             https_redirect=[name for name, host in hosts.items() if host.redirects],
             origins=list(dict.fromkeys(names)),
             proxy_protocol=self._proxy_protocol,
-            chains=self._chains.of_port(port, [place for place in own if place.is_tls or place.is_tcp])
+            chains=self._chains.of_places([place for place in own if place.is_tls or place.is_tcp])
             + self._api_chains.of_port(self._of_api(bind, port, own)),
         )
 
     def _add_place(
         self,
         place: Place,
-        port: int,
         hosts: dict[str, Host],
         rules: dict[tuple[str, int], list[RulePlan]],
         owners: HostIndex[Place],
     ) -> None:
+        port = place.server.port.number
         scope = replace(self._scope, port=port, gateways=frozenset({place.name}))
         limits = self._limits.of_gateway(place.gateway.namespace, place.gateway.name, scope)
         for written in self._written.near(place.hosts()):
@@ -157,17 +159,17 @@ class GatewayHosts:
             if not rules[key]:
                 continue
             for name in common:
-                host = hosts.setdefault(name, Host())
+                host = hosts.setdefault(name, Host(port))
                 host.first = host.first or written
                 host.rules.extend(rules[key])
                 host.limits.extend(index for index in limits if index not in host.limits)
                 host.redirects |= place.redirects
         if place.redirects:
             for name in place.hosts():
-                hosts.setdefault(name, Host()).redirects = True
+                hosts.setdefault(name, Host(port)).redirects = True
         if place.is_tls:
             for name in place.hosts():
-                hosts.setdefault(name, Host())  # without a rule it is no host of a wider server either: 404
+                hosts.setdefault(name, Host(port))  # without a rule it is no host of a wider server either: 404
 
     def _of_api(self, bind: str, port: int, own: list[Place]) -> list[ApiPlace]:
         """Listeners of the Gateway API on this port; those that cannot stand beside Istio's servers are left out."""
