@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastmesh.config.api_listeners import own_classes
 from fastmesh.config.routes.grpc_route import request_routes
-from fastmesh.config.routes.http_route import SERVED, backend_filters
+from fastmesh.config.routes.http_route import OF_BACKENDS, SERVED
 from fastmesh.config.services.role import Role
 from fastmesh.config.store import ConfigSet
 from fastmesh.errors import Problem
@@ -46,7 +46,7 @@ def _filters(config: ConfigSet) -> list[Problem]:
                     found.append(route.problem((*path, "filters", index), message, "warning", "unserved"))
             for number_of, backend in enumerate(rule.backend_refs):
                 for index, item in enumerate(backend.filters):
-                    if item.type not in backend_filters(rule):
+                    if item.type not in OF_BACKENDS:
                         message = f"{item.type} of one backend is valid but not served yet: its requests fail"
                         where = (*path, "backendRefs", number_of, "filters", index)
                         found.append(route.problem(where, message, "warning", "unserved"))

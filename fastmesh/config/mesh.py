@@ -45,6 +45,7 @@ class Mesh:
     virtual_services: Visibility = Visibility()
     destination_rules: Visibility = Visibility()
     retry: HTTPRetry | None = None
+    inbound_retry: HTTPRetry | None = None  # of a sidecar towards its own application
     connect_timeout: int = CONNECT_TIMEOUT
     keepalive: TcpKeepalive | None = None
     connection_pool: ConnectionPool | None = None
@@ -76,6 +77,7 @@ def mesh_of(written: MeshConfig | None) -> Mesh:
         virtual_services=Visibility(otherwise=tuple(written.default_virtual_service_export_to)),
         destination_rules=Visibility(otherwise=tuple(written.default_destination_rule_export_to)),
         retry=written.default_http_retry_policy,
+        inbound_retry=written.default_inbound_http_retry_policy,
         connect_timeout=int(written.connect_timeout or CONNECT_TIMEOUT),
         keepalive=written.tcp_keepalive,
         connection_pool=default.connection_pool if default is not None else None,

@@ -116,6 +116,7 @@ class DestinationPlan(PlanPart, frozen=True):
     missing_status: int = 503  # what `missing` answers: 500 for routes of the Gateway API
     redirect: RedirectPlan | None = None  # the answer of this destination's share
     rewrite: RewritePlan | None = None  # in place of the rule's
+    mirrors: list[int] = []  # those of the rule that are for the requests of this destination alone
 
 
 class DirectPlan(PlanPart, frozen=True):
@@ -134,6 +135,7 @@ class RetryPlan(PlanPart, frozen=True):
     per_try_timeout: int | None = None
     backoff: int = 25
     ignore_previous_hosts: bool = True
+    leaves_hash: bool = False  # also where a hash decides: somebody wrote retryIgnorePreviousHosts
     remote_localities: bool = False
     written: list[str] = []  # the list as explain shows it: policies first, then codes as text
 
@@ -168,6 +170,7 @@ class MirrorPlan(PlanPart, frozen=True):
 
     destination: DestinationPlan
     share: int  # per million
+    picky: bool = False  # only for destinations that name it
 
 
 class HashPlan(PlanPart, frozen=True):

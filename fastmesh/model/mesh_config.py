@@ -113,6 +113,7 @@ class MeshConfig(Spec, frozen=True):
     connect_timeout: Duration | None = None
     tcp_keepalive: TcpKeepalive | None = None
     default_http_retry_policy: HTTPRetry | None = None
+    default_inbound_http_retry_policy: HTTPRetry | None = None
     default_traffic_policy: DefaultPolicy | None = None
     h2_upgrade_policy: Literal["DO_NOT_UPGRADE", "UPGRADE"] = "DO_NOT_UPGRADE"
     enable_auto_mtls: bool | None = None

@@ -1,4 +1,4 @@
-"""The status of Gateways and routes in a file: written anew, whole, for each configuration that is applied.
+"""The status of Gateways, routes and policies in a file: written anew, whole, for each configuration that is applied.
 
 Without Kubernetes nobody counts generations and transitions, so what the file said before goes on: a spec that has
 changed is the next generation, a condition that has the same status keeps its time.
@@ -15,11 +15,19 @@ from pathlib import Path
 
 import msgspec
 
-from fastmesh.config.status.conditions import Condition, ListenerStatus, ObjectStatus, ParentStatus, Status
+from fastmesh.config.status.conditions import (
+    AncestorStatus,
+    Condition,
+    ListenerStatus,
+    ObjectStatus,
+    ParentStatus,
+    Status,
+)
 from fastmesh.config.status.document import with_generation
 
 log = logging.getLogger("fastmesh.config")
 replace = msgspec.structs.replace
+Part = ListenerStatus | ParentStatus | AncestorStatus
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -85,17 +93,20 @@ def _timed(item: ObjectStatus, before: ObjectStatus | None, now: str) -> ObjectS
         conditions=timed("", status.conditions),
         listeners=[replace(each, conditions=timed(_name(each), each.conditions)) for each in status.listeners],
         parents=[replace(each, conditions=timed(_name(each), each.conditions)) for each in status.parents],
+        ancestors=[replace(each, conditions=timed(_name(each), each.conditions)) for each in status.ancestors],
     )
     return replace(item, status=status)
 
 
 def _conditions(status: Status) -> dict[tuple[str, str], Condition]:
     found = {("", each.type): each for each in status.conditions}
-    parts: list[ListenerStatus | ParentStatus] = [*status.listeners, *status.parents]
+    parts: list[Part] = [*status.listeners, *status.parents, *status.ancestors]
     for part in parts:
         found.update({(_name(part), each.type): each for each in part.conditions})
     return found
 
 
-def _name(part: ListenerStatus | ParentStatus) -> str:
-    return part.name if isinstance(part, ListenerStatus) else repr(sorted(part.parent_ref.items()))
+def _name(part: Part) -> str:
+    if isinstance(part, ListenerStatus):
+        return part.name
+    return repr(sorted((part.parent_ref if isinstance(part, ParentStatus) else part.ancestor_ref).items()))

@@ -32,8 +32,6 @@ CASES = [
     ("Gateway", GATEWAY % "{name: a, port: 80, protocol: HTTP}, {name: a, port: 81, protocol: HTTP}", "listeners[1].name", "earlier listener"),
     ("Gateway", GATEWAY % "{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP}", "listeners[1]", "keep one"),
     ("Gateway", one(f"protocol: HTTPS, {TLS}") + ", tls: {frontend: {default: {validation: {}}}}", "tls.frontend.default.validation.caCertificateRefs", "is empty"),
-    ("Gateway", one(f"protocol: HTTPS, {TLS}") + ", tls: {frontend: {default: {validation: {caCertificateRefs: [{name: x, kind: Pod}]}}}}",
-     "tls.frontend.default.validation.caCertificateRefs[0].kind", "name a ConfigMap"),
     ("Gateway", one(f"protocol: HTTPS, {TLS}") + ", tls: {backend: {clientCertificateRef: {name: x, kind: Pod}}}", "tls.backend.clientCertificateRef.kind", "name a Secret"),
     ("HTTPRoute", "rules: [{filters: [{type: RequestMirror}]}]", "rules[0].filters[0].requestMirror", "required"),
     ("HTTPRoute", "rules: [{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: a}, percent: 101}}]}]", "rules[0].filters[0].requestMirror.percent", "0 to 100"),
@@ -64,7 +62,6 @@ CASES = [
     ("TLSRoute", "rules: []", "hostnames", "goes by server name"),
     ("TLSRoute", "hostnames: [a.com], rules: [{}]", "rules[0]", "backendRefs is required"),
     ("BackendTLSPolicy", "validation: {hostname: a.com, wellKnownCACertificates: System}", "targetRefs", "is empty"),
-    ("BackendTLSPolicy", "targetRefs: [{name: a, kind: Pod}], validation: {hostname: a.com, wellKnownCACertificates: System}", "targetRefs[0].kind", "name a Service"),
     ("BackendTLSPolicy", "targetRefs: [{name: a}], validation: {hostname: '*.a.com', wellKnownCACertificates: System}", "validation.hostname", "not a host name"),
     ("BackendTLSPolicy", "targetRefs: [{name: a}], validation: {hostname: a.com}", "validation.caCertificateRefs", "is empty"),
     ("BackendTLSPolicy", "targetRefs: [{name: a}], validation: {hostname: a.com, wellKnownCACertificates: Own}", "validation.wellKnownCACertificates", "write System"),
@@ -101,3 +98,16 @@ def test_listeners_of_datagrams_are_reported() -> None:
     text = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: x}\nspec: {%s}\n"
     result = parse(text % one("protocol: UDP"))
     assert [(each.code, each.field) for each in result.problems] == [("unserved", "spec.listeners[0].protocol")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "field"),
+    [
+        ("BackendTLSPolicy", "targetRefs: [{name: a, kind: Pod}], validation: {hostname: a.com, wellKnownCACertificates: System}", "targetRefs[0].kind"),
+        ("BackendTLSPolicy", "targetRefs: [{name: a}], validation: {hostname: a.com, wellKnownCACertificates: a.com/b}", "validation.wellKnownCACertificates"),
+        ("BackendTLSPolicy", "targetRefs: [{name: a}], validation: {hostname: a.com, caCertificateRefs: [{kind: K, name: b}]}", "validation.caCertificateRefs[0].kind"),
+    ],
+)  # fmt: skip
+def test_what_is_right_and_cannot_work_is_a_warning_and_a_condition(kind: str, spec: str, field: str) -> None:
+    text = f"apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {{{spec}}}\n"
+    assert [(each.severity, each.field) for each in parse(text).problems] == [("warning", f"spec.{field}")]

@@ -8,7 +8,7 @@ from fastmesh.config.compile import Role, compile_plan
 from fastmesh.config.plan import ClusterPlan, HashPlan
 from fastmesh.config.services import clusters
 from tests.config.asking import config_of, plan_of
-from tests.config.test_compile_destinations import SERVICE, cluster, rule
+from tests.config.test_compile_destinations import HOST, ROUTES, SERVICE, cluster, rule
 
 
 def balanced(written: str, more: str = "") -> ClusterPlan:
@@ -44,6 +44,52 @@ def balanced(written: str, more: str = "") -> ClusterPlan:
 )
 def test_consistent_hash(written: str, plan: HashPlan | None) -> None:
     assert balanced(written).hash == plan
+
+
+def cookie(name: str, more: str = "") -> str:
+    return f"loadBalancer: {{consistentHash: {{httpCookie: {{name: {name}{more}}}}}}}"
+
+
+def of_port(number: int, name: str) -> str:
+    return f"portLevelSettings: [{{port: {{number: {number}}}, {cookie(name)}}}]"
+
+
+ATTRIBUTES = (
+    ", attributes: [{name: SameSite, value: Strict}, {name: Secure, value: 'true'}, {name: HttpOnly, value: 'true'}]"
+)
+OTHER = f"subsets: [{{name: v1, trafficPolicy: {{{cookie('other-cookie')}}}}}]"
+WITH_PORTS = f"subsets: [{{name: v1, trafficPolicy: {{{of_port(8080, 'port-level-settings-cookie')}}}}}]"
+WHOLE = f"trafficPolicy: {{{cookie('hash-cookie')}}}"
+ON_8080 = f"trafficPolicy: {{{of_port(8080, 'hash-cookie')}}}"
+
+# The hash policies of Istio's TestBuildHTTPRoutes: a rule of the root namespace, and what a port and subset hash by.
+HASH_POLICIES = [
+    ("ring hash", f"trafficPolicy: {{{cookie('hash-cookie', ', ttl: 100s')}}}", 80, "", "hash-cookie"),
+    ("query", "trafficPolicy: {loadBalancer: {consistentHash: {httpQueryParameterName: query}}}", 80, "", "query"),
+    ("subsets", OTHER, 80, "v1", "other-cookie"),
+    ("subsets with port level settings", f"{ON_8080}, {WITH_PORTS}", 8080, "v1", "port-level-settings-cookie"),
+    ("matching service port", f"trafficPolicy: {{{of_port(8080, 'matching')}}}", 8080, "", "matching"),
+    ("mismatched port", f"trafficPolicy: {{{of_port(443, 'mismatched')}}}", 8080, "", None),
+    ("attributes", f"trafficPolicy: {{{cookie('with', ', ttl: 1s, path: /api' + ATTRIBUTES)}}}", 80, "", "with"),
+    ("subsets and top level policy", f"{WHOLE}, {OTHER}", 80, "v1", "other-cookie"),
+    ("port selector", ON_8080, 8080, "", "hash-cookie"),
+    ("no virtual service", WHOLE, 80, "", "hash-cookie"),
+    ("no virtual service, port level", f"trafficPolicy: {{{cookie('hash-cookie')}, {of_port(8080, 'hash-cookie-1')}}}",
+     8080, "", "hash-cookie-1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "port", "subset", "wanted"), HASH_POLICIES, ids=[row[0] for row in HASH_POLICIES]
+)
+def test_hash_policies(name: str, spec: str, port: int, subset: str, wanted: str | None) -> None:
+    text = rule("acme", f"{{host: '*.shop.svc.cluster.local', {spec}}}", "istio-system")
+    plan = plan_of(SERVICE + ("" if name.startswith("no virtual") else ROUTES) + text)
+    found = next(item for item in plan.clusters if item.name == f"outbound|{port}|{subset}|{HOST}").hash
+    assert (found.name if found is not None else None) == wanted
+    if name == "attributes":
+        assert found is not None
+        assert found.cookie == "; Max-Age=1; Path=/api; SameSite=Strict; Secure=true; HttpOnly=true; HttpOnly"
 
 
 WARM = "warmup: {duration: 60s, minimumPercent: 2, aggression: 5.5}"

@@ -78,6 +78,7 @@ WRONG = [
     ("connectTimeout: 0s", "connectTimeout"),
     ("defaultServiceExportTo: ['*', a]", "defaultServiceExportTo"),
     ("defaultHttpRetryPolicy: {attempts: -1}", "defaultHttpRetryPolicy.attempts"),
+    ("defaultInboundHttpRetryPolicy: {backoff: 1s}", "defaultInboundHttpRetryPolicy.backoff"),
     ("defaultConfig: {concurrency: -1}", "defaultConfig.concurrency"),
     ("rootNamespace: A_B", "rootNamespace"),
     ("defaultTrafficPolicy: {connectionPool: {}}", "defaultTrafficPolicy.connectionPool"),

@@ -39,6 +39,8 @@ def listener(row: dict[str, Any]) -> dict[str, Any]:
     made["allowedRoutes"] = allowed
     if "cert" in row:
         made["tls"] = {"certificateRefs": [row["cert"]]}
+    if "mode" in row:
+        made["tls"] = {**made.get("tls", {}), "mode": row["mode"]}
     if "roots" in row:
         made["tls"]["frontendValidation"] = {"caCertificateRefs": [row["roots"]]}
     return made
@@ -50,6 +52,8 @@ def documents(case: dict[str, Any]) -> str:
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pair", "namespace": "edge"}, "data": PAIR},
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pair", "namespace": "other"}, "data": PAIR},
     ]
+    for name, data in (("roots", {"ca.crt": "x"}), ("empty", {})):
+        found.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
     for name, namespace in (("httpbin", "default"), ("svc", "granted"), ("svc", "refused")):
         found.append(thing("Service", name, {"ports": [{"name": "http", "port": 80}]}, namespace, "v1"))
     if "gateway" in case:
@@ -65,9 +69,19 @@ def documents(case: dict[str, Any]) -> str:
             {"namespace": "edge", **parent} if parent.get("kind", "Gateway") == "Gateway" else parent
             for parent in route["parents"]
         ]
-        rule = {"backendRefs": route.get("backends", []), "filters": route.get("filters", [])}
-        spec = {"parentRefs": parents, "hostnames": route.get("hostnames", []), "rules": [rule]}
+        rule = {
+            key: route[name] for key, name in (("backendRefs", "backends"), ("filters", "filters")) if name in route
+        }
+        spec = {"parentRefs": parents, "rules": [rule]}
+        if "hostnames" in route:
+            spec["hostnames"] = route["hostnames"]
         found.append(thing(route.get("kind", "HTTPRoute"), route["name"], spec, route.get("namespace", "default")))
+    for policy in case.get("policies", ()):
+        validation = {"hostname": "auth.example", **policy.get("checks", {})}
+        if not policy.get("checks"):
+            validation["caCertificateRefs"] = [{"group": "", "kind": "ConfigMap", "name": "roots"}]
+        targets = [{"group": "", "kind": "Service", **target} for target in policy["targets"]]
+        found.append(thing("BackendTLSPolicy", policy["name"], {"targetRefs": targets, "validation": validation}))
     return yaml.safe_dump_all(found)
 
 
@@ -87,6 +101,7 @@ def facts(found: list[ObjectStatus]) -> dict[str, Any]:
             told[f"{name}/{each.name}/kinds"] = [kind.kind for kind in each.supported_kinds]
             told[f"{name}/{each.name}/attached"] = each.attached_routes
         told.update({f"{name}/{index}": words(each.conditions) for index, each in enumerate(item.status.parents)})
+        told.update({f"{name}/{each.ancestor_ref['name']}": words(each.conditions) for each in item.status.ancestors})
     return told
 
 

@@ -231,15 +231,20 @@ def test_an_ejected_endpoint_gives_its_users_away_and_gets_them_back(tmp_path: P
             assert moved == {user for user in USERS if before[user] == sick.name}
 
 
-def test_a_retry_stays_with_the_endpoint(tmp_path: Path) -> None:
-    """Istio's retries avoid hosts that were tried, but not where a hash decides."""
-    policy = {"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}}}
+@pytest.mark.parametrize("table", [{"ringHash": {}}, {"maglev": {"tableSize": 65537}}], ids=["ring", "maglev"])
+def test_a_retry_stays_with_the_endpoint(tmp_path: Path, table: dict[str, Any]) -> None:
+    """Istio's retries avoid hosts that were tried, but where a hash decides only when somebody wrote that."""
+    policy = {"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user", **table}}}
+    retries = {"attempts": 2, "retryOn": "5xx", "backoff": "1ms"}
     with replicas("a", "b", "c", act=lambda request: 503) as made:
         yaml = replicas_of("app", *(replica.port for replica in made)) + destination_rule("app", policy)
-        yaml += virtual_service("app", {"retries": {"attempts": 2, "retryOn": "5xx", "backoff": "1ms"}})
+        leaves = {"match": [{"uri": {"prefix": "/leave"}}], "retries": {**retries, "retryIgnorePreviousHosts": True}}
+        yaml += virtual_service("app", leaves, {"retries": retries})
         with Proxy(tmp_path, yaml) as proxy:
             assert ask(proxy, x_user="1").status == 503
             assert sorted(replica.count() for replica in made) == [0, 0, 3]
+            assert ask(proxy, "/leave", x_user="1").status == 503
+            assert [replica.count("/leave") for replica in made] == [1, 1, 1]
 
 
 def test_subsets_and_ports_have_their_own(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,20 @@ from typing import Any
 import pytest
 
 from tests.ports import free_port
-from tests.traffic import Replica, Story, ask, eventually, replicas, replicas_of, thing, to, virtual_service
+from tests.traffic import (
+    Action,
+    Replica,
+    Request,
+    Script,
+    Story,
+    ask,
+    eventually,
+    replicas,
+    replicas_of,
+    thing,
+    to,
+    virtual_service,
+)
 
 API = "gateway.networking.k8s.io/v1"
 PARENTS = [{"name": "gw"}]
@@ -59,13 +73,36 @@ def port() -> int:
 
 
 @pytest.fixture(scope="module")
-def story(apps: list[Replica], port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    yaml = "".join(replicas_of(app.name, app.port) for app in apps)
+def scripted() -> Iterator[tuple[Script, Replica]]:
+    script = Script()
+    with Replica("script", script) as app:
+        yield script, app
+
+
+@pytest.fixture(scope="module")
+def story(
+    apps: list[Replica], port: int, scripted: tuple[Script, Replica], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Story]:
+    yaml = "".join(replicas_of(app.name, app.port) for app in (*apps, scripted[1]))
     yaml += gateway_class("ours", "fastmesh.io/gateway-controller") + gateway("gw", 80)
     yaml += gateway_class("theirs", "example.com/controller") + gateway("other", 81, "theirs")
     yaml += route("redirected", {"backendRefs": [backend("one"), backend("two", 1, REDIRECT)]})
     yaml += route("rewritten", {"matches": prefix("/v1"), "backendRefs": [backend("one"), backend("two", 1, REWRITE)]})
     yaml += route("mirrored", {"backendRefs": [backend("one", 1, MIRROR)]})
+    yaml += route("half", {"backendRefs": [backend("one", 1, MIRROR), backend("two")]})
+    yaml += route(
+        "retried",
+        {"matches": prefix("/codes"), "retry": {"codes": [500], "attempts": 3}, "backendRefs": [backend("script")]},
+        {
+            "matches": prefix("/times"),
+            "retry": {"attempts": 2},
+            "timeouts": {"backendRequest": "150ms"},
+            "backendRefs": [backend("script")],
+        },
+        {"matches": prefix("/whole"), "retry": {"codes": [500], "attempts": 5, "backoff": "100ms"},
+         "timeouts": {"request": "250ms"}, "backendRefs": [backend("script")]},
+        {"matches": prefix("/any"), "retry": {"attempts": 3}, "backendRefs": [backend("script")]},
+    )  # fmt: skip
     yaml += route(
         "refused",
         {
@@ -106,6 +143,52 @@ def test_a_mirror_of_the_only_backend(story: Story, port: int, apps: list[Replic
     for _ in range(20):
         assert ask(port, "/copied", host="mirrored.example").text == "one"
     assert eventually(lambda: apps[1].count("/copied") == 20)
+
+
+def test_a_mirror_of_one_of_two_backends(story: Story, port: int, apps: list[Replica]) -> None:
+    """What the other one gets is not copied, so the mirror sees each request once."""
+    answers = collections.Counter(ask(port, "/half", host="half.example").text for _ in range(60))
+    assert set(answers) == {"one", "two"}
+    assert eventually(lambda: apps[1].count("/half") == 60)
+    assert apps[0].count("/half") == answers["one"]
+
+
+@pytest.mark.parametrize(
+    ("path", "actions", "status"),
+    [
+        # httproute-retry
+        ("/codes/1", (500, 500, 200), 200),
+        ("/codes/2", (500, 500, 500, 500, 200), 500),
+        ("/codes/3", (503, 200), 503),
+        # httproute-retry-connection-error
+        ("/any/1", (None, None, 200), 200),
+        ("/any/2", (None,) * 9, 503),
+        ("/any/3", (500, 200), 500),
+        # httproute-retry-with-timeouts
+        ("/whole/1", (500, 200), 200),
+        ("/whole/2", (500,) * 6, 504),
+    ],
+)
+def test_retries_of_routes(
+    story: Story, port: int, scripted: tuple[Script, Replica], path: str, actions: tuple[int | None, ...], status: int
+) -> None:
+    scripted[0].say(path, *actions)
+    assert ask(port, path, host="retried.example").status == status
+
+
+def test_a_try_that_takes_too_long_is_one_more_try(story: Story, port: int, scripted: tuple[Script, Replica]) -> None:
+    """httproute-retry-with-timeouts: the time of one try is over, and nobody named a code."""
+    script, app = scripted
+
+    def act(request: Request) -> Action:
+        if request.path == "/times/ever" or app.count(request.path) <= 2:
+            time.sleep(0.4)
+        return 200
+
+    app.act = act
+    assert ask(port, "/times/twice", host="retried.example").status == 200
+    assert ask(port, "/times/ever", host="retried.example").status == 504
+    app.act = script
 
 
 def test_a_filter_that_nobody_can_run_is_not_passed_over(story: Story, port: int) -> None:

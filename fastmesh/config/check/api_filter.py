@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from fastmesh.config.check.http_route import CORS_METHODS
 from fastmesh.config.check.report import At
@@ -38,6 +39,7 @@ _OF_GRPC = ("RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", 
 _REPEATED = ("RequestMirror", "ExtensionRef")
 _LABEL = r"[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?"
 _ORIGIN = re.compile(rf"https?://(\*|(\*\.)?{_LABEL}(\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(:\d{{1,5}})?")
+_PATH = re.compile(r"([-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+\Z")
 _VALUE = re.compile(r"[!-~\x80-\U0010ffff]([\t -~\x80-\U0010ffff]*[!-~\x80-\U0010ffff])?\Z")  # RFC 9110 5.5
 
 
@@ -90,6 +92,19 @@ def _check_content(item: Filter, matches: Sequence[RouteMatch], at: At) -> None:
         _check_mirror(item.request_mirror, at["requestMirror"])
     if item.cors is not None:
         _check_cors(item.cors, at["cors"])
+    if item.external_auth is not None:
+        _check_external_auth(item.external_auth, at["externalAuth"])
+
+
+def _check_external_auth(written: Any, at: At) -> None:
+    """It is not served, but what the API refuses is refused."""
+    whole = written if isinstance(written, dict) else {}
+    http = whole.get("http")
+    path = http.get("path") if isinstance(http, dict) else None
+    if whole.get("protocol") not in ("HTTP", "GRPC"):
+        at["protocol"].error("is required, write HTTP or GRPC")
+    if path and not _PATH.match(str(path)):
+        at["http"]["path"].error(f'"{path}" is not a path, write its special characters in percent form')
 
 
 def _check_host(host: str, at: At) -> None:

@@ -21,6 +21,10 @@ from fastmesh.model.gateway_api_tls import BackendTLSPolicy, CARef, ReferenceGra
 _PLAIN = ("HTTP", "TCP", "UDP")
 _SECURE = ("HTTPS", "TLS")
 SYSTEM = "System"
+_OF_IMPLEMENTATIONS = re.compile(
+    r"System\Z|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+\Z"
+)
+_URI = re.compile(r"[^:/?#]+://[^?#]*(\?[^#]*)?(#.*)?\Z")
 MAX_LISTENERS = 64
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 _CONTROLLER = re.compile(
@@ -124,9 +128,8 @@ def _check_roots(refs: Iterable[CARef], at: At) -> None:
         at["caCertificateRefs"].error("is empty, name a ConfigMap with ca.crt")
     for index, ref in enumerate(found):
         if ref.group or ref.kind not in ("ConfigMap", "Secret"):
-            at["caCertificateRefs"][index]["kind"].error(
-                "holds no roots here, name a ConfigMap or a Secret with ca.crt"
-            )
+            message = "holds no roots here, name a ConfigMap or a Secret with ca.crt; until then handshakes fail"
+            at["caCertificateRefs"][index]["kind"].missing(message)
 
 
 def check_gateway_class(resource: AnyResource, spec: GatewayClass, at: At) -> None:
@@ -155,16 +158,19 @@ def check_backend_tls_policy(resource: AnyResource, spec: BackendTLSPolicy, at: 
             at["targetRefs"][index].error(f"{target.name} is there already, give each a sectionName of its own")
         others.append(target.section_name)
         if target.group not in ("", "core") or target.kind != "Service":
-            at["targetRefs"][index]["kind"].error(f"{target.kind} is not a target here, name a Service")
+            at["targetRefs"][index]["kind"].missing(f"{target.kind} is not a target here, name a Service")
     validation, place = spec.validation, at["validation"]
     say(place["hostname"], syntax.fqdn(validation.hostname))
     if validation.well_known_ca_certificates:
         if validation.ca_certificate_refs:
             place["wellKnownCACertificates"].error("excludes caCertificateRefs, keep one of them")
-        if validation.well_known_ca_certificates != SYSTEM:
+        if not _OF_IMPLEMENTATIONS.match(validation.well_known_ca_certificates):
             place["wellKnownCACertificates"].error(
                 f"{validation.well_known_ca_certificates} is not known, write System"
             )
+        elif validation.well_known_ca_certificates != SYSTEM:
+            message = f"{validation.well_known_ca_certificates} is not known here, write System; handshakes fail"
+            place["wellKnownCACertificates"].missing(message)
     else:
         _check_roots(validation.ca_certificate_refs, place)
     for index, name in enumerate(validation.subject_alt_names):
@@ -173,3 +179,6 @@ def check_backend_tls_policy(resource: AnyResource, spec: BackendTLSPolicy, at: 
             place["subjectAltNames"][index].error(f"{needed} is required with type {name.type} and missing, add it")
         if getattr(name, other):
             place["subjectAltNames"][index][other].error(f"has no place with type {name.type}, remove it")
+        if name.uri and not _URI.match(name.uri):
+            message = f'"{name.uri}" is not a URI, write one such as spiffe://trust/ns/a/sa/b'
+            place["subjectAltNames"][index]["uri"].error(message)

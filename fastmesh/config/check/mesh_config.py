@@ -15,6 +15,7 @@ from fastmesh.config.check.shared import check_duration, check_export_to, say
 from fastmesh.config.read import syntax
 from fastmesh.config.resource import DEFAULT_NAMESPACE, AnyResource
 from fastmesh.model.mesh_config import DefaultProxy, InboundPolicy, MeshConfig
+from fastmesh.model.virtual_service import HTTPRetry
 
 _EXPORTS = {
     "defaultServiceExportTo": "default_service_export_to",
@@ -37,10 +38,10 @@ _ELSEWHERE_PROXY = frozenset((
     "fileFlushInterval", "fileFlushMinSizeKb", "statsCompression", "availabilityZone", "sds",
 ))  # fmt: skip
 _SERVED = frozenset((
-    "outboundTrafficPolicy", "connectTimeout", "tcpKeepalive", "defaultHttpRetryPolicy", "defaultTrafficPolicy",
-    "h2UpgradePolicy", "enableAutoMtls", "rootNamespace", "trustDomain", "trustDomainAliases", "pathNormalization",
-    "accessLogFile", "accessLogEncoding", "defaultConfig", "localityLbSetting", "dnsRefreshRate",
-    *_EXPORTS,
+    "outboundTrafficPolicy", "connectTimeout", "tcpKeepalive", "defaultHttpRetryPolicy",
+    "defaultInboundHttpRetryPolicy", "defaultTrafficPolicy", "h2UpgradePolicy", "enableAutoMtls", "rootNamespace",
+    "trustDomain", "trustDomainAliases", "pathNormalization", "accessLogFile", "accessLogEncoding", "defaultConfig",
+    "localityLbSetting", "dnsRefreshRate", *_EXPORTS,
 ))  # fmt: skip
 _SERVED_PROXY = frozenset(("concurrency", "gatewayTopology"))
 
@@ -52,6 +53,8 @@ def check_mesh_config(resource: AnyResource, spec: MeshConfig, at: At) -> None:
         check_duration(spec.protocol_detection_timeout, at["protocolDetectionTimeout"], zero=True)
     if spec.default_http_retry_policy is not None:
         check_retries(spec.default_http_retry_policy, at["defaultHttpRetryPolicy"])
+    if spec.default_inbound_http_retry_policy is not None:
+        _check_inbound_retries(spec.default_inbound_http_retry_policy, at["defaultInboundHttpRetryPolicy"])
     if spec.default_traffic_policy is not None:
         pool, outlier = spec.default_traffic_policy.connection_pool, spec.default_traffic_policy.outlier_detection
         if pool is not None:
@@ -69,6 +72,19 @@ def check_mesh_config(resource: AnyResource, spec: MeshConfig, at: At) -> None:
     if spec.default_config is not None and (spec.default_config.concurrency or 0) < 0:
         at["defaultConfig"]["concurrency"].error("is negative, write 0 (a worker for each core) or more")
     _note(spec, at)
+
+
+def _check_inbound_retries(written: HTTPRetry, at: At) -> None:
+    check_retries(written, at)
+    if written.attempts == 0 and written.backoff is not None:
+        at["backoff"].error("retries are switched off, since attempts is 0 or missing; write attempts: 1 or more")
+    for name, value in (
+        ("perTryTimeout", written.per_try_timeout),
+        ("retryRemoteLocalities", written.retry_remote_localities),
+        ("retryIgnorePreviousHosts", written.retry_ignore_previous_hosts),
+    ):
+        if value is not None:
+            at[name].advice("has no effect towards the application of the sidecar itself, there is one endpoint")
 
 
 def _note(spec: MeshConfig, at: At) -> None:

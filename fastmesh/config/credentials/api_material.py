@@ -35,6 +35,8 @@ class Material:
                 found.append(None)
             elif ref.kind == "Secret":
                 found.append(self._credentials.roots_place(namespace, ref.name, written, at))
+            elif ref.group or ref.kind != "ConfigMap":
+                found.append(None)  # told when it was read
             else:
                 found.append(self._credentials.map_place(namespace, ref.name, written, at))
         return found

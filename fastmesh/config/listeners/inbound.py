@@ -23,13 +23,13 @@ from fastmesh.config.plan import (
     EndpointPlan,
     ListenerPlan,
     Origin,
-    RetryPlan,
     RulePlan,
     ServerTLSPlan,
     VirtualHostPlan,
 )
 from fastmesh.config.routes.limits import Limits
 from fastmesh.config.routes.matches import MESH, Scope
+from fastmesh.config.routes.retries import inbound_retry
 from fastmesh.config.services.clusters import pool_fields
 from fastmesh.config.services.destinations import DestinationRules, policy_for
 from fastmesh.config.services.peer_authentications import Mode, PeerAuthentications
@@ -41,9 +41,6 @@ from fastmesh.errors import Problem
 from fastmesh.model.destination_rule import ConnectionPool
 
 ALPN = ["h2", "http/1.1"]
-# Istio's for requests that come in: only what surely never reached the application.
-RETRY_ON = ["reset-before-request"]
-RETRY = RetryPlan(attempts=2, retry_on=RETRY_ON, written=RETRY_ON)
 
 
 class Inbound:
@@ -84,7 +81,9 @@ class Inbound:
         place = origin(service.written, "default") if service is not None else self._origin()
         destination = DestinationPlan(cluster=cluster.name, weight=1)
         grpc = port is not None and port.protocol.startswith("GRPC")
-        rule = RulePlan(origin=place, destinations=[destination], retry=None if grpc else RETRY)
+        rule = RulePlan(
+            origin=place, destinations=[destination], retry=None if grpc else inbound_retry(self._mesh.inbound_retry)
+        )
         limits = self._limited(service, port, number)
         # By the service's port as in Istio: EnvoyFilters name it.
         known = outside if door.sidecar is not None else port.number if port is not None else number

@@ -46,15 +46,11 @@ from fastmesh.model.gateway_api_tls import TLSBackendRef
 Order = tuple[int, int, int, int, int]
 Reference = BackendRef | MirrorRef | TLSBackendRef
 MODIFIERS = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier"})
-OF_BACKENDS = MODIFIERS | {"RequestRedirect", "URLRewrite"}  # what a backend's own filters may be
-SERVED = OF_BACKENDS | {"CORS", "RequestMirror"}
-RETRY_ON = ["connect-failure", "refused-stream", "unavailable", "cancelled"]
+OF_BACKENDS = MODIFIERS | {"RequestRedirect", "URLRewrite", "RequestMirror"}  # what a backend's own filters may be
+SERVED = OF_BACKENDS | {"CORS"}
+# Istio's list, and `reset`: where a retry is written the API wants disconnects, resets and time-outs tried again.
+RETRY_ON = ["connect-failure", "refused-stream", "reset", "unavailable", "cancelled"]
 ALWAYS = RouteMatch()
-
-
-def backend_filters(rule: HTTPRouteRule) -> frozenset[str]:
-    """What a backend's own filters may be. A mirror of the only backend is one of the rule."""
-    return OF_BACKENDS | {"RequestMirror"} if len(rule.backend_refs) == 1 else OF_BACKENDS
 
 
 def order(match: RouteMatch) -> Order:
@@ -87,10 +83,14 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backen
     rewrite = filters["URLRewrite"].url_rewrite if "URLRewrite" in filters else None
     request = _operations(filters, "RequestHeaderModifier")
     timeout = rule.timeouts.request if rule.timeouts is not None else None
+    mirrors, of_backends = _mirrors(written, number, rule, backends)
     return RulePlan(
         origin=place,
         destinations=[
-            backends.destination(written, number, index, request, response, scope.port)
+            msgspec.structs.replace(
+                backends.destination(written, number, index, request, response, scope.port),
+                mirrors=of_backends.get(index, []),
+            )
             for index, backend in enumerate(rule.backend_refs)
             if backend.weight
         ],
@@ -101,18 +101,21 @@ def _rule(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backen
         retry=_retry(rule, backends.default_retry),
         cors=cors,
         session=session_plan(rule.session_persistence, written, number),
-        mirrors=_mirrors(written, number, rule, backends),
+        mirrors=mirrors,
     )
 
 
-def _mirrors(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backends: Backends) -> list[MirrorPlan]:
-    """One for each RequestMirror filter; a rule may have several."""
-    found = []
-    places: list[tuple[Path, Filter]] = [(("filters", index), item) for index, item in enumerate(rule.filters)]
-    if len(rule.backend_refs) == 1:
-        own = rule.backend_refs[0].filters
-        places += [(("backendRefs", 0, "filters", index), item) for index, item in enumerate(own)]
-    for where, item in places:
+def _mirrors(
+    written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, backends: Backends
+) -> tuple[list[MirrorPlan], dict[int, list[int]]]:
+    """One for each RequestMirror filter, and which of them are for the requests of one backend alone."""
+    found: list[MirrorPlan] = []
+    of_backends: dict[int, list[int]] = {}
+    places: list[tuple[int, Path, Filter]] = [(-1, ("filters", index), item) for index, item in enumerate(rule.filters)]
+    for place, backend in enumerate(rule.backend_refs):
+        path: Path = ("backendRefs", place, "filters")
+        places += [(place, (*path, index), item) for index, item in enumerate(backend.filters)]
+    for place, where, item in places:
         mirror = item.request_mirror
         if item.type != "RequestMirror" or mirror is None:
             continue
@@ -122,9 +125,11 @@ def _mirrors(written: Resource[HTTPRoute], number: int, rule: HTTPRouteRule, bac
         path = ("spec", "rules", number, *where, "requestMirror", "backendRef")
         name, exists = backends.cluster(mirror.backend_ref, written, path)
         if share:
+            if place >= 0:
+                of_backends.setdefault(place, []).append(len(found))
             destination = DestinationPlan(cluster=name, weight=1, missing=not exists)
-            found.append(MirrorPlan(destination=destination, share=share))
-    return found
+            found.append(MirrorPlan(destination=destination, share=share, picky=place >= 0))
+    return found, of_backends
 
 
 def _missing(written: Resource[HTTPRoute]) -> int:
@@ -178,7 +183,7 @@ class Backends:
             request_headers=_operations(filters, "RequestHeaderModifier") + request,
             response_headers=_operations(filters, "ResponseHeaderModifier") + response,
             authority=(rewrite.hostname or None if rewrite is not None else None) or _host(filters),
-            missing=not exists or bool(filters.keys() - backend_filters(rule)),
+            missing=not exists or bool(filters.keys() - OF_BACKENDS),
             missing_status=_missing(written),
             redirect=_redirect(redirect, port) if redirect is not None else None,
             rewrite=_rewrite(rewrite),

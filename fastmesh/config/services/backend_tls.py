@@ -12,9 +12,15 @@ from fastmesh.config.resource import Resource
 from fastmesh.config.services.registry import MeshService, Port
 from fastmesh.errors import Problem
 from fastmesh.model.gateway_api import Gateway
-from fastmesh.model.gateway_api_tls import BackendTLSPolicy, SecretRef
+from fastmesh.model.gateway_api_tls import BackendTLSPolicy, PolicyTarget, SecretRef
 
 Written = Resource[BackendTLSPolicy]
+SYSTEM = "System"  # the one well known set of roots
+
+
+def is_target(target: PolicyTarget) -> bool:
+    """Targets of other kinds are left to others."""
+    return target.group in ("", "core") and target.kind == "Service"
 
 
 class BackendPolicies:
@@ -33,6 +39,8 @@ class BackendPolicies:
         self._by_target: dict[tuple[str, str, str], Written] = {}
         for policy in policies:
             for index, target in enumerate(policy.spec.target_refs):
+                if not is_target(target):
+                    continue
                 older = self._by_target.setdefault((policy.namespace, target.name, target.section_name), policy)
                 if older is not policy:
                     message = f"{target.name} has the older policy {older.name} already, which stays"
@@ -55,6 +63,8 @@ class BackendPolicies:
 
     def _credential(self, policy: Written, path: Path) -> str:
         roots = self._material.roots(policy.spec.validation.ca_certificate_refs, policy, path)
+        if policy.spec.validation.well_known_ca_certificates not in ("", SYSTEM):
+            roots.append(None)  # told when it was read; the backend cannot be checked, so nobody speaks to it
         pair: str | None = ""
         if self._shown is not None:
             gateway, ref, at = self._shown

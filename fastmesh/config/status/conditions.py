@@ -47,16 +47,25 @@ class ParentStatus(Written, frozen=True):
     controller_name: str = msgspec.field(name="controllerName")
 
 
+class AncestorStatus(Written, frozen=True):
+    """What one Gateway makes of a policy."""
+
+    ancestor_ref: dict[str, str | int]
+    conditions: list[Condition]
+    controller_name: str = msgspec.field(name="controllerName")
+
+
 class Feature(Written, frozen=True):
     name: str
 
 
 class Status(Written, frozen=True):
-    """Of a GatewayClass, a Gateway, or a route."""
+    """Of a GatewayClass, a Gateway, a route, or a policy."""
 
     conditions: list[Condition] = msgspec.field(default_factory=list)
     listeners: list[ListenerStatus] = msgspec.field(default_factory=list)
     parents: list[ParentStatus] = msgspec.field(default_factory=list)
+    ancestors: list[AncestorStatus] = msgspec.field(default_factory=list)
     supported_features: list[Feature] = msgspec.field(default_factory=list)
 
 

@@ -1,4 +1,4 @@
-"""What the API wants to be told of its objects, for one proxy: the status of classes, Gateways and routes.
+"""What the API wants to be told of its objects, for one proxy: the status of classes, Gateways, routes and policies.
 
 https://gateway-api.sigs.k8s.io/guides/implementers/ (conditions)
 """
@@ -16,6 +16,7 @@ from fastmesh.config.services.role import Role
 from fastmesh.config.status.conditions import Feature, ObjectStatus, Status, told, true
 from fastmesh.config.status.features import SUPPORTED
 from fastmesh.config.status.gateways import Gateways
+from fastmesh.config.status.policies import policy_statuses
 from fastmesh.config.status.routes import Routes
 from fastmesh.config.store import ConfigSet
 
@@ -41,6 +42,7 @@ def status_of(config: ConfigSet, gateways: list[AnyResource], *, mesh: bool) -> 
         own = [place for place in places if place.gateway is gateway]
         found.append(told(gateway, known.status(own), _digest(gateway)))
     found += [told(route, status, _digest(route)) for route, status in routes.statuses if status.parents]
+    found += [told(policy, status, _digest(policy)) for policy, status in policy_statuses(config, routes.used)]
     return [_observed(item) for item in found]
 
 
@@ -78,6 +80,10 @@ def with_generation(item: ObjectStatus, generation: int) -> ObjectStatus:
         parents=[
             replace(each, conditions=[replace(one, observed_generation=generation) for one in each.conditions])
             for each in status.parents
+        ],
+        ancestors=[
+            replace(each, conditions=[replace(one, observed_generation=generation) for one in each.conditions])
+            for each in status.ancestors
         ],
     )
     return replace(item, status=status, metadata=replace(item.metadata, generation=generation))

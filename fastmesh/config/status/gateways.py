@@ -146,6 +146,8 @@ class Gateways:
 
     def _root(self, place: Place, ref: CARef) -> Condition | None:
         namespace = ref.namespace or place.gateway.namespace
+        if ref.group or ref.kind not in ("ConfigMap", "Secret"):
+            return false("ResolvedRefs", "InvalidCACertificateKind", f"{ref.kind} {ref.name} holds no roots here")
         if not self._grants.permit(place.gateway, ref.group, ref.kind, namespace, ref.name):
             return false("ResolvedRefs", "RefNotPermitted", f"{ref.kind} {namespace}/{ref.name} is not granted")
         if self._config.get(ref.kind, namespace, ref.name) is None:

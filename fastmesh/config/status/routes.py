@@ -10,7 +10,7 @@ from fastmesh.config.api_listeners import Attachment, Place
 from fastmesh.config.credentials.grants import Grants
 from fastmesh.config.hosts import intersection
 from fastmesh.config.resource import AnyResource
-from fastmesh.config.routes.http_route import SERVED, backend_filters, is_hostname
+from fastmesh.config.routes.http_route import OF_BACKENDS, SERVED, is_hostname
 from fastmesh.config.status.conditions import CONTROLLER, Condition, ParentStatus, Status, false, true
 from fastmesh.config.status.gateways import kinds_of
 from fastmesh.config.store import ConfigSet
@@ -34,6 +34,7 @@ class Routes:
         self._mesh = mesh
         self._hosts: dict[tuple[str, str], list[tuple[str, list[str]]]] = {}  # of the routes that a listener has
         self.attached: dict[tuple[str, str], int] = {}
+        self.used: dict[tuple[str, str], list[str]] = {}  # Service -> Gateways that have routes to it
         self.statuses = [(route, self._status(route)) for route in routes]
 
     def _status(self, route: AnyResource) -> Status:
@@ -42,6 +43,8 @@ class Routes:
         for parent in route.spec.parent_refs:
             accepted = self._accepted(route, parent, held)
             if accepted is not None:
+                if accepted.status == "True" and parent.kind == "Gateway":
+                    self._use(route, f"{parent.namespace or route.namespace}/{parent.name}")
                 good = true("ResolvedRefs", "ResolvedRefs", "All references resolved")
                 resolved = next(self._unresolved(route, granted=parent.kind == "Service"), good)
                 found.append(
@@ -52,6 +55,13 @@ class Routes:
         for key in held:
             self.attached[key] = self.attached.get(key, 0) + 1
         return Status(parents=found)
+
+    def _use(self, route: AnyResource, gateway: str) -> None:
+        for reference in _references(route):
+            if reference.kind == "Service":
+                known = self.used.setdefault((reference.namespace or route.namespace, reference.name), [])
+                if gateway not in known:
+                    known.append(gateway)
 
     def _accepted(self, route: AnyResource, parent: ParentRef, held: set[tuple[str, str]]) -> Condition | None:
         """None: the parent is somebody else's."""
@@ -150,7 +160,7 @@ def _unsupported(route: AnyResource) -> Condition | None:
             continue
         types = [item.type for item in rule.filters if item.type not in SERVED]
         for backend in rule.backend_refs:
-            types += [item.type for item in backend.filters if item.type not in backend_filters(rule)]
+            types += [item.type for item in backend.filters if item.type not in OF_BACKENDS]
         if types:
             return false("Accepted", "UnsupportedValue", f"filter {types[0]} is not supported here")
         if {"RequestRedirect", "URLRewrite"} <= {item.type for item in rule.filters}:

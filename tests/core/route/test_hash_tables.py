@@ -133,8 +133,13 @@ def test_nobody_left(table: str) -> None:
     assert panicking.pick(7) in {f"{host}:80" for host in hosts}
 
 
-def test_a_retry_stays_with_the_hash_and_no_hash_goes_anywhere() -> None:
+def test_who_was_tried_is_passed_by_along_the_table_and_no_hash_goes_anywhere() -> None:
+    """Whether a retry says whom it tried is the rule's matter: by default it stays with the hash."""
     one = hashing(endpoints(*addresses(4)))
     first = one.pick(99)
-    assert one.pick(99, tried=(first,)) == first
+    second = one.pick(99, tried=(first,))
+    assert second != first
+    assert one.pick(99, tried=(first,)) == second
+    assert one.pick(99, tried=(first, second)) not in (first, second)
+    assert one.pick(99, tried=tuple(f"{host}:80" for host in addresses(4))) == first
     assert len({one.pick() for _ in range(200)}) == 4

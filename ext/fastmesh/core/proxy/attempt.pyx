@@ -42,7 +42,7 @@ cdef class Attempting(Replying):
         cdef Retry retry = self.rule.retry
         cdef ClientStream upstream
         cdef int failure = FAIL_NONE
-        cdef bint avoid = retry is not None and retry.avoid_tried
+        cdef bint avoid = retry is not None and retry.avoid_tried and (cluster.hash is None or retry.leaves_hash)
         if not fresh or self.endpoint is None:
             if cluster.hash is not None and not self.hashed and self.attempts == 0:
                 take_hash(self)

@@ -206,9 +206,11 @@ cdef void _tell_filters(Story story, Exchange x):
             story.tell("filter", filter.name, f"runs {filter.function}, {filter.timeout} ms a call; fails {filter.failure_mode}")
 
 
-cdef void _tell_mirrors(Story story, Rule rule):
+cdef void _tell_mirrors(Story story, Rule rule, Destination chosen):
     cdef Mirror mirror
-    for mirror in rule.mirrors or ():
+    for number, mirror in enumerate(rule.mirrors or ()):
+        if mirror.picky and number not in chosen.mirrors:
+            continue
         name = mirror.destination.cluster_name.decode()
         if mirror.destination.late is None:
             story.tell("mirror", "nothing", f"{name} does not exist")
@@ -257,7 +259,7 @@ cdef dict _tell_destination(Story story, Exchange x):
                                    "per_try_timeout_ms": retry.per_try or None}
     _tell_request(story, x)
     story.tell("choose_cluster", story.result["cluster"], how)
-    _tell_mirrors(story, rule)
+    _tell_mirrors(story, rule, chosen)
     if rule.policy is not None:
         _tell_policy(story, rule.policy)
     if chosen.cluster is None:

@@ -20,8 +20,12 @@ cdef enum:
 cdef class Mirroring(Tunnelling):
     cdef int mirror(self):
         cdef Mirror mirror
+        cdef int number = -1
         if not self.head.upgrade:
             for mirror in self.rule.mirrors:
+                number += 1
+                if mirror.picky and number not in self.destination.mirrors:
+                    continue
                 if mirror.destination.late is not None and rng_below(&self.engine.rng, 1000000) < mirror.share:
                     self._copy(mirror)
         return GO_ON

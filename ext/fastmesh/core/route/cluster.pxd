@@ -109,7 +109,7 @@ cdef class Cluster:
     cdef Endpoint pick_elsewhere(self, Rng* rng, uint64_t now, void** tried, int tried_count)
     cdef Endpoint _one(self, Tier tier, Rng* rng, uint64_t now)
     cdef Endpoint _worthy(self, Tier tier, Rng* rng, uint64_t now)
-    cdef Endpoint _along(self, Tier tier, uint64_t hash, uint64_t now)
+    cdef Endpoint _along(self, Tier tier, uint64_t hash, uint64_t now, void** tried, int tried_count)
     cdef bint usable(self, Endpoint endpoint, uint64_t now) noexcept
     cdef bint admits(self, Endpoint endpoint, uint64_t now)   # it is usable, or its tier panics
     cdef void look(self, uint64_t now)                        # count healthy endpoints, when that may have changed

@@ -197,7 +197,7 @@ cdef class Cluster:
         if self.extras & EXTRA_TIERS:
             tier = choose_tier(self.tiers, <uint32_t>(drawn % 100))
         if self.extras & EXTRA_HASH:
-            return self._along(tier, drawn, now)      # also when it was tried: Istio's retries stay with the hash
+            return self._along(tier, drawn, now, tried, tried_count)
         if not tier.panics:
             tier = tier.part(rng)
         endpoint = self._one(tier, rng, now)
@@ -263,20 +263,25 @@ cdef class Cluster:
                 fm_store(&self.ring[RING_LATELY], since)
         return max(since, active)
 
-    cdef Endpoint _along(self, Tier tier, uint64_t hash, uint64_t now):
-        """The owner of the hash's place; while that is ejected, the owner of the next place."""
+    cdef Endpoint _along(self, Tier tier, uint64_t hash, uint64_t now, void** tried, int tried_count):
+        """The owner of the hash's place; while that is ejected or was tried, the owner of the next place."""
         cdef HashTable table = tier.table
         cdef uint64_t place, step
-        cdef Endpoint endpoint
+        cdef Endpoint endpoint, fallback = None
         if table.count == 0:
             return None
         place = table.place(hash)
+        if tried_count >= PyList_GET_SIZE(tier.endpoints):
+            tried_count = 0                           # nobody else is there
         for step in range(table.count if tier.healthy else 1):
             endpoint = <Endpoint>PyList_GET_ITEM(tier.endpoints, table.owners[place])
             if tier.panics or self.usable(endpoint, now):
-                return endpoint
+                if not _among(endpoint, tried, tried_count):
+                    return endpoint
+                if fallback is None:
+                    fallback = endpoint
             place = place + 1 if place + 1 < table.count else 0
-        return None
+        return fallback
 
     cdef Endpoint _draw(self, Tier tier, Endpoint endpoint, Rng* rng, uint64_t now, void** tried, int tried_count):
         """`endpoint` if it will do, else another one."""

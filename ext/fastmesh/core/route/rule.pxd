@@ -47,6 +47,7 @@ cdef class Retry:
     cdef uint32_t per_try     # ms, 0 = none
     cdef uint32_t backoff     # ms
     cdef bint avoid_tried
+    cdef bint leaves_hash     # also where a hash decides
     cdef bint remote          # after two tries, other priorities
     cdef readonly list written
 
@@ -64,6 +65,7 @@ cdef class Destination:
     cdef list response_ops
     cdef Redirect redirect    # instead of the cluster; or None
     cdef Rewrite rewrite      # instead of the rule's; or None
+    cdef list mirrors         # numbers of the rule's that copy the requests of this destination alone
     cdef Cluster open(self)   # the cluster, or None
 
 cdef class Redirect:
@@ -95,6 +97,7 @@ cdef class Fault:
 
 cdef class Mirror:            # a copy of each request, or of some, for another cluster
     cdef uint32_t share       # of a million
+    cdef bint picky           # only for destinations that name it
     cdef Destination destination
     cdef Rule rule            # that the copy runs on
 

@@ -156,6 +156,7 @@ cdef Retry _make_retry(plan, dict shared):
     retry.per_try = plan["per_try_timeout"] or 0
     retry.backoff = plan["backoff"]
     retry.avoid_tried = plan["ignore_previous_hosts"]
+    retry.leaves_hash = plan["leaves_hash"]
     retry.remote = plan["remote_localities"]
     retry.written = plan["written"] or plan["retry_on"] + [str(code) for code in plan["status_codes"]]
     return retry
@@ -176,6 +177,7 @@ cdef Destination make_destination(dict plan, dict clusters, dict shared):
     destination.response_ops = make_ops(plan["response_headers"])
     destination.redirect = _make_redirect(plan["redirect"])
     destination.rewrite = _make_rewrite(plan["rewrite"])
+    destination.mirrors = plan["mirrors"]
     return destination
 
 
@@ -240,7 +242,7 @@ cdef Destination mirrored(Destination chosen, Destination mirror):
 
 cdef Mirror _make_mirror(plan, Rule rule, dict clusters, dict shared):
     cdef Mirror mirror = Mirror.__new__(Mirror)
-    mirror.share = plan["share"]
+    mirror.share, mirror.picky = plan["share"], plan["picky"]
     mirror.destination = make_destination(plan["destination"], clusters, shared)
     mirror.rule = Rule.__new__(Rule)
     mirror.rule.origin, mirror.rule.route_name = rule.origin, rule.route_name
