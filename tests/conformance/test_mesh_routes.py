@@ -41,18 +41,11 @@ spec:
 CONCRETE = "concrete.default.svc.cluster.local"
 
 
-def rules(case: dict[str, Any]) -> str:
+def documents(case: dict[str, Any], *, api: bool = False) -> str:
+    """`api`: the rules as HTTPRoutes."""
     text = TABLE["services"]
     for number, rule in enumerate(case["rules"]):
-        destination = {"host": rule["to"]} | ({"port": {"number": rule["port"]}} if "port" in rule else {})
-        http: dict[str, Any] = {"route": [{"destination": destination}]}
-        if "match_port" in rule:
-            http["match"] = [{"port": rule["match_port"]}]
-        text += "\n---\n" + yaml.safe_dump({
-            "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
-            "metadata": {"name": f"rule-{number}", "namespace": rule["namespace"]},
-            "spec": {"hosts": rule.get("hosts") or [rule["host"]], "http": [http]},
-        })  # fmt: skip
+        text += "\n---\n" + yaml.safe_dump((http_route if api else virtual_service)(rule, f"rule-{number}"))
     if "imports" in case:
         text += "\n---\n" + yaml.safe_dump({
             "apiVersion": "networking.istio.io/v1", "kind": "Sidecar",
@@ -62,13 +55,50 @@ def rules(case: dict[str, Any]) -> str:
     return text
 
 
-@pytest.mark.parametrize("case", TABLE["cases"], ids=[case["name"] for case in TABLE["cases"]])
-def test_mesh_routes(case: dict[str, Any]) -> None:
-    plan = plan_of(rules(case), namespace=case["client"])
+def virtual_service(rule: dict[str, Any], name: str) -> dict[str, Any]:
+    destination = {"host": rule["to"]} | ({"port": {"number": rule["port"]}} if "port" in rule else {})
+    http: dict[str, Any] = {"route": [{"destination": destination}]}
+    if "match_port" in rule:
+        http["match"] = [{"port": rule["match_port"]}]
+    return {
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": name, "namespace": rule["namespace"]},
+        "spec": {"hosts": rule.get("hosts") or [rule["host"]], "http": [http]},
+    }  # fmt: skip
+
+
+def http_route(rule: dict[str, Any], name: str) -> dict[str, Any]:
+    parents = []
+    for host in rule.get("hosts") or [rule["host"]]:
+        service, namespace = host.split(".")[:2]
+        parents.append({"group": "", "kind": "Service", "name": service, "namespace": namespace})
+        if "match_port" in rule:
+            parents[-1]["port"] = rule["match_port"]
+    backend = {"kind": "Hostname", "group": "networking.istio.io", "name": rule["to"], "port": rule.get("port", 80)}
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": name, "namespace": rule["namespace"]},
+        "spec": {"parentRefs": parents, "rules": [{"backendRefs": [backend]}]},
+    }  # fmt: skip
+
+
+def check(case: dict[str, Any], expect: dict[str, str | None], *, api: bool = False) -> None:
+    plan = plan_of(documents(case, api=api), namespace=case["client"])
     domains = {domain.domain: domain.vhost for domain in plan.listeners[0].domains if domain.port == case["port"]}
-    for host, wanted in case["expect"].items():
+    for host, wanted in expect.items():
         found = clusters(rule_for(plan.vhosts[domains[host]])) if host in domains else None
         assert found == (None if wanted is None else [wanted]), host
+
+
+@pytest.mark.parametrize("case", TABLE["cases"], ids=[case["name"] for case in TABLE["cases"]])
+def test_mesh_routes(case: dict[str, Any]) -> None:
+    check(case, case["expect"])
+
+
+@pytest.mark.parametrize("name", TABLE["http_routes"])
+def test_mesh_routes_of_the_gateway_api(name: str) -> None:
+    (case,) = (case for case in TABLE["cases"] if case["name"] == name)
+    check(case, case["expect"] | TABLE["http_routes"][name], api=True)
 
 
 @pytest.mark.parametrize(
