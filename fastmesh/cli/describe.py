@@ -95,9 +95,11 @@ def _indented(depth: int, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _listener(each: Story) -> Iterator[str]:
-    yield f"listener {each['name']} of {', '.join(each['gateways'])}: {', '.join(each['hosts']) or 'no hosts'}"
+    of = f" of {', '.join(each['gateways'])}" if each["gateways"] else ""
+    yield f"listener {each['name']}{of}: {', '.join(each['hosts']) or 'no hosts'}"
     if each["redirects"]:
         yield f"  redirected to https: {', '.join(each['redirects'])}"
+    yield from (f"  requests that no rule takes: {text}" for text in each["filters"])
 
 
 def _host(each: Story) -> Iterator[str]:

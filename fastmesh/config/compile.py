@@ -156,10 +156,12 @@ class _Compiler:
         ).apply(listeners, vhosts)
         vhosts = self.route_policies.apply(vhosts)
         filters = Filters(self.config, self.role, self.registry, self.mesh.root)
-        vhosts = filters.attach(vhosts, listeners)
+        vhosts, listeners = filters.attach(vhosts, listeners), filters.on_listeners(listeners)
         scope = self._scope(frozenset())
         root = self.limits.of_namespace(self.mesh.root, scope)
-        own = OwnKinds(self.config, self.clusters, self._scope(frozenset({MESH})))
+        mesh_policy = self.route_policies
+        own = OwnKinds(self.config, self.clusters, self._scope(frozenset({MESH})), mesh_policy.retry_budget)
+        shaped = own.shape()
         plan = Plan(
             mesh=MeshPlan(
                 version="",
@@ -167,13 +169,14 @@ class _Compiler:
                 trust_domain=self.role.trust_domain,
                 trust_domain_aliases=list(self.mesh.aliases),
                 path_normalization=self.mesh.normalization,
-                refusals=self.route_policies.refusals,
+                refusals=mesh_policy.refusals,
                 namespace_limits=root,
+                retry_budget=mesh_policy.proxy_retry_budget,
             ),
             workloads=self.registry.workloads.plans,
             limits=self.limits.plans,
             filters=filters.plans,
-            clusters=own.shape() + self.inbound.clusters,
+            clusters=shaped + self.inbound.clusters,
             vhosts=vhosts,
             listeners=listeners,
             sources=self.credentials.sources,

@@ -585,6 +585,7 @@ class ListenerPlan(PlanPart, frozen=True):
     origins: list[str] = []  # gateways "ns/name" served here
     chains: list[ChainPlan] = []  # empty: plaintext HTTP for everybody
     proxy_protocol: bool = False  # connections begin with a PROXY header, version 1 or 2
+    filters: list[int] = []  # indexes of Plan.filters: of requests that no rule takes
 
 
 class MeshPlan(PlanPart, frozen=True):
@@ -600,6 +601,8 @@ class MeshPlan(PlanPart, frozen=True):
     server_name: str = "istio-envoy"
     refusals: list[RefusalPlan] = []  # of requests that no rule takes
     namespace_limits: list[int] = []  # RateLimits without targetRef: asked for every request
+    # The share of all requests under way that may be retries, the least number; None: destinations alone decide
+    retry_budget: tuple[float, int] | None = None
 
 
 class Plan(PlanPart, frozen=True):

@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from fastmesh.model.base import Duration, Int32, Spec
-from fastmesh.model.destination_rule import ConsistentHash
+from fastmesh.model.base import Duration, Int32, Spec, UInt32
+from fastmesh.model.destination_rule import ConsistentHash, RetryBudget
 from fastmesh.model.virtual_service import Destination
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"]
@@ -55,6 +55,13 @@ class Hedge(Spec, frozen=True):
     after: Duration
 
 
+class ProxyRetryBudget(Spec, frozen=True):
+    """Over all destinations of a proxy: `percent` of its active requests, never below `min_retry_concurrency`."""
+
+    percent: float = 20.0
+    min_retry_concurrency: UInt32 = 3
+
+
 class RoutePolicy(Spec, frozen=True):
     """No `target_ref`: all rules of the namespace. What it leaves out, the namespace's or the mesh's policy may say."""
 
@@ -71,9 +78,12 @@ class MeshPolicy(Spec, frozen=True):
     """For every rule of the mesh; it stands in the root namespace. `timeout`: of rules that say nothing of one.
 
     `merge_virtual_services`: all that name a host on the mesh have a say, where Istio takes the oldest one alone.
+    `retry_budget`: of destinations whose DestinationRule says nothing of how many retries there may be.
     """
 
     timeout: Duration | None = None
     resend_methods: list[Method] | None = None
     refusals: list[Refusal] = []
     merge_virtual_services: bool = False
+    retry_budget: RetryBudget | None = None
+    proxy_retry_budget: ProxyRetryBudget | None = None

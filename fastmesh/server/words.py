@@ -148,6 +148,7 @@ WORKER_WORDS = {
     "WK_FILTER_TIMEOUT": "filter.timeouts",
     "WK_FILTER_BLOCKED": "filter.blocked",
     "WK_FILTER_TOO_LARGE": "filter.body_too_large",
+    "WK_RETRY_OVERFLOW": "retry_budget_overflow",
 }
 
 LIMIT_WORDS = {

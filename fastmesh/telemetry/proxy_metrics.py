@@ -124,6 +124,7 @@ WORKER = (
     _count("WK_FILTER_TIMEOUT", "fastmesh_filter_timeouts", "Hooks of filters that were awaited for too long."),
     _count("WK_FILTER_BLOCKED", "fastmesh_filter_blocks", "Plain hooks that kept a worker for longer than they may."),
     _count("WK_FILTER_TOO_LARGE", "fastmesh_filter_bodies_too_large", "Bodies that no hook could be given whole."),
+    _count("WK_RETRY_OVERFLOW", "fastmesh_retry_budget_overflows", "Retries not sent: the proxy's budget was spent."),
 )
 
 _RESPONSES = "Requests to the cluster that ended, by class of the status that the client saw."

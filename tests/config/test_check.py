@@ -303,6 +303,7 @@ RATE_LIMIT = [
     ("limits: [{requests: 1, keys: [{}]}]", "spec.limits[0].keys[0]", "exactly one"),
     ("limits: [{requests: 1, match: [{uri: {regex: '['}}]}]", "spec.limits[0].match[0].uri.regex", "RE2"),
     ("limits: [{requests: 1}]\nresponse: {status: 99}", "spec.response.status", "429"),
+    ("limits: [{requests: 1}]\nresponse: {headers: {a: '%REQ(b)%'}}", "spec.response.headers.a", "as it is written"),
     ("limits: [{requests: 1}]\ntargetRef: {kind: Pod, name: a}", "spec.targetRef.kind", "not one of Gateway, Service"),
     ("limits: [{requests: 1, burst: 2}]\nglobal: {}", "spec.limits[0].burst", "no meaning with global"),
     ("limits: [{requests: 1}]\nglobal: {redis: 'redis://:pw@h:1'}", "spec.global.redis", "--redis-password-file"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fastmesh.config.plan import Plan
+from fastmesh.config.store import read
 from fastmesh.errors import ConfigError
 from tests.config.asking import plan_of, rule_for, vhost_for
 from tests.config.test_compile_limits import SHOP
@@ -102,6 +105,48 @@ def test_before_the_workload_of_a_sidecar() -> None:
         assert outbound == ([] if mode == "SERVER" else ["shop/f"])
 
 
+@pytest.mark.parametrize(
+    ("spec", "namespace", "mesh", "gateway"),
+    [
+        ("", "shop", True, True),
+        ("", "istio-system", True, True),
+        ("", "other", False, False),
+        ("mode: SERVER", "shop", False, False),
+        ("hosts: [product.shop.svc.cluster.local]", "shop", True, True),  # looked at when a request comes
+        ("targetRefs: [{kind: Service, name: product}]", "shop", False, False),
+        ("targetRefs: [{kind: HTTPRoute, name: sell}]", "shop", False, False),
+        ("targetRefs: [{kind: Gateway, name: api}]", "shop", False, True),
+        ("targetRefs: [{kind: Gateway, name: other}]", "shop", False, False),
+    ],
+)
+def test_requests_that_no_rule_takes(spec: str, namespace: str, mesh: bool, gateway: bool) -> None:
+    labels = {"gateway.networking.k8s.io/gateway-name": "api"}
+    for kind, expected in (("mesh", mesh), ("gateway", gateway)):
+        plan = plan_of(SHOP + API + written(spec, namespace), kind=kind, namespace="shop", labels=labels)
+        found = [plan.filters[number].name for number in plan.listeners[0].filters]
+        assert found == ([f"{namespace}/f"] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("target", "field"),
+    [
+        ("{kind: Service, name: product}", ""),
+        ("{kind: Gateway, name: gw}", ""),
+        ("{kind: Gateway, name: api}", ""),
+        ("{kind: HTTPRoute, name: sell}", ""),
+        ("{kind: Service, name: produce}", "name"),
+        ("{kind: Gateway, name: ap}", "name"),
+        ("{kind: VirtualService, name: order, sectionName: by}", "sectionName"),
+    ],
+)
+def test_a_target_that_is_not_there_is_told(tmp_path: Path, target: str, field: str) -> None:
+    (tmp_path / "mesh.yaml").write_text(SHOP + API + written(f"targetRefs: [{target}]"))
+    found = [each for each in read([str(tmp_path)]).warnings if each.kind == "Filter"]
+    assert [(each.field, "no request of it meets" in each.message) for each in found] == (
+        [(f"spec.targetRefs[0].{field}", True)] if field else []
+    )
+
+
 def test_order() -> None:
     text = SHOP + written("order: 5", name="a") + written("", name="c") + written("", name="b")
     text += written("", "istio-system", "z") + written("order: -1", name="last")
@@ -146,6 +191,6 @@ def test_what_is_refused(spec: str, field: str, why: str) -> None:
     text = written(spec) if "function" not in spec else written("").replace("function: 'm:f'", spec)
     with pytest.raises(ConfigError) as caught:
         plan_of(text)
-    (problem,) = caught.value.problems
+    (problem,) = [each for each in caught.value.problems if each.severity == "error"]
     assert (problem.field, problem.severity) == (field, "error")
     assert why in problem.message

@@ -108,6 +108,33 @@ def test_a_virtual_service_is_shown_where_it_serves(mesh: Path) -> None:
     assert rules[0]["does"] == f"goes to outbound|80|v1|{HOST}"
 
 
+FILTERS = """\
+---
+apiVersion: fastmesh.io/v1alpha1
+kind: Filter
+metadata: {name: key, namespace: shop}
+spec: {function: "shop_filters:key", match: [{uri: {prefix: /a}}], targetRefs: [{kind: VirtualService, name: reviews}]}
+---
+apiVersion: fastmesh.io/v1alpha1
+kind: Filter
+metadata: {name: audit, namespace: shop}
+spec: {function: "shop_filters:audit", targetRefs: [{kind: Gateway, name: edge}], failureMode: open}
+"""
+
+
+def test_filters_stand_at_their_rules_and_listeners(mesh: Path) -> None:
+    mesh.write_text(MESH + FILTERS)
+    key = "filter shop/key sees requests of path prefix /a: shop_filters:key, fails closed (Filter shop/key"
+    audit = "filter shop/audit sees requests: shop_filters:audit, fails open (Filter shop/audit"
+    for target in ("Filter/key.shop", "vs/reviews.shop"):
+        for view in told(target, mesh)["views"]:
+            rules = [rule for host in view["hosts"] for rule in host["rules"]]
+            assert all(any(line.startswith(key) for line in rule["also"]) for rule in rules)
+    (view,) = told("Filter/audit.shop", mesh)["views"]
+    assert view["listeners"][0]["filters"][0].startswith(audit)
+    assert f"requests that no rule takes: {audit}" in run("Filter/audit.shop", mesh).stdout
+
+
 def test_what_no_request_reaches(mesh: Path) -> None:
     found = told("vs/reviews.shop", mesh)
     clauses = found["views"][1]["hosts"][0]["rules"][1]["clauses"]

@@ -91,6 +91,40 @@ def of_rule(yaml: str) -> tuple[int | None, list[str] | None, int]:
     return rule.timeout, rule.policy.resend, rule.policy.hedge
 
 
+@pytest.mark.parametrize("field", ["retryBudget", "proxyRetryBudget"])
+def test_a_budget_is_a_percentage(tmp_path: Path, field: str) -> None:
+    errors = given(tmp_path, policy(f"{field}: {{percent: 120}}", "MeshPolicy", namespace="istio-system")).errors
+    assert [error.field for error in errors] == [f"spec.{field}.percent"]
+
+
+RULES = """---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: app}
+spec: {host: app, trafficPolicy: {%s}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "budget", "most"),
+    [
+        ("retryBudget: {percent: 50}", (0.5, 3, 0), 0),
+        ("connectionPool: {http: {maxRetries: 7}}", None, 7),
+        ("connectionPool: {http: {http2MaxRequests: 7}}", (0.1, 4, 2000), 0),
+    ],
+)
+def test_the_meshs_retry_budget_is_for_those_without(own: str, budget: object, most: int) -> None:
+    text = "retryBudget: {percent: 10, minRetryConcurrency: 4, budgetInterval: 2s}, proxyRetryBudget: {percent: 5}"
+    plan = plan_of(SERVICES + RULES % own + policy(text, "MeshPolicy", namespace="istio-system"))
+    app, backup = (
+        next(each for each in plan.clusters if each.host.startswith(f"{name}.")) for name in ("app", "backup")
+    )
+    assert (app.retry_budget, app.max_retries) == (budget, most)
+    assert backup.retry_budget == (0.1, 4, 2000)
+    assert plan.mesh.retry_budget == (0.05, 3)
+    assert plan_of(SERVICES).mesh.retry_budget is None
+
+
 class TestWhichCounts:
     MESH = policy("timeout: 9s, resendMethods: [GET]", "MeshPolicy", namespace="istio-system")
     NAMESPACE = policy("timeout: 5s, hedge: {after: 7ms}", name="all")
@@ -167,6 +201,15 @@ class TestExplain:
         assert len(set(users.values())) == 2
         again = self.told(tmp_path, "sticky: {httpHeaderName: x-user}", "-H", "x-user: ann")
         assert again["choose_cluster"] == users["ann"]
+
+    def test_budgets(self, tmp_path: Path) -> None:
+        spec = "retryBudget: {percent: 20}, proxyRetryBudget: {percent: 10, minRetryConcurrency: 5}"
+        text = SERVICES + policy("hedge: {after: 50ms}") + policy(spec, "MeshPolicy", namespace="istio-system")
+        (tmp_path / "mesh.yaml").write_text(text)
+        steps = ask([tmp_path], "GET", "http://app/")["steps"]
+        assert [step["decision"] for step in steps if step["step"] == "retry budget"] == [
+            "20 % of its requests under way, or 3", "10 % of all requests under way, or 5",
+        ]  # fmt: skip
 
     def test_hedge_and_fallback(self, tmp_path: Path) -> None:
         told = self.told(tmp_path, "hedge: {after: 50ms}, fallback: {destination: {host: backup}}")

@@ -166,6 +166,7 @@ class Count:
 
     def response_head(self, request: Request, response: Response) -> None:
         response.headers["x-calls"] = f"{self.calls} of {os.getpid()}"
+        response.headers["x-rule"] = repr(request.rule + request.route)
 
 
 def functions(config: Config) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.http2 import Http2, request
+from tests.ports import free_port
 from tests.running import Upstream
 from tests.traffic import (
     Client,
@@ -26,6 +28,7 @@ from tests.traffic import (
     together,
     virtual_service,
 )
+from tests.traffic import Request as HTTPRequest
 
 HOOKS = Path(__file__).with_name("filter_hooks.py")
 
@@ -289,6 +292,51 @@ def test_request_hooks_run_once_whatever_is_retried(place: Place) -> None:
     tries = place.app.seen[count:]
     assert [each.body for each in tries] == [b"body-filtered"] * 3
     assert len({each.headers["x-calls"] for each in tries}) == 1
+
+
+def test_request_hooks_run_once_with_hedge_and_fallback(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    shutil.copy(HOOKS, code / "hooks.py")
+    held, opened = [], threading.Event()
+
+    def act(request: HTTPRequest) -> int:
+        if not held:
+            held.append(request)
+            assert opened.wait(30)
+        return 200
+
+    own = "fastmesh.io/v1alpha1"
+    hedge = {"targetRef": {"kind": "VirtualService", "name": "app"}, "hedge": {"after": "20ms"}}
+    fallback = {"on": ["UF"], "destination": {"host": "app"}}
+    fallback = {"targetRef": {"kind": "VirtualService", "name": "dead"}, "fallback": fallback}
+    with Replica("one", act) as one, Replica("two", act) as two:
+        yaml = replicas_of("app", one.port, two.port) + virtual_service("app", {})
+        yaml += replicas_of("dead", free_port()) + virtual_service("dead", {})
+        yaml += thing("RoutePolicy", "hedge", hedge, own) + thing("RoutePolicy", "fallback", fallback, own)
+        with Story(tmp_path, yaml + filter_of("calls", "Count"), "--filter-path", str(code)) as story:
+            answer, line = story.ask()
+            assert (answer.status, answer.headers["x-calls"].split()[0]) == (200, "1")
+            eventually(lambda: one.seen and two.seen)
+            assert [each.last.headers["x-calls"] for each in (one, two)] == ["1", "1"]
+            opened.set()
+            answer, line = story.ask("/", "POST", body=b"body", host="dead")
+            last = (one.seen[1:] + two.seen[1:])[0]
+            assert (last.body, last.headers["x-calls"]) == (b"body-filtered", "2")
+            assert (answer.status, answer.headers["x-calls"].split()[0]) == (200, "2")
+            assert line["upstream_cluster"] == "outbound|80||app.default.svc.cluster.local"
+
+
+def test_requests_that_no_rule_takes(place: Place) -> None:
+    """They are answered by the proxy, and hooks see that."""
+    unknown = {"host": "nobody.example"}
+    answer, line = place.story.ask("/way/x", **unknown)
+    assert (answer.status, answer.headers["x-back"], line["response_flags"]) == (502, "c!b!a!", "NR")
+    answer, line = place.story.ask("/way/x?answer=b", "POST", body=b"some", **unknown)
+    assert (answer.status, answer.text, line["response_code_details"]) == (429, "b", "filter_answer{default.b}")
+    answer = place.ask("/calls/x", "POST", body=b"some", **unknown)
+    assert (answer.status, answer.headers["x-rule"]) == (502, "''")
+    assert "x-back" not in place.ask("/else", **unknown).headers
 
 
 def test_an_upload_waits_for_its_hooks(place: Place) -> None:

@@ -396,3 +396,38 @@ class TestStickySplit:
     @pytest.mark.parametrize("story", [{"httpHeaderName": "x-user"}], indirect=True)
     def test_without_the_header_chance_decides(self, story: Story) -> None:
         assert {ask(story.proxy).text for _ in range(40)} == {"app", "backup"}
+
+
+class TestProxyRetryBudget:
+    def test_retries_of_all_destinations_and_workers_share_it(self, tmp_path: Path) -> None:
+        """One retry of a thousand requests, or one: it is under way for `app`, so `backup` has none."""
+        gate = Gate()
+
+        def act(request: Request) -> int | bytes | None:
+            return 503 if request.replica.count() == 1 or request.replica.name == "backup" else gate(request)
+
+        with replicas("app", "backup", act=act) as (app, backup):
+            yaml = yaml_of(app, backup) + virtual_service("app", {**TRY_ON_5XX})
+            yaml += virtual_service("backup", {**TRY_ON_5XX})
+            yaml += mesh_policy(proxyRetryBudget={"percent": 0.1, "minRetryConcurrency": 1})
+            with Story(tmp_path, yaml, workers=2) as story:
+
+                def others() -> list[int]:
+                    eventually(lambda: gate.held)
+                    answer, line = story.ask(host="backup")
+                    assert (answer.status, line["response_flags"], backup.count()) == (503, "URX", 1)
+                    return [ask(story.proxy, host="backup").status for _ in range(9)]
+
+                def first() -> list[int]:
+                    return [ask(story.proxy).status]
+
+                def both() -> list[list[int]]:
+                    return together([first, lambda: [others(), gate.opened.set()][0]])  # type: ignore[return-value]
+
+                assert both() == [[200], [503] * 9]
+                assert backup.count() == 10
+                assert stats(story.proxy, "^retry_budget_overflow$") == {"retry_budget_overflow": 10}
+                overflows = stats(story.proxy, "backup.*upstream_rq_retry_overflow$")
+                assert set(overflows.values()) == {10}
+                ask(story.proxy, host="backup")
+                assert backup.count() == 13, "it is given back"

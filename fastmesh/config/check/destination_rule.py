@@ -15,6 +15,7 @@ from fastmesh.config.check.shared import (
     check_labels,
     check_port_number,
     check_selector,
+    check_share,
     say,
 )
 from fastmesh.config.read import syntax
@@ -76,9 +77,8 @@ def check_traffic_policy(policy: TrafficPolicy | None, at: At) -> None:
         _check_blocks(port, place)
     if policy.tunnel is not None:
         _check_tunnel(policy.tunnel, at["tunnel"])
-    budget = policy.retry_budget
-    if budget is not None and budget.percent is not None and not 0 <= budget.percent <= 100:
-        at["retryBudget"]["percent"].error(f"{budget.percent:g} is not a percentage, write 0 to 100")
+    if policy.retry_budget is not None:
+        check_share(policy.retry_budget.percent, at["retryBudget"]["percent"])
 
 
 def _check_blocks(policy: TrafficPolicy | PortTrafficPolicy, at: At) -> None:

@@ -6,7 +6,7 @@ import re
 
 from fastmesh.config.check.http_route import check_match
 from fastmesh.config.check.report import At
-from fastmesh.config.check.shared import say
+from fastmesh.config.check.shared import check_answer_headers, say
 from fastmesh.config.read import syntax
 from fastmesh.config.resource import AnyResource
 from fastmesh.model.rate_limit import GlobalCounts, Limit, LimitKey, RateLimit
@@ -40,10 +40,7 @@ def check_rate_limit(resource: AnyResource, spec: RateLimit, at: At) -> None:
     if response is not None:
         if not 200 <= response.status <= 599:
             at["response"]["status"].error(f"{response.status} is not a status to answer with, write 429")
-        for name, value in (response.headers or {}).items():
-            place = at["response"]["headers"][name]
-            if not say(place, syntax.header_to_change(name)):
-                say(place, syntax.header_value(value))
+        check_answer_headers(response.headers or {}, at["response"]["headers"])
 
 
 def _check_global(spec: RateLimit, counts: GlobalCounts, at: At) -> None:

@@ -13,10 +13,11 @@ from fastmesh.config.resource import AnyResource, Resource
 from fastmesh.errors import Problem
 from fastmesh.model import gateway_api
 from fastmesh.model.destination_rule import DestinationRule
+from fastmesh.model.filter import FilterTarget
 from fastmesh.model.health_check import HealthCheck
-from fastmesh.model.rate_limit import RateLimit
+from fastmesh.model.rate_limit import RateLimit, TargetRef
 from fastmesh.model.resilience import Resilience
-from fastmesh.model.route_policy import RoutePolicy
+from fastmesh.model.route_policy import RoutePolicy, RouteTarget
 from fastmesh.model.virtual_service import (
     Destination,
     HTTPMatchRequest,
@@ -55,6 +56,10 @@ def check_references(config: ConfigSet, problems: list[Problem]) -> None:
         _target(limit, "nothing is limited", config, At(limit, problems))
     for policy in config.route_policies:
         _policy(policy, config, known, At(policy, problems))
+    for each in config.filters:
+        for index, target in enumerate(each.spec.target_refs):
+            place = At(each, problems)["targetRefs"][index]
+            _refers(target, each.namespace, "no request of it meets the filter", config, place)
 
 
 class _Owner:
@@ -213,16 +218,20 @@ def destinations(spec: VirtualService, at: At) -> Iterator[tuple[At, Destination
 
 def _target(written: Resource[RateLimit] | Resource[RoutePolicy], loss: str, config: ConfigSet, at: At) -> None:
     """`loss` is what comes of a target that is not there."""
-    target = written.spec.target_ref
-    if target is None:
-        return
-    found = config.get(target.kind, written.namespace, target.name)
-    place = at["targetRef"]
-    if found is None:
-        names = _names(config, target.kind, written.namespace)
+    if written.spec.target_ref is not None:
+        _refers(written.spec.target_ref, written.namespace, loss, config, at["targetRef"])
+
+
+def _refers(
+    target: TargetRef | RouteTarget | FilterTarget, namespace: str, loss: str, config: ConfigSet, place: At
+) -> None:
+    kinds = ("Gateway", "APIGateway") if target.kind == "Gateway" else (target.kind,)
+    found = next((it for kind in kinds if (it := config.get(kind, namespace, target.name)) is not None), None)
+    if found is None and target.name:
+        names = [name for kind in kinds for name in _names(config, kind, namespace)]
         guess = closest(target.name, names) or ","
-        place["name"].missing(f"there is no {target.kind}/{target.name} in {written.namespace}{guess} {loss}")
-    elif target.section_name:
+        place["name"].missing(f"there is no {target.kind}/{target.name} in {namespace}{guess} {loss}")
+    elif found is not None and target.section_name:
         routes = _sections(found.spec)
         if target.section_name not in routes:
             guess = closest(target.section_name, routes) or ","

@@ -5,8 +5,7 @@ from __future__ import annotations
 from fastmesh.config.check.health_check import check_target
 from fastmesh.config.check.http_route import check_match
 from fastmesh.config.check.report import At
-from fastmesh.config.check.shared import check_duration, check_port_number, say
-from fastmesh.config.read import syntax
+from fastmesh.config.check.shared import check_answer_headers, check_duration, check_port_number
 from fastmesh.config.resource import AnyResource
 from fastmesh.model.resilience import AdaptiveConcurrency, Breaker, Concurrency, FixedAnswer, Resilience
 
@@ -79,6 +78,4 @@ def _check_answer(answer: FixedAnswer | None, at: At) -> None:
         return
     if not 200 <= answer.status <= 599:
         at["status"].error(f"{answer.status} is not a status to answer with, write 503")
-    for name, value in answer.headers.items():
-        if not say(at["headers"][name], syntax.header_to_change(name)):
-            say(at["headers"][name], syntax.header_value(value))
+    check_answer_headers(answer.headers, at["headers"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastmesh.config.check.destination_rule import check_hash
 from fastmesh.config.check.report import At
-from fastmesh.config.check.shared import check_destination, check_duration, say
+from fastmesh.config.check.shared import check_answer_headers, check_destination, check_duration, check_share, say
 from fastmesh.config.read import syntax
 from fastmesh.config.resource import AnyResource
 from fastmesh.model.destination_rule import ConsistentHash
@@ -29,6 +29,9 @@ def check_route_policy(resource: AnyResource, spec: RoutePolicy, at: At) -> None
 def check_mesh_policy(resource: AnyResource, spec: MeshPolicy, at: At) -> None:
     check_duration(spec.timeout, at["timeout"])
     _check_refusals(spec.refusals, at["refusals"])
+    for name, budget in (("retryBudget", spec.retry_budget), ("proxyRetryBudget", spec.proxy_retry_budget)):
+        if budget is not None:
+            check_share(budget.percent, at[name]["percent"])
 
 
 def _check_fallback(fallback: Fallback, at: At) -> None:
@@ -65,11 +68,4 @@ def _check_answer(answer: Answer, at: At) -> None:
     if answer.body and answer.status in _BODYLESS:
         at["body"].error(f"an answer with {answer.status} has no body, leave one of them out")
     say(at["contentType"], syntax.header_value(answer.content_type))
-    for name, value in answer.headers.items():
-        place = at["headers"][name]
-        if (
-            not say(place, syntax.header_to_change(name))
-            and not say(place, syntax.header_value(value))
-            and "%" in value
-        ):
-            place.error("is sent as it is written, a percent sign has no meaning here; leave it out")
+    check_answer_headers(answer.headers, at["headers"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastmesh.config.check.report import At
 from fastmesh.config.read import syntax
@@ -80,6 +80,11 @@ def check_percent(percent: Percent | None, at: At) -> None:
         at["value"].error(f"{percent.value:g} is not a percentage, write 0 or 0.0001 to 100")
 
 
+def check_share(percent: float | None, at: At) -> None:
+    if percent is not None and not 0 <= percent <= 100:
+        at.error(f"{percent:g} is not a percentage, write 0 to 100")
+
+
 def check_port_number(number: int, at: At) -> None:
     say(at, syntax.port(number))
 
@@ -103,6 +108,18 @@ def check_weights(weights: Iterable[int], at: At) -> None:
             at[index]["weight"].error(f"{weight} is negative, a weight is 0 or more")
     if len(values) > 1 and sum(values) == 0:
         at.error("the weights sum to 0, give at least one destination a weight of 1 or more")
+
+
+def check_answer_headers(headers: Mapping[str, str], at: At) -> None:
+    """Of answers that the proxy makes itself: nothing is put into them."""
+    for name, value in headers.items():
+        place = at[name]
+        if (
+            not say(place, syntax.header_to_change(name))
+            and not say(place, syntax.header_value(value))
+            and "%" in value
+        ):
+            place.error("is sent as it is written, a percent sign has no meaning here; leave it out")
 
 
 def check_headers(headers: Headers | None, at: At) -> None:

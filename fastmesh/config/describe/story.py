@@ -80,7 +80,9 @@ def _view(view: View, target: Target) -> Story:
     mine = {cluster.name for cluster in plan.clusters if _is_mine(cluster, target) or cluster.host in carried}
     return {
         "view": view.title,
-        "listeners": [_listener(each) for each in plan.listeners if _serves(each, target)],
+        "listeners": [
+            _listener(each, plan) for each in plan.listeners if _serves(each, target) or _filtered(each, target, plan)
+        ],
         "hosts": list(groups.values()),
         "connections": list(_connections(plan, mine)),
         "clusters": [_cluster(each, plan, view.names) for each in plan.clusters if each.name in mine | used],
@@ -117,6 +119,7 @@ def _touches(plan: Plan, vhost: VirtualHostPlan, target: Target) -> bool:
     """By its name, by an object that made a rule of it or limits it, or by where its rules go."""
     origins = [rule.origin for rule in vhost.rules]
     origins += [plan.limits[index].origin for index in _limits_of(vhost)]
+    origins += [plan.filters[index].origin for rule in vhost.rules for index in rule.filters]
     if vhost.name.rpartition(":")[0] in target.hosts or vhost.name in target.hosts:
         return True
     if any(target.is_of(each.kind, each.namespace, each.name) for each in origins):
@@ -145,7 +148,13 @@ def _serves(listener: ListenerPlan, target: Target) -> bool:
     return bool(names & set(listener.origins))
 
 
-def _listener(listener: ListenerPlan) -> Story:
+def _filtered(listener: ListenerPlan, target: Target, plan: Plan) -> bool:
+    """A filter that is asked for sees requests that no rule of the listener takes."""
+    origins = [plan.filters[index].origin for index in listener.filters]
+    return any(target.is_of(each.kind, each.namespace, each.name) for each in origins)
+
+
+def _listener(listener: ListenerPlan, plan: Plan) -> Story:
     return {
         "name": listener.name,
         "port": listener.port,
@@ -153,6 +162,7 @@ def _listener(listener: ListenerPlan) -> Story:
         "hosts": sorted({domain.domain for domain in listener.domains}),
         "redirects": listener.https_redirect,
         "tls": [chain.name for chain in listener.chains if chain.tls is not None],
+        "filters": [words.filtered(plan.filters[each]) for each in listener.filters],
     }
 
 
@@ -181,7 +191,11 @@ def _rule(number: int, rule: RulePlan, taken: list[int | None], plan: Plan, targ
         ],
         "never": all(takers),
         "does": words.action(rule),
-        "also": [*words.extras(rule), *(f"limit: {words.limit(plan.limits[each])}" for each in rule.limits)],
+        "also": [
+            *words.extras(rule),
+            *(f"limit: {words.limit(plan.limits[each])}" for each in rule.limits),
+            *(words.filtered(plan.filters[each]) for each in rule.filters),
+        ],
     }
 
 

@@ -10,6 +10,7 @@ import msgspec
 from fastmesh.config.plan import (
     ClusterPlan,
     DestinationPlan,
+    FilterPlan,
     LimitPlan,
     MatchPlan,
     NamedMatchPlan,
@@ -99,6 +100,13 @@ def extras(rule: RulePlan) -> Iterator[str]:
         yield f"mirrors {mirror.share / 10_000:g} % to {mirror.destination.cluster}"
     if rule.cors is not None:
         yield "answers browsers of other origins (CORS)"
+
+
+def filtered(plan: FilterPlan) -> str:
+    when = f" of {' or '.join(clause(match) for match in plan.matches)}" if plan.matches else ""
+    hosts = f" for {', '.join(host or '*' for host in plan.hosts)}" if plan.hosts else ""
+    fails = "open" if plan.passes else "closed"
+    return f"filter {plan.name} sees requests{hosts}{when}: {plan.function}, fails {fails} ({place(plan.origin)})"
 
 
 def shape(cluster: ClusterPlan) -> Iterator[str]:

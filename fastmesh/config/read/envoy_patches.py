@@ -13,6 +13,7 @@ from typing import Literal
 
 from fastmesh.config.place import Path
 from fastmesh.config.plan import NamedMatchPlan, StringMatchPlan
+from fastmesh.config.read import substitutions
 from fastmesh.config.read.rest import Rest, Tell
 from fastmesh.model.envoy_filter import EnvoyConfigPatch, EnvoyFilter
 
@@ -280,7 +281,11 @@ def _headers(rest: Rest) -> list[tuple[str, str]]:
         header = item.inside("header")
         item.take("append")  # an answer of the proxy has no other of that name
         item.take("append_action")
-        found.append((header.text("key").lower(), header.text("value")))
+        name, value = header.text("key").lower(), header.text("value")
+        if "%" not in value or (substitutions.complaint(value) is None and substitutions.literal(value) is not None):
+            found.append((name, substitutions.literal(value) or ""))
+        else:
+            header.tell((*header.path, "value"), f"{value} is not served in the answer of a limit: {name} is left out")
         header.end()
         item.end()
     return found

@@ -21,7 +21,8 @@ Places = dict[int, list[ListenerPlan]]  # virtual host -> the listeners that lea
 
 
 class Filters:
-    """`attach` answers the virtual hosts with the numbers of their filters in `plans`."""
+    """`attach` answers the virtual hosts with the numbers of their filters in `plans`, and `on_listeners` the listeners
+    with those that see requests for which there is no rule."""
 
     def __init__(self, config: ConfigSet, role: Role, registry: Registry, root: str) -> None:
         self.plans: list[FilterPlan] = []
@@ -50,6 +51,25 @@ class Filters:
             self._with_filters(vhost, places.get(number, []), domains.get(number, []))
             for number, vhost in enumerate(vhosts)
         ]
+
+    def on_listeners(self, listeners: list[ListenerPlan]) -> list[ListenerPlan]:
+        """What is for all that comes in there: as with Envoy it also sees what is answered with 404."""
+        return [self._on_listener(each) for each in listeners] if self._written else listeners
+
+    def _on_listener(self, listener: ListenerPlan) -> ListenerPlan:
+        found = [
+            self._number(item)
+            for item in self._written
+            if _has_role(item.spec, [listener])
+            and (
+                not item.spec.target_refs
+                or any(
+                    target.kind == "Gateway" and f"{item.namespace}/{target.name}" in listener.origins
+                    for target in item.spec.target_refs
+                )
+            )
+        ]
+        return msgspec.structs.replace(listener, filters=found) if found else listener
 
     def _with_filters(
         self, vhost: VirtualHostPlan, listeners: list[ListenerPlan], domains: list[str]
@@ -145,9 +165,15 @@ class Filters:
         return number
 
 
-def _is_near(spec: Filter, listeners: Iterable[ListenerPlan], domains: list[str]) -> bool:
+def _has_role(spec: Filter, listeners: Iterable[ListenerPlan]) -> bool:
     roles = {"inbound" if listener.role == "inbound" else "outbound" for listener in listeners}
-    if (spec.mode == "CLIENT" and "outbound" not in roles) or (spec.mode == "SERVER" and "inbound" not in roles):
+    return not (
+        (spec.mode == "CLIENT" and "outbound" not in roles) or (spec.mode == "SERVER" and "inbound" not in roles)
+    )
+
+
+def _is_near(spec: Filter, listeners: Iterable[ListenerPlan], domains: list[str]) -> bool:
+    if not _has_role(spec, listeners):
         return False
     if not spec.hosts:
         return True

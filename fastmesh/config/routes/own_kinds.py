@@ -18,7 +18,12 @@ from fastmesh.model.resilience import Breaker, Concurrency, FixedAnswer, Resilie
 
 
 class OwnKinds:
-    def __init__(self, config: ConfigSet, clusters: Clusters, scope: Scope) -> None:
+    """`retry_budget` is for destinations that say nothing of how many retries there may be."""
+
+    def __init__(
+        self, config: ConfigSet, clusters: Clusters, scope: Scope, retry_budget: tuple[float, int, int] | None = None
+    ) -> None:
+        self._retry_budget = retry_budget
         self._health_checks = Targets(config.health_checks, scope.namespace)
         self._resilience = Targets(config.resiliences, scope.namespace)
         self._clusters = clusters
@@ -30,6 +35,8 @@ class OwnKinds:
         shaped: list[ClusterPlan] = []
         while done < len(self._clusters.plans):
             plan = self._clusters.plans[done]
+            if self._retry_budget is not None and plan.retry_budget is None and not plan.max_retries:
+                plan = msgspec.structs.replace(plan, retry_budget=self._retry_budget)
             shaped.append(self._shape(plan) if plan.host and plan.endpoints else plan)
             done += 1
         return shaped

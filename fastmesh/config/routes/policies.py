@@ -22,7 +22,7 @@ from fastmesh.config.plan import (
 )
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes.virtual_service import Routes
-from fastmesh.config.services.balancing import hash_plan
+from fastmesh.config.services.balancing import hash_plan, retry_budget
 from fastmesh.errors import Problem
 from fastmesh.model.destination_rule import LoadBalancer
 from fastmesh.model.route_policy import Answer, Fallback, MeshPolicy, Refusal, RoutePolicy
@@ -62,6 +62,16 @@ class Policies:
     @property
     def merges(self) -> bool:
         return self._mesh is not None and self._mesh.merge_virtual_services
+
+    @property
+    def retry_budget(self) -> tuple[float, int, int] | None:
+        """Of destinations that have none of their own."""
+        return retry_budget(self._mesh.retry_budget) if self._mesh is not None else None
+
+    @property
+    def proxy_retry_budget(self) -> tuple[float, int] | None:
+        budget = self._mesh.proxy_retry_budget if self._mesh is not None else None
+        return (budget.percent / 100, budget.min_retry_concurrency) if budget is not None else None
 
     def apply(self, vhosts: list[VirtualHostPlan]) -> list[VirtualHostPlan]:
         if not self._by_target and self._mesh is None:

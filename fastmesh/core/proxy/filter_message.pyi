@@ -94,7 +94,7 @@ class Request:
         """The name of the route, as in the access log."""
     @property
     def rule(self) -> str:
-        """The object of the rule: `VirtualService default/reviews`."""
+        """The object of the rule: `VirtualService default/reviews`; "" when no rule takes the request."""
     @property
     def grpc(self) -> bool: ...
     @property

@@ -23,6 +23,7 @@ cdef enum EntryKind:
     ENTRY_HEALTH = 30        # HealthWord words of an endpoint
     ENTRY_GUARD = 32         # GuardWord words of a cluster, and a histogram
     ENTRY_DUTY = 31          # which worker does what only one should do: see guard/duty
+    ENTRY_RETRIES = 33       # rows of RetryWord
 
 cdef struct Entry:
     uint64_t hash

@@ -5,7 +5,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 from fastmesh.core.base.atomics cimport fm_add, fm_cas, fm_hash, fm_load
 from fastmesh.core.base.counters cimport (
-    CLUSTER_GAUGES, CLUSTER_ROW, ENDPOINT_GAUGES, ENDPOINT_ROW, OUTLIER_WORDS, WORKER_GAUGES, WORKER_ROW,
+    CLUSTER_GAUGES, CLUSTER_ROW, ENDPOINT_GAUGES, ENDPOINT_ROW, OUTLIER_WORDS, RETRY_GAUGES, RETRY_ROW, WORKER_GAUGES, WORKER_ROW,
 )
 
 cdef extern from "<sys/mman.h>" nogil:
@@ -196,6 +196,8 @@ cdef class Arena:
                 first, width, gauges = OUTLIER_WORDS, ENDPOINT_ROW, ENDPOINT_GAUGES
             elif entry.kind == ENTRY_WORKER:
                 first, width, gauges = 0, WORKER_ROW, WORKER_GAUGES
+            elif entry.kind == ENTRY_RETRIES:
+                first, width, gauges = 0, RETRY_ROW, RETRY_GAUGES
             else:
                 continue
             row = <uint64_t*>(<char*>entry + entry.words_at) + first + slot * width

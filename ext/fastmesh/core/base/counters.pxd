@@ -177,7 +177,13 @@ cdef enum:                # WorkerWord
     WK_FILTER_TIMEOUT         # that were awaited for too long
     WK_FILTER_BLOCKED         # that kept the worker from everything else for longer than they may take
     WK_FILTER_TOO_LARGE       # bodies that a hook could not be given
+    WK_RETRY_OVERFLOW         # retries that the budget of the whole proxy did not allow
     WORKER_ROW = 128
+
+cdef enum:                # RetryWord; retries of all destinations, counted where there is a budget for the whole proxy
+    RETRY_ACTIVE = 0          # gauge
+    RETRY_GAUGES              # = 1
+    RETRY_ROW = 8
 
 cdef enum:                # LimitWord
     LM_PASSED = 0

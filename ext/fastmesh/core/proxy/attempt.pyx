@@ -4,8 +4,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms, now_ns
 from fastmesh.core.base.counters cimport (
-    CL_NONE_HEALTHY, CL_RETRY_ACTIVE, CL_RQ_PER_TRY_TIMEOUT, CL_RQ_RETRY, CL_RQ_RETRY_LIMIT,
-    CL_RQ_RETRY_OVERFLOW, CL_RQ_RX_RESET, EP_RQ_ACTIVE, EP_RQ_ERROR, EP_RQ_SUCCESS, EP_RQ_TIMEOUT, EP_RQ_TOTAL,
+    CL_NONE_HEALTHY, CL_RQ_PER_TRY_TIMEOUT, CL_RQ_RETRY, CL_RQ_RETRY_LIMIT, CL_RQ_RX_RESET, EP_RQ_ACTIVE, EP_RQ_ERROR,
+    EP_RQ_SUCCESS, EP_RQ_TIMEOUT, EP_RQ_TOTAL,
     WK_UPSTREAM_REFUSED,
 )
 from fastmesh.core.base.outbuf cimport out_free, out_size
@@ -23,6 +23,7 @@ from fastmesh.core.proxy.find cimport WAIT
 from fastmesh.core.proxy.overload cimport guard_told
 from fastmesh.core.proxy.relay cimport RelayText, request_out
 from fastmesh.core.proxy.reply cimport Replying
+from fastmesh.core.proxy.retries cimport retry_begins
 from fastmesh.core.proxy.sticky cimport take_hash
 from fastmesh.core.proxy.transit cimport FLAG_URX
 from fastmesh.core.route.cluster cimport EXTRA_TIERS, Cluster, HTTP_2, HTTP_AS_CLIENT, TRIED_MAX
@@ -229,14 +230,10 @@ cdef class Attempting(Replying):
             fm_bump(&cluster.row[CL_RQ_RETRY_LIMIT], 1)
             return False
         if not self.retrying:
-            fm_bump(&cluster.row[CL_RETRY_ACTIVE], 1)
-            self.retrying = True
-            if not cluster.retry_allowed(now_ms()):
-                fm_bump(&cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
-                fm_bump(&cluster.row[CL_RQ_RETRY_OVERFLOW], 1)
-                self.retrying = False
+            if not retry_begins(self):
                 self.flags |= FLAG_URX
                 return False
+            self.retrying = True
         return True
 
     cdef bint _wanted(self, uint32_t on, int failure, int status):

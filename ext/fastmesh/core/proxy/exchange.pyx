@@ -12,7 +12,7 @@ from fastmesh.core.base.arena cimport sum_rows
 from fastmesh.core.base.atomics cimport fm_add, fm_bump
 from fastmesh.core.base.clock cimport now_ms, now_ns
 from fastmesh.core.base.counters cimport (
-    CLUSTER_ROW, CL_RETRY_ACTIVE, CL_RQ_ACTIVE, CL_RQ_PENDING_OVERFLOW, CL_RQ_RETRY_SUCCESS, CL_RQ_TIMEOUT, GU_WAITED, WK_RQ_1XX,
+    CLUSTER_ROW, CL_RQ_ACTIVE, CL_RQ_PENDING_OVERFLOW, CL_RQ_RETRY_SUCCESS, CL_RQ_TIMEOUT, GU_WAITED, WK_RQ_1XX,
     WK_RQ_ACTIVE,
 )
 from fastmesh.core.base.outbuf cimport out_append, out_free, out_size
@@ -35,6 +35,7 @@ from fastmesh.core.proxy.mirror cimport Mirroring
 from fastmesh.core.proxy.outside cimport OUT_FOUND, OUT_REFUSED, OUT_WAIT, go_outside
 from fastmesh.core.proxy.overload cimport guard, guard_failed, guard_left
 from fastmesh.core.proxy.relay cimport RelayText, response_out
+from fastmesh.core.proxy.retries cimport retry_ends
 from fastmesh.core.proxy.sticky cimport resume_session, split_hash
 from fastmesh.core.proxy.trace cimport fit_request_id, make_request_id
 from fastmesh.core.proxy.tunnel cimport CLIENT_ENDED, ENDPOINT_ENDED, TIMER_TUNNEL
@@ -321,7 +322,7 @@ cdef class Exchange(Hedging):
             if failed.resilience is not None:
                 guard_failed(self)
         if self.retrying:
-            fm_bump(&failed.row[CL_RETRY_ACTIVE], <uint64_t>-1)
+            retry_ends(self)
         self.counted = self.retrying = False
         self.endpoint = self.endpoint_tried = self.bound = None
         self.tried_count = self.attempts = 0

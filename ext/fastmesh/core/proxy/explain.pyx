@@ -100,18 +100,21 @@ cdef dict _tell(Story story, Exchange x, int port, bint strict):
         story.tell("find_rule", "redirect to https", "the Gateway server sets tls.httpsRedirect for this host")
         return story.answered("redirect", 301)
     if x.vhost is None:
-        return _unknown_host(story, listener)
+        return _unknown_host(story, x)
     if x.rule is None:
         story.tell("find_rule", "no rule", f"{x.vhost.name} is known, but none of its rules matches")
         story.result["rule"] = None
         _tell_limit(story, x)
+        _tell_filters(story, x)
         story.tell("answer", "404", "a host with rules has no other way")
         return story.answered("none", 404, ["NR"])
     return _tell_rule(story, x)
 
 
-cdef dict _unknown_host(Story story, Listener listener):
+cdef dict _unknown_host(Story story, Exchange x):
+    cdef Listener listener = x.listener
     story.tell("find_rule", "unknown host", f"listener {listener.name} has no virtual host for this name and port")
+    _tell_filters(story, x)
     if listener.unknown == UNKNOWN_404:
         story.tell("answer", "404", "a gateway serves only the hosts of its rules")
         return story.answered("none", 404, ["NR"])
@@ -201,7 +204,7 @@ cdef bint _tell_cors(Story story, Exchange x):
 
 cdef void _tell_filters(Story story, Exchange x):
     cdef Filter filter
-    for filter in x.rule.filters or ():
+    for filter in (x.rule.filters if x.rule is not None else x.listener.filters) or ():
         if filter.wants(&x.request):
             story.tell("filter", filter.name, f"runs {filter.function}, {filter.timeout} ms a call; fails {filter.failure_mode}")
 
@@ -262,6 +265,8 @@ cdef dict _tell_destination(Story story, Exchange x):
     _tell_mirrors(story, rule, chosen)
     if rule.policy is not None:
         _tell_policy(story, rule.policy)
+    if chosen.cluster is not None and (retry is not None and retry.attempts or rule.policy is not None and rule.policy.hedge):
+        _tell_budgets(story, x.snapshot, chosen.cluster)
     if chosen.cluster is None:
         story.tell("attempt", str(chosen.missing_status), "the cluster does not exist: no such service, port or subset")
         return story.answered("route", chosen.missing_status, ["NC"])
@@ -306,6 +311,16 @@ cdef void _tell_policy(Story story, Policy policy):
         story.tell("fallback", fallback.destination.cluster_name.decode(), "if the destination fails it for a reason of the policy's")
     elif fallback is not None:
         story.tell("fallback", "a fixed answer", "if the destination fails it for a reason of the policy's")
+
+
+cdef void _tell_budgets(Story story, Snapshot snapshot, Cluster cluster):
+    """How many requests may be retried at a time."""
+    if cluster.budgeted:
+        what = "the requests that began lately" if cluster.budget_interval else "its requests under way"
+        story.tell("retry budget", f"{cluster.budget_share * 100:g} % of {what}, or {cluster.budget_least}", "of the destination")
+    if snapshot.retry_budgeted:
+        what = f"{snapshot.retry_share * 100:g} % of all requests under way, or {snapshot.retry_least}"
+        story.tell("retry budget", what, "of this proxy, over all destinations")
 
 
 cdef Destination _tell_session(Story story, Exchange x, Destination chosen):

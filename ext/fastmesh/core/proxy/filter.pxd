@@ -1,7 +1,8 @@
 """The filters of one request: chosen when the step `filter` comes, they see its head and body and those of its answer.
 
-Filters of a rule are in `rule.filters`; those whose hosts and clauses fit are taken. A request keeps its filters also when a reload
-replaces them. Request hooks run once, before attempts and mirrors; response hooks see the one answer that goes to the client.
+Filters of a rule are in `rule.filters`, those of requests without a rule in `listener.filters`; those whose hosts and clauses fit are
+taken. A request keeps its filters also when a reload replaces them. Request hooks run once, before attempts and mirrors; response hooks
+see the one answer that goes to the client.
 """
 from fastmesh.core.proxy.attempt cimport Attempting
 from fastmesh.core.proxy.filter_message cimport Request

@@ -17,7 +17,7 @@ cdef int begin_filters(Attempting x):
     cdef Filter filter
     cdef list chosen = []
     cdef bint going = False, coming = False
-    for filter in x.rule.filters:
+    for filter in x.rule.filters if x.rule is not None else x.listener.filters:
         if filter.wants(&x.request):
             chosen.append(filter)
             going = going or filter.request_head is not None or filter.request_whole is not None or filter.request_piece is not None
@@ -25,7 +25,7 @@ cdef int begin_filters(Attempting x):
     if not chosen:
         return GO_ON
     if going:
-        x.matched = x.clause()
+        x.matched = x.clause() if x.rule is not None else None
         if x.steps & STEP_REWRITE:
             x.rewrite_path()              # of the path that was matched, before hooks change that
             x.steps &= ~STEP_REWRITE

@@ -328,12 +328,14 @@ cdef class Request:
     def route(self):
         if self.transit is None:
             return self._facts["route"]
-        return self.transit.rule.route_name.decode()
+        return self.transit.rule.route_name.decode() if self.transit.rule is not None else ""
 
     @property
     def rule(self):
         if self.transit is None:
             return self._facts["rule"]
+        if self.transit.rule is None:
+            return ""
         origin = self.transit.rule.origin
         return f"{origin['kind']} {origin['namespace']}/{origin['name']}"
 

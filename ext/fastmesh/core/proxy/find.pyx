@@ -11,7 +11,7 @@ from fastmesh.core.proxy.transit cimport Transit
 from fastmesh.core.route.chain cimport Chain, ChainTable
 from fastmesh.core.route.limit cimport ALL, Limit
 from fastmesh.core.route.match cimport Clause, MATCH_PREFIX, first_match
-from fastmesh.core.route.rule cimport Redirect, Rewrite, STEP_ANSWER, STEP_LIMIT, VirtualHost
+from fastmesh.core.route.rule cimport Redirect, Rewrite, STEP_ANSWER, STEP_FILTER, STEP_LIMIT, VirtualHost
 from fastmesh.core.wire.message cimport Field, HDR_X_FORWARDED_PROTO, Head, span_ptr
 from fastmesh.core.wire.path cimport normalize_path, path_needs_work
 
@@ -63,7 +63,7 @@ cdef class Finding(Transit):
                 self.steps |= STEP_LIMIT
             self.rule = self.vhost.find(&self.request)
         if self.rule is None:
-            self.steps |= STEP_ANSWER
+            self.steps |= STEP_ANSWER if self.listener.filters is None else STEP_ANSWER | STEP_FILTER
         else:
             self.steps |= self.rule.steps
 

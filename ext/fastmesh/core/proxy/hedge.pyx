@@ -3,13 +3,14 @@ from libc.stdint cimport uint64_t
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.counters cimport (
-    CL_RETRY_ACTIVE, CL_RQ_RETRY, CL_RQ_RETRY_OVERFLOW, EP_RQ_ACTIVE, EP_RQ_ERROR, EP_RQ_TOTAL, WK_HEDGES, WK_HEDGES_WON,
+    CL_RQ_RETRY, EP_RQ_ACTIVE, EP_RQ_ERROR, EP_RQ_TOTAL, WK_HEDGES, WK_HEDGES_WON,
 )
 from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport FAIL_NONE, FAIL_OVERFLOW
 from fastmesh.core.net.stream cimport ClientStream
 from fastmesh.core.proxy.attempt cimport idempotent
 from fastmesh.core.proxy.relay cimport RelayText, request_out
+from fastmesh.core.proxy.retries cimport retry_begins, retry_ends
 from fastmesh.core.route.cluster cimport Cluster, HTTP_2, HTTP_AS_CLIENT
 from fastmesh.core.wire.message cimport FRAMING_LENGTH, FRAMING_NONE, Head, METHOD_HEAD
 
@@ -29,10 +30,7 @@ cdef class Rival(StreamUser):
         cdef int failure = FAIL_NONE
         if endpoint is None or endpoint is x.endpoint or (cluster.watched and not cluster.admits(endpoint, now)):
             return
-        fm_bump(&cluster.row[CL_RETRY_ACTIVE], 1)
-        if not cluster.retry_allowed(now_ms()):
-            fm_bump(&cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
-            fm_bump(&cluster.row[CL_RQ_RETRY_OVERFLOW], 1)
+        if not retry_begins(x):
             return
         self.endpoint = endpoint
         fm_bump(&cluster.row[CL_RQ_RETRY], 1)
@@ -82,7 +80,7 @@ cdef class Rival(StreamUser):
             x._leave_upstream()
             x._count_out()
         self.won = True
-        fm_bump(&x.cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
+        retry_ends(x)
         x.endpoint_tried, x.endpoint = x.endpoint, self.endpoint
         x.upstream = self.upstream
         if self.upstream is not None:
@@ -119,7 +117,7 @@ cdef class Rival(StreamUser):
         x.engine.wheel.cancel(&self.timer)
         if self.won or self.endpoint is None:
             return
-        fm_bump(&x.cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
+        retry_ends(x)
         fm_bump(&self.endpoint.row[EP_RQ_ACTIVE], <uint64_t>-1)
         if pool is not None:
             pool.forget(self)

@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strlen
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ns
-from fastmesh.core.base.counters cimport CL_RETRY_ACTIVE, CL_RQ_ACTIVE, WK_FALLBACKS, WK_RQ_ACTIVE, WK_UPGRADES_ACTIVE
+from fastmesh.core.base.counters cimport CL_RQ_ACTIVE, WK_FALLBACKS, WK_RQ_ACTIVE, WK_UPGRADES_ACTIVE
 from fastmesh.core.base.outbuf cimport out_free
 from fastmesh.core.net.failure cimport FAIL_OVERFLOW, FAIL_QUEUE
 from fastmesh.core.net.stream cimport ServerStream
@@ -14,6 +14,7 @@ from fastmesh.core.proxy.cors cimport cors_out
 from fastmesh.core.proxy.find cimport ANSWERED, Finding
 from fastmesh.core.proxy.relay cimport apply_ops, limit_out
 from fastmesh.core.proxy.rescue cimport Rescue, rescue
+from fastmesh.core.proxy.retries cimport retry_ends
 from fastmesh.core.proxy.transit cimport FLAG_RL
 from fastmesh.core.route.limit cimport Limit
 from fastmesh.core.route.rule cimport Destination, Direct, Fallback, Redirect, Refusal, refusal_for
@@ -187,7 +188,7 @@ cdef class Replying(Finding):
             if self.cluster.resilience is not None:
                 self.leave_guard()
         if self.retrying:
-            fm_bump(&self.cluster.row[CL_RETRY_ACTIVE], <uint64_t>-1)
+            retry_ends(self)
         if self.tunnel:
             fm_bump(&self.engine.row[WK_UPGRADES_ACTIVE], <uint64_t>-1)
         self.engine.active -= 1

@@ -26,6 +26,7 @@ cdef class Listener:
     cdef readonly list origins
     cdef readonly str address
     cdef bint has_any         # a `*` for every port
+    cdef list filters         # of filter.Filter, for requests that no rule takes; None: there are none
     cdef VirtualHost find(self, const char* host, size_t size, uint32_t port, bint strict)
 
 cdef class Snapshot:
@@ -43,6 +44,9 @@ cdef class Snapshot:
     cdef list filters         # of filter.Filter
     cdef list mesh_limits     # asked for every request; None when there are none
     cdef list refusals        # of rule.Refusal, for requests that no rule takes; or None
+    cdef bint retry_budgeted  # over all destinations:
+    cdef double retry_share   # retries may be this share of requests under way,
+    cdef uint64_t retry_least # or this many
     cdef int normalization    # path.Normalization
     cdef bytes server_name
     cdef bint http10

@@ -128,6 +128,9 @@ cdef class Snapshot:
             self.http10 = body["http10"]
             self.source = body["workload"]
             self.refusals = make_refusals(body["refusals"])
+            self.retry_budgeted = body["retry_budget"] is not None
+            if self.retry_budgeted:
+                self.retry_share, self.retry_least = body["retry_budget"]
         else:
             raise ValueError(f"unknown plan item {kind}")
 
@@ -162,6 +165,7 @@ cdef class Snapshot:
         listener.address = plan["address"]
         listener.unknown = UNKNOWN[plan["unknown"]]
         listener.origins = plan["origins"]
+        listener.filters = [self.filters[index] for index in plan["filters"]] or None
         listener.hosts = make_host_table(plan["domain_count"])
         if plan["https_redirect"]:
             listener.https_redirect = make_host_table(plan["domain_count"] + len(plan["https_redirect"]))
