@@ -191,6 +191,7 @@ class _Compiler:
             *self.zones.problems,
             *self.registry.networks.problems,
             *self.route_policies.problems,
+            *own.problems,
         ]
         return plan, self.problems + found
 

@@ -417,6 +417,29 @@ class ConcurrencyPlan(PlanPart, frozen=True):
     priorities: list[PriorityPlan] = []  # the first one that fits counts; who fits none is of the last
 
 
+class SlowPlan(PlanPart, frozen=True):
+    """When an endpoint is slow; 0: there is no such bound."""
+
+    above: int
+    times: float  # what the others take
+    least: int  # ms: who takes no longer is not slow by comparison
+    percentile: int
+    interval: int
+    windows: int
+    samples: int
+
+
+class EjectionPlan(PlanPart, frozen=True):
+    """`base` and `max_percent` are those of endpoints that are slow."""
+
+    base: int
+    max_percent: int
+    latency: SlowPlan | None = None
+    trials: int = 0  # at a time; 0: an ejected endpoint comes back when its time is over
+    successes: int = 0
+    by_checks: bool = False  # active checks are the trials, not requests
+
+
 class ResiliencePlan(PlanPart, frozen=True):
     """What is done for a cluster that has too much or too many errors."""
 
@@ -426,6 +449,7 @@ class ResiliencePlan(PlanPart, frozen=True):
     breaker: BreakerPlan | None = None
     concurrency: ConcurrencyPlan | None = None
     max_wait: int = 0
+    ejection: EjectionPlan | None = None
 
 
 class ZonesPlan(PlanPart, frozen=True):

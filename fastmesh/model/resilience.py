@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastmesh.model.base import Duration, Spec, UInt32
 from fastmesh.model.virtual_service import HTTPMatchRequest
 
@@ -75,6 +77,39 @@ class Queue(Spec, frozen=True):
     max_wait: Duration
 
 
+class SlowEndpoints(Spec, frozen=True):
+    """Ejects an endpoint whose `percentile` is above `above`, or above `times_peers` times what the others take.
+
+    It has to be so in `intervals` windows in a row, each with `min_requests` answers or more. `floor`: whoever takes no
+    longer is never slow by comparison.
+    """
+
+    above: Duration | None = None
+    times_peers: float | None = None
+    floor: Duration = Duration(10)
+    percentile: UInt32 = 50
+    interval: Duration = Duration(10_000)
+    intervals: UInt32 = 3
+    min_requests: UInt32 = 10
+
+
+class HalfOpen(Spec, frozen=True):
+    """Ejected endpoints come back after `successes` trials in a row: `requests` of users at a time, or the checks."""
+
+    by: Literal["requests", "checks"] = "requests"
+    requests: UInt32 = 1
+    successes: UInt32 = 3
+
+
+class Ejection(Spec, frozen=True):
+    """The time and the share are those of endpoints that are slow; for errors the DestinationRule has its own."""
+
+    latency: SlowEndpoints | None = None
+    base_ejection_time: Duration = Duration(30_000)
+    max_ejection_percent: UInt32 = 50
+    half_open: HalfOpen | None = None
+
+
 class Resilience(Spec, frozen=True):
     """No `subset`: every subset and the whole; no `port`: every port."""
 
@@ -86,3 +121,4 @@ class Resilience(Spec, frozen=True):
     breaker: Breaker | None = None
     concurrency: Concurrency | None = None
     queue: Queue | None = None
+    ejection: Ejection | None = None

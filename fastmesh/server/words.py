@@ -21,7 +21,7 @@ OUTLIER_WORDS = 8
 OUT_EJECTED_UNTIL = 3
 OUT_EJECTIONS = 6
 CHECK_FAILED = 1 << 63  # of OUT_EJECTED_UNTIL, above the time
-CHECK_PENDING = 1 << 62
+CHECK_PENDING = 1 << 62  # and below it a bit of those that are ejected until their trials have passed
 
 CLUSTER_ROW = 32
 ENDPOINT_ROW = 8
@@ -57,6 +57,7 @@ CLUSTER_WORDS = {
     "CL_EJECTIONS": "outlier_detection.ejections_enforced_total",
     "CL_RX_BYTES": "upstream_cx_rx_bytes_total",
     "CL_TX_BYTES": "upstream_cx_tx_bytes_total",
+    "CL_EJECTIONS_LATENCY": "outlier_detection.ejections_enforced_latency",
 }
 
 ENDPOINT_WORDS = {
@@ -208,10 +209,14 @@ GUARD_WORDS = {
     "GR_AT_LEAST": "adaptive_concurrency.at_least",
     "GR_SAMPLE_RTT": "adaptive_concurrency.gradient_controller.sample_rtt_usecs",
     "GR_BUSY": "adaptive_concurrency.busy",
+    "GU_JUDGED_AT": "outlier_detection.latency_judged_at",
+    "GU_PEERS": "outlier_detection.latency_median_usecs",
+    "GU_TRIALS_PASSED": "outlier_detection.trials_passed",
+    "GU_TRIALS_FAILED": "outlier_detection.trials_failed",
 }
 GUARD_SHOWN = (
     "BR_OPENED", "BR_CLOSED", "BR_REFUSED", "BR_PROBES", "GU_FAILED_OVER", "GU_ANSWERED", "GU_LIMITED", "GU_SHED",
-    "GU_WAITED", "GR_LIMIT", "GR_MIN_RTT", "GR_SAMPLE_RTT",
+    "GU_WAITED", "GR_LIMIT", "GR_MIN_RTT", "GR_SAMPLE_RTT", "GU_PEERS", "GU_TRIALS_PASSED", "GU_TRIALS_FAILED",
 )  # fmt: skip
 
 

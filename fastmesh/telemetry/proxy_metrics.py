@@ -154,6 +154,7 @@ CLUSTER = (
     _count("CL_EJECTIONS", "fastmesh_cluster_ejections", "Endpoints ejected by outlier detection."),
     _count("CL_RX_BYTES", "fastmesh_cluster_received_bytes", "Body bytes from the cluster."),
     _count("CL_TX_BYTES", "fastmesh_cluster_sent_bytes", "Body bytes to the cluster."),
+    _count("CL_EJECTIONS_LATENCY", "fastmesh_cluster_latency_ejections", "Of the ejections: those of slow endpoints."),
 )
 
 ENDPOINT = (
@@ -207,6 +208,8 @@ GUARD = (
     _count("GU_LIMITED", "fastmesh_concurrency_refused_requests", "Requests refused.", reason="limit"),
     _count("GU_SHED", "fastmesh_concurrency_refused_requests", "Requests refused.", reason="priority"),
     _count("GU_WAITED", "fastmesh_queue_timeouts", "Requests that waited too long for a connection."),
+    _count("GU_TRIALS_PASSED", "fastmesh_ejection_trials", "Trials of ejected endpoints.", result="passed"),
+    _count("GU_TRIALS_FAILED", "fastmesh_ejection_trials", "Trials of ejected endpoints.", result="failed"),
     _gauge("GR_LIMIT", "fastmesh_concurrency_limit", "Requests at a time that latency allows; 0: it is not asked."),
 )
 

@@ -9,7 +9,7 @@ import pytest
 
 from fastmesh.config.compile import Role, compile_plan
 from fastmesh.config.store import read
-from tests.traffic import replicas_of, thing
+from tests.traffic import destination_rule, replicas_of, thing
 
 
 def resilience(**spec: Any) -> str:
@@ -35,6 +35,23 @@ def resilience(**spec: Any) -> str:
         ),
         ({"concurrency": {"limit": 1, "answer": {"status": 99}}}, "spec.concurrency.answer.status", "503"),
         ({"queue": {"maxWait": "0s"}}, "spec.queue.maxWait", "too short"),
+        (
+            {"concurrency": {"limit": 1, "answer": {"headers": {"a": "%REQ(b)%"}}}},
+            "spec.concurrency.answer.headers.a",
+            "as it is written",
+        ),
+        ({"ejection": {}}, "spec.ejection", "one of latency and halfOpen"),
+        ({"ejection": {"latency": {}}}, "spec.ejection.latency", "above or timesPeers"),
+        ({"ejection": {"latency": {"timesPeers": 1}}}, "spec.ejection.latency.timesPeers", "more than 1"),
+        ({"ejection": {"latency": {"above": "0s"}}}, "spec.ejection.latency.above", "too short"),
+        (
+            {"ejection": {"latency": {"above": "1s", "percentile": 101}}},
+            "spec.ejection.latency.percentile",
+            "1 to 100",
+        ),
+        ({"ejection": {"halfOpen": {"requests": 9}}}, "spec.ejection.halfOpen.requests", "1 to 8"),
+        ({"ejection": {"halfOpen": {"successes": 0}}}, "spec.ejection.halfOpen.successes", "1 or more"),
+        ({"ejection": {"halfOpen": {}, "maxEjectionPercent": 0}}, "spec.ejection.maxEjectionPercent", "1 to 100"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, spec: dict[str, Any], field: str, message: str) -> None:
@@ -61,3 +78,19 @@ def test_shares_and_the_backups_cluster_are_filled_in(tmp_path: Path) -> None:
     assert [priority.share for priority in made.concurrency.priorities] == [100, 50]
     assert made.concurrency.answer.headers == [("retry-after", "1")]
     assert clusters[made.breaker.backup].resilience is None
+
+
+@pytest.mark.parametrize(
+    ("ejection", "more", "fields"),
+    [
+        ({"halfOpen": {}}, "", ["spec.ejection.halfOpen"]),
+        ({"halfOpen": {}}, destination_rule("app", {"outlierDetection": {}}), []),
+        ({"halfOpen": {}, "latency": {"above": "1s"}}, "", []),
+        ({"halfOpen": {"by": "checks"}, "latency": {"above": "1s"}}, "", ["spec.ejection.halfOpen.by"]),
+    ],
+)
+def test_what_has_no_effect_is_told(tmp_path: Path, ejection: dict[str, Any], more: str, fields: list[str]) -> None:
+    file = tmp_path / "mesh.yaml"
+    file.write_text(replicas_of("app", 1) + resilience(ejection=ejection) + more)
+    _, problems = compile_plan(read([str(file)]).require(), Role())
+    assert [problem.field for problem in problems if problem.kind == "Resilience"] == fields

@@ -19,12 +19,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastmesh.config.plan import ChainPlan, ClientTLSPlan, ClusterPlan, DestinationPlan, OutlierPlan, Plan
+from fastmesh.config.plan import (
+    ChainPlan,
+    ClientTLSPlan,
+    ClusterPlan,
+    DestinationPlan,
+    EjectionPlan,
+    Origin,
+    OutlierPlan,
+    Plan,
+    ResiliencePlan,
+)
 from fastmesh.core.proxy.account import TCP_LABELS
 from fastmesh.server import words
+from tests.ports import free_port
 from tests.tls.material import CA, client, credential, named, svid
 from tests.tls.plane import Plane, cluster, lines, make_plan, terminate, text_of
 from tests.tls.upstream import Endpoint, server_context
+from tests.traffic import eventually
 
 SERVER = named("a.example", "b.example")
 CREDENTIAL = credential("own", SERVER, roots=[CA])
@@ -40,9 +52,9 @@ def tcp(chain: ChainPlan, *clusters: ClusterPlan, **fields: Any) -> Plan:
 
 
 @contextlib.contextmanager
-def serving(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+def serving(answer: Callable[[socket.socket], None], port: int = 0) -> Iterator[int]:
     """A server that runs `answer` for each connection."""
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", port))
 
     def accept() -> None:
         with contextlib.suppress(OSError):
@@ -337,6 +349,40 @@ def test_an_endpoint_that_does_not_answer_is_ejected() -> None:
                     connection.sendall(b"x")
                     good += read(connection, 1) == b"x"
             assert good == 18
+
+
+def test_a_connection_is_the_trial_of_an_ejected_endpoint() -> None:
+    origin = Origin(kind="Resilience", namespace="default", name="c")
+    ejection = EjectionPlan(base=50, max_percent=100, trials=1, successes=2)
+    resilience = ResiliencePlan(origin=origin, half_life=1000, ejection=ejection)
+    outlier = OutlierPlan(consecutive_5xx=1, max_percent=100, base=50, interval=10)
+    late = free_port()
+    with serving(echo) as port:
+        both = cluster("c", port, late, outlier=outlier, balancer="ROUND_ROBIN", resilience=resilience)
+        with Plane(tcp(leads(("c", 1)), both)) as plane:
+
+            def good() -> bool:
+                with contextlib.suppress(ConnectionResetError), plane.connect() as connection:
+                    connection.sendall(b"x")
+                    return read(connection, 1) == b"x"
+                return False
+
+            def trials() -> list[int]:
+                places = [list(words.GUARD_WORDS).index(name) for name in ("GU_TRIALS_PASSED", "GU_TRIALS_FAILED")]
+                return next([v[n] for n in places] for kind, _, v in plane.arena.entries() if kind == words.ENTRY_GUARD)
+
+            eventually(lambda: good() and trials()[1] > 0)
+            taken: list[int] = []
+
+            def counting(connection: socket.socket) -> None:
+                taken.append(1)
+                echo(connection)
+
+            with serving(counting, late):
+                eventually(lambda: good() and trials()[0] == 2)
+                before = len(taken)
+                assert [good() for _ in range(4)] == [True] * 4
+                assert len(taken) == before + 2, "it has its share again"
 
 
 def test_nothing_moves_for_too_long(tmp_path: Path) -> None:

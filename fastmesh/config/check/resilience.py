@@ -7,14 +7,25 @@ from fastmesh.config.check.http_route import check_match
 from fastmesh.config.check.report import At
 from fastmesh.config.check.shared import check_answer_headers, check_duration, check_port_number
 from fastmesh.config.resource import AnyResource
-from fastmesh.model.resilience import AdaptiveConcurrency, Breaker, Concurrency, FixedAnswer, Resilience
+from fastmesh.model.resilience import (
+    AdaptiveConcurrency,
+    Breaker,
+    Concurrency,
+    Ejection,
+    FixedAnswer,
+    Resilience,
+    SlowEndpoints,
+)
+
+TRIALS = 8  # TRIALS_MAX of the core
 
 
 def check_resilience(resource: AnyResource, spec: Resilience, at: At) -> None:
     check_target(spec.host, spec.subset, spec.port, at)
     check_duration(spec.half_life, at["halfLife"])
-    if spec.health_weighted is None and spec.breaker is None and spec.concurrency is None and spec.queue is None:
-        at.error("asks for nothing, write one of healthWeighted, breaker, concurrency and queue")
+    parts = (spec.health_weighted, spec.breaker, spec.concurrency, spec.queue, spec.ejection)
+    if all(part is None for part in parts):
+        at.error("asks for nothing, write one of healthWeighted, breaker, concurrency, queue and ejection")
     if spec.health_weighted is not None and not 1 <= spec.health_weighted.floor_percent <= 100:
         message = "write 1 to 100: an endpoint that is never asked is never seen to be well again"
         at["healthWeighted"]["floorPercent"].error(f"{spec.health_weighted.floor_percent} is no share, {message}")
@@ -24,6 +35,39 @@ def check_resilience(resource: AnyResource, spec: Resilience, at: At) -> None:
         _check_concurrency(spec.concurrency, at["concurrency"])
     if spec.queue is not None:
         check_duration(spec.queue.max_wait, at["queue"]["maxWait"])
+    if spec.ejection is not None:
+        _check_ejection(spec.ejection, at["ejection"])
+
+
+def _check_ejection(ejection: Ejection, at: At) -> None:
+    if ejection.latency is None and ejection.half_open is None:
+        at.error("asks for nothing, write one of latency and halfOpen")
+    check_duration(ejection.base_ejection_time, at["baseEjectionTime"])
+    if not 1 <= ejection.max_ejection_percent <= 100:
+        at["maxEjectionPercent"].error(f"{ejection.max_ejection_percent} is no share, write 1 to 100")
+    if ejection.latency is not None:
+        _check_slow(ejection.latency, at["latency"])
+    if ejection.half_open is not None:
+        if not 1 <= ejection.half_open.requests <= TRIALS:
+            at["halfOpen"]["requests"].error(f"write 1 to {TRIALS} requests at a time")
+        if ejection.half_open.successes < 1:
+            at["halfOpen"]["successes"].error("0 proves nothing, write 1 or more")
+
+
+def _check_slow(latency: SlowEndpoints, at: At) -> None:
+    if latency.above is None and latency.times_peers is None:
+        at.error("needs above or timesPeers, as in above: 500ms or timesPeers: 3")
+    check_duration(latency.above, at["above"])
+    check_duration(latency.floor, at["floor"])
+    check_duration(latency.interval, at["interval"])
+    if latency.times_peers is not None and not latency.times_peers > 1:
+        message = "would eject endpoints that are as fast as the others, write more than 1"
+        at["timesPeers"].error(f"{latency.times_peers:g} {message}")
+    if not 1 <= latency.percentile <= 100:
+        at["percentile"].error(f"{latency.percentile} is no percentile, write 1 to 100")
+    for name, value in (("intervals", latency.intervals), ("minRequests", latency.min_requests)):
+        if value < 1:
+            at[name].error("write 1 or more")
 
 
 def _check_breaker(breaker: Breaker, at: At) -> None:

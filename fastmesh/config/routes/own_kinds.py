@@ -6,7 +6,16 @@ import msgspec
 
 from fastmesh.config.hosts import fqdn
 from fastmesh.config.origins import origin
-from fastmesh.config.plan import AdaptivePlan, BreakerPlan, ClusterPlan, ConcurrencyPlan, OwnAnswerPlan, PriorityPlan
+from fastmesh.config.plan import (
+    AdaptivePlan,
+    BreakerPlan,
+    ClusterPlan,
+    ConcurrencyPlan,
+    EjectionPlan,
+    OwnAnswerPlan,
+    PriorityPlan,
+    SlowPlan,
+)
 from fastmesh.config.plan import ResiliencePlan as Plan
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes.matches import Scope, clauses
@@ -14,7 +23,8 @@ from fastmesh.config.services.clusters import Clusters
 from fastmesh.config.services.health_checks import health_plan
 from fastmesh.config.services.targets import Targets
 from fastmesh.config.store import ConfigSet
-from fastmesh.model.resilience import Breaker, Concurrency, FixedAnswer, Resilience
+from fastmesh.errors import Problem
+from fastmesh.model.resilience import Breaker, Concurrency, Ejection, FixedAnswer, Resilience, SlowEndpoints
 
 
 class OwnKinds:
@@ -24,6 +34,7 @@ class OwnKinds:
         self, config: ConfigSet, clusters: Clusters, scope: Scope, retry_budget: tuple[float, int, int] | None = None
     ) -> None:
         self._retry_budget = retry_budget
+        self.problems: list[Problem] = []
         self._health_checks = Targets(config.health_checks, scope.namespace)
         self._resilience = Targets(config.resiliences, scope.namespace)
         self._clusters = clusters
@@ -54,6 +65,7 @@ class OwnKinds:
     def _plan(self, written: Resource[Resilience], cluster: ClusterPlan) -> Plan:
         spec = written.spec
         weighted = spec.health_weighted
+        chosen = cluster.kind == "endpoints"  # by the balancer, not by the client
         return Plan(
             origin=origin(written),
             half_life=int(spec.half_life),
@@ -61,7 +73,32 @@ class OwnKinds:
             breaker=self._breaker(spec.breaker, written.namespace, cluster) if spec.breaker is not None else None,
             concurrency=self._concurrency(spec.concurrency, written, cluster) if spec.concurrency is not None else None,
             max_wait=int(spec.queue.max_wait) if spec.queue is not None else 0,
+            ejection=self._ejection(spec.ejection, written, cluster) if spec.ejection is not None and chosen else None,
         )
+
+    def _ejection(self, ejection: Ejection, written: Resource[Resilience], cluster: ClusterPlan) -> EjectionPlan:
+        half_open, slow = ejection.half_open, ejection.latency
+        by_checks = half_open is not None and half_open.by == "checks"
+        if by_checks and cluster.health is None:
+            self._warn(written, "by", f"no HealthCheck is for {cluster.host}, so requests are the trials")
+        if half_open is not None and slow is None and cluster.outlier is None:
+            message = f"nothing ejects endpoints of {cluster.host}: its DestinationRule has no outlierDetection"
+            self._warn(written, "", f"{message}, and there is no latency here")
+        return EjectionPlan(
+            base=int(ejection.base_ejection_time),
+            max_percent=ejection.max_ejection_percent,
+            latency=_slow(slow) if slow is not None else None,
+            trials=half_open.requests if half_open is not None else 0,
+            successes=half_open.successes if half_open is not None else 0,
+            by_checks=by_checks and cluster.health is not None,
+        )
+
+    def _warn(self, written: Resource[Resilience], field: str, message: str) -> None:
+        """Once, however many ports and subsets there are."""
+        path = ("spec", "ejection", "halfOpen", *([field] if field else []))
+        problem = written.problem(path, message, "warning", "reference")
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def _breaker(self, breaker: Breaker, namespace: str, cluster: ClusterPlan) -> BreakerPlan:
         backup = None
@@ -105,6 +142,18 @@ class OwnKinds:
             priorities=priorities,
             answer=_refusal(concurrency.answer, concurrency.retry_after),
         )
+
+
+def _slow(slow: SlowEndpoints) -> SlowPlan:
+    return SlowPlan(
+        above=int(slow.above or 0),
+        times=slow.times_peers or 0.0,
+        least=int(slow.floor),
+        percentile=slow.percentile,
+        interval=int(slow.interval),
+        windows=slow.intervals,
+        samples=slow.min_requests,
+    )
 
 
 def _refusal(answer: FixedAnswer | None, retry_after: int) -> OwnAnswerPlan:

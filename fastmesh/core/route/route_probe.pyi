@@ -23,6 +23,15 @@ class Picker:
     def report(self, address: str, status: int, now: int = 1000) -> bool:
         """An answer of an endpoint; True: it was ejected by it."""
 
+    def try_one(self, now: int, hash: int | None = None) -> str | None:
+        """The endpoint that gets this request as a trial; the trial gives its place back at once."""
+
+    def tried(self, address: str, passed: bool, now: int) -> str:
+        """ "" or "back" or "failed"."""
+
+    def healths(self, chances: list[tuple[int, int]], now: int = 1000) -> None:
+        """What was observed of each endpoint: good ones, bad ones."""
+
     def greet(self, now: int, before: Picker | None = None) -> None:
         """The snapshot of this cluster begins to run, after that of another one."""
 

@@ -24,6 +24,8 @@ cdef enum EntryKind:
     ENTRY_GUARD = 32         # GuardWord words of a cluster, and a histogram
     ENTRY_DUTY = 31          # which worker does what only one should do: see guard/duty
     ENTRY_RETRIES = 33       # rows of RetryWord
+    ENTRY_TRIAL = 34         # TrialWord words of an endpoint
+    ENTRY_LATENCY = 35       # LatencyWord words of an endpoint, and a histogram
 
 cdef struct Entry:
     uint64_t hash

@@ -27,6 +27,7 @@ cdef enum:                # ClusterWord
     CL_EJECTIONS
     CL_RX_BYTES
     CL_TX_BYTES
+    CL_EJECTIONS_LATENCY      # of the ejections: because of latency
     CLUSTER_ROW = 32          # words of a row
 
 cdef enum:                # EndpointWord; rows, after the shared outlier words
@@ -45,7 +46,7 @@ cdef enum:                # OutlierWord; shared words of an endpoint, before its
     OUT_CONSECUTIVE_5XX = 0
     OUT_CONSECUTIVE_GATEWAY
     OUT_CONSECUTIVE_LOCAL
-    OUT_EJECTED_UNTIL         # monotonic ms; 0 = in. Two high bits are the verdict of active checks: see guard/health
+    OUT_EJECTED_UNTIL         # monotonic ms; 0 = in. High bits: the verdict of active checks, and trials: see guard/health, guard/trial
     OUT_EJECTED_AT
     OUT_EJECT_COUNT           # multiplier of the base ejection time
     OUT_EJECTIONS             # ejections so far
@@ -72,6 +73,17 @@ cdef enum:                # HealthWord; shared words of an endpoint, an ENTRY_HE
     HC_WINDOW                 # what was observed lately: see guard/health
     HEALTH_ROW = 16
 
+cdef enum:                # TrialWord; shared words of an endpoint, an ENTRY_TRIAL
+    TR_PASSED = 0             # in a row
+    TR_PLACES = 8             # ms: when the trial that holds the place began; 0 = free
+    TRIAL_ROW = 16
+
+cdef enum:                # LatencyWord; shared words of an endpoint, an ENTRY_LATENCY, before a histogram of guard/gradient
+    LT_SAMPLES = 0            # in the histogram
+    LT_SLOW                   # windows in a row in which it was slow
+    LT_TOOK                   # us: what the last window said; 0 = there was none yet, or it was ejected since
+    LATENCY_ROW = 8
+
 cdef enum:                # GuardWord; shared words of a cluster with a Resilience, before the histogram of guard/gradient
     BR_OPEN_UNTIL = 0         # ms; 0 = the breaker is closed
     BR_PROBE_AT               # ms: when the probe under way was let through; 0 = none is
@@ -96,6 +108,10 @@ cdef enum:                # GuardWord; shared words of a cluster with a Resilien
     GR_AT_LEAST               # updates in a row that found the limit at its least
     GR_SAMPLE_RTT             # us: of the last interval
     GR_BUSY                   # us: since when somebody computes; 0 = nobody
+    GU_JUDGED_AT              # ms: when latencies were compared last
+    GU_PEERS                  # us: the median of what endpoints took then; 0 = unknown
+    GU_TRIALS_PASSED          # of ejected endpoints
+    GU_TRIALS_FAILED
     GUARD_ROW = 32
 
 cdef enum:                # WorkerWord

@@ -23,6 +23,8 @@ cdef struct GradientRule:
     uint64_t interval         # us between updates of the limit
     uint64_t measure_interval # us between measurements
 
+cdef int rtt_bucket(uint64_t us) noexcept nogil
+cdef uint64_t rtt_value(int bucket) noexcept nogil            # the middle of a bucket, in us
 # The limit of this moment. `chance`: 0 to 99
 cdef uint64_t gradient_limit(uint64_t* words, const GradientRule* rule, uint64_t now, uint32_t chance) noexcept nogil
 # A request that began at `began` has been answered

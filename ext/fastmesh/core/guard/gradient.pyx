@@ -12,7 +12,7 @@ cdef enum:
     AT_LEAST_MAX = 5          # intervals at the least limit: min RTT may have changed, so it is measured anew (Envoy: the same)
 
 
-cdef inline int _bucket(uint64_t us) noexcept nogil:
+cdef int rtt_bucket(uint64_t us) noexcept nogil:
     cdef int octave = 0
     cdef uint64_t value = us
     if us < FLOOR_US:
@@ -25,8 +25,7 @@ cdef inline int _bucket(uint64_t us) noexcept nogil:
     return octave * RTT_SUB + <int>(((us >> octave) - FLOOR_US) * RTT_SUB // FLOOR_US)
 
 
-cdef inline uint64_t _value(int bucket) noexcept nogil:
-    """The middle of a bucket, in us."""
+cdef uint64_t rtt_value(int bucket) noexcept nogil:
     cdef int octave = bucket // RTT_SUB
     return ((FLOOR_US * RTT_SUB + (bucket % RTT_SUB) * FLOOR_US + FLOOR_US // 2) << octave) // RTT_SUB
 
@@ -48,8 +47,8 @@ cdef uint64_t _take_percentile(uint64_t* words, uint32_t percentile) noexcept no
     for i in range(RTT_BUCKETS):
         seen += counts[i]
         if seen >= wanted and counts[i]:
-            return _value(i)
-    return _value(RTT_BUCKETS - 1)
+            return rtt_value(i)
+    return rtt_value(RTT_BUCKETS - 1)
 
 
 cdef void _begin_measuring(uint64_t* words, const GradientRule* rule, uint64_t now) noexcept nogil:
@@ -119,7 +118,7 @@ cdef uint64_t gradient_limit(uint64_t* words, const GradientRule* rule, uint64_t
 cdef void gradient_sample(uint64_t* words, const GradientRule* rule, uint64_t began, uint64_t now, uint32_t chance) noexcept nogil:
     cdef uint64_t kept = fm_load(&words[GR_KEPT])
     if kept == 0 or began >= fm_load(&words[GR_MEASURE_FROM]):
-        fm_add(&words[GUARD_ROW + _bucket(now - began if now > began else 0)], 1)
+        fm_add(&words[GUARD_ROW + rtt_bucket(now - began if now > began else 0)], 1)
         fm_add(&words[GR_SAMPLES], 1)
     if kept:
         if fm_load(&words[GR_SAMPLES]) < rule.min_requests:

@@ -4,7 +4,8 @@ from libc.stdlib cimport calloc, free
 from fastmesh.core.base.arena cimport ENTRY_BUCKET, Arena
 from fastmesh.core.base.counters cimport OUTLIER_WORDS, OUT_CONSECUTIVE_5XX, OUT_EJECTED_UNTIL, OUT_EJECT_COUNT
 from fastmesh.core.base.counters cimport BR_OPENED, GR_KEPT, GR_LIMIT, GR_MIN_RTT, GUARD_ROW, HEALTH_ROW, HC_WINDOW
-from fastmesh.core.guard cimport breaker, duty, gradient, health, lease, outlier, token_bucket
+from fastmesh.core.base.counters cimport LATENCY_ROW, TRIAL_ROW, TR_PLACES
+from fastmesh.core.guard cimport breaker, duty, gradient, health, latency, lease, outlier, token_bucket, trial
 
 
 cdef class Bucket:
@@ -91,8 +92,29 @@ cdef class Host:
         """A connect failure, time-out or reset; True: eject now."""
         return bool(outlier.outlier_result(self.cell, &self.rule, outlier.OUTCOME_LOCAL, 503))
 
-    def eject(self, uint64_t now):
-        return bool(outlier.outlier_eject(self.cell, &self.rule, now))
+    def eject(self, uint64_t now, bint tried=False):
+        return bool(outlier.outlier_eject(self.cell, &self.rule, now, tried))
+
+    # trials: `a place` is its number
+    cdef uint64_t[TRIAL_ROW] trials
+
+    def try_one(self, uint64_t now, uint32_t at_a_time=1):
+        cdef trial.TrialRule rule
+        cdef uint64_t* place
+        rule.at_a_time = at_a_time
+        place = trial.trial_begin(self.trials, &rule, now) if trial.trial_due(self.cell, now) else NULL
+        return place - self.trials - TR_PLACES if place != NULL else None
+
+    def end_trial(self, int place, uint64_t began):
+        trial.trial_end(&self.trials[TR_PLACES + place], began)
+
+    def tried(self, bint passed, uint64_t now, uint32_t successes=3):
+        cdef trial.TrialRule rule
+        rule.successes = successes
+        return ("", "back", "failed")[trial.trial_told(self.cell, self.trials, &rule, passed, now)]
+
+    def forget_trials(self):
+        trial.trial_forget(self.cell)
 
     def is_ejected(self, uint64_t now):
         return bool(outlier.outlier_is_ejected(self.cell, now))
@@ -143,6 +165,29 @@ cdef class Host:
         cdef uint32_t observed = 0
         cdef uint32_t millionths = health.chance_of(self.known[HC_WINDOW], now, half_life, &observed)
         return millionths / 1000000, observed / 16
+
+
+cdef class Slowness:
+    """The latency words of one endpoint; times of answers in us."""
+    cdef uint64_t[LATENCY_ROW + gradient.RTT_BUCKETS] words
+    cdef latency.LatencyRule rule
+
+    def __init__(self, *, uint64_t above=0, double times=0, uint64_t least=0, uint32_t percentile=50, uint32_t samples=10,
+                 uint32_t windows=3):
+        self.rule.above, self.rule.times, self.rule.least = above, times, least
+        self.rule.percentile, self.rule.samples, self.rule.windows = percentile, samples, windows
+
+    def window(self, *answers):
+        """What a window with these answers says."""
+        for us in answers:
+            latency.latency_note(self.words, us)
+        return latency.latency_take(self.words, &self.rule)
+
+    def bound(self, uint64_t peers):
+        return latency.latency_bound(&self.rule, peers)
+
+    def judge(self, uint64_t took, uint64_t peers=0):
+        return bool(latency.latency_judge(self.words, &self.rule, took, latency.latency_bound(&self.rule, peers)))
 
 
 cdef class Duty:

@@ -22,7 +22,9 @@ cdef struct OutlierRule:
     uint16_t[16] codes        # when given, these statuses are the errors instead of 5xx
 
 cdef bint outlier_result(uint64_t* cell, const OutlierRule* rule, int outcome, int status) noexcept nogil
-cdef bint outlier_eject(uint64_t* cell, const OutlierRule* rule, uint64_t now) noexcept nogil   # False: it was out already
+cdef bint outlier_is_error(const OutlierRule* rule, int status) noexcept nogil
+# False: it was out already. `tried`: it returns through trials (guard/trial)
+cdef bint outlier_eject(uint64_t* cell, const OutlierRule* rule, uint64_t now, bint tried) noexcept nogil
 cdef bint outlier_is_out(const uint64_t* cell, uint64_t now) noexcept nogil         # for whatever reason: see health.pxd
 cdef bint outlier_is_ejected(const uint64_t* cell, uint64_t now) noexcept nogil     # by outlier detection
 # Whether one more of `total` may go when `out` are ejected already: the candidate counts too (Envoy since 1.31).

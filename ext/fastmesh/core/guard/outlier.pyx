@@ -5,12 +5,13 @@ from fastmesh.core.base.counters cimport (
     OUT_CONSECUTIVE_5XX, OUT_CONSECUTIVE_GATEWAY, OUT_CONSECUTIVE_LOCAL, OUT_EJECTED_AT, OUT_EJECTED_UNTIL,
     OUT_EJECTIONS, OUT_EJECT_COUNT,
 )
+from fastmesh.core.guard.trial cimport ON_TRIAL
 
 cdef uint64_t TIME = ((<uint64_t>1 << 62) - 1)     # of OUT_EJECTED_UNTIL; above it lies the verdict of checks
 cdef uint64_t LONGEST = 300_000      # ms: an ejection lasts at most this, or the base when that is longer
 
 
-cdef inline bint _is_error(const OutlierRule* rule, int status) noexcept nogil:
+cdef bint outlier_is_error(const OutlierRule* rule, int status) noexcept nogil:
     cdef int i
     if rule.code_count == 0:
         return status >= 500
@@ -36,7 +37,7 @@ cdef inline void _clear(uint64_t* word) noexcept nogil:
 
 cdef bint outlier_result(uint64_t* cell, const OutlierRule* rule, int outcome, int status) noexcept nogil:
     cdef bint gateway, out
-    if outcome == OUTCOME_STATUS and not _is_error(rule, status):
+    if outcome == OUTCOME_STATUS and not outlier_is_error(rule, status):
         _clear(&cell[OUT_CONSECUTIVE_5XX])          # the likely case: three loads of a line that nobody writes
         _clear(&cell[OUT_CONSECUTIVE_GATEWAY])
         _clear(&cell[OUT_CONSECUTIVE_LOCAL])
@@ -58,13 +59,14 @@ cdef bint outlier_may_eject(const OutlierRule* rule, uint32_t out, uint32_t tota
     return (out + 1) * 100 <= rule.max_percent * total
 
 
-cdef bint outlier_eject(uint64_t* cell, const OutlierRule* rule, uint64_t now) noexcept nogil:
+cdef bint outlier_eject(uint64_t* cell, const OutlierRule* rule, uint64_t now, bint tried) noexcept nogil:
     cdef uint64_t until = fm_load(&cell[OUT_EJECTED_UNTIL])
     cdef uint64_t count = fm_load(&cell[OUT_EJECT_COUNT])
     cdef uint64_t healthy, length
-    if until > now:
+    if until & ~ON_TRIAL > now:
         return False
-    if until != 0 and rule.interval != 0:            # the multiplier falls by one for each healthy interval
+    # The multiplier falls by one for each healthy interval; the time on trial is none
+    if until != 0 and rule.interval != 0 and not until & ON_TRIAL:
         healthy = (now - until) // rule.interval
         count = count - healthy if count > healthy else 0
     if rule.base * count < LONGEST + rule.base:      # it does not grow beyond what can be felt, so that it falls in time
@@ -75,7 +77,7 @@ cdef bint outlier_eject(uint64_t* cell, const OutlierRule* rule, uint64_t now) n
     # Hosts come back at a sweep, so the end is rounded up to a whole number of intervals
     if rule.interval != 0:
         length = (length + rule.interval - 1) // rule.interval * rule.interval
-    if not fm_cas(&cell[OUT_EJECTED_UNTIL], until, now + length):
+    if not fm_cas(&cell[OUT_EJECTED_UNTIL], until, now + length | (ON_TRIAL if tried else 0)):
         return False
     fm_store(&cell[OUT_EJECT_COUNT], count)
     fm_store(&cell[OUT_EJECTED_AT], now)

@@ -19,6 +19,7 @@ from fastmesh.core.net.failure cimport (
 from fastmesh.core.net.readiness cimport LOW_WATER
 from fastmesh.core.net.stream cimport ClientStream
 from fastmesh.core.proxy.call cimport call_out
+from fastmesh.core.proxy.ejection cimport attempt_told, leave_trial, report, try_endpoint
 from fastmesh.core.proxy.find cimport WAIT
 from fastmesh.core.proxy.overload cimport guard_told
 from fastmesh.core.proxy.relay cimport RelayText, request_out
@@ -45,6 +46,8 @@ cdef class Attempting(Replying):
         cdef int failure = FAIL_NONE
         cdef bint avoid = retry is not None and retry.avoid_tried and (cluster.hash is None or retry.leaves_hash)
         if not fresh or self.endpoint is None:
+            if self.trial != NULL:
+                leave_trial(self)
             if cluster.hash is not None and not self.hashed and self.attempts == 0:
                 take_hash(self)
             self.endpoint = None
@@ -52,13 +55,15 @@ cdef class Attempting(Replying):
                 self.endpoint = self.bound
             elif retry is not None and retry.remote and self.tried_count >= 2 and cluster.extras & EXTRA_TIERS:
                 self.endpoint = cluster.pick_elsewhere(&self.engine.rng, now_ms() if cluster.timed else 0, self.tried, self.tried_count)
+            if self.endpoint is None and self.attempts == 0 and cluster.resilience is not None and cluster.resilience.half_open:
+                try_endpoint(self)
             if self.endpoint is None:
                 self.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.timed else 0,
                                              &self.hash if self.hashed else NULL, self.tried, self.tried_count if avoid else 0)
         if self.endpoint is None:
             fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
             return self._give_up(FAIL_NO_HEALTHY)
-        if cluster.watched and not cluster.admits(self.endpoint, now_ms()):
+        if cluster.watched and self.trial == NULL and not cluster.admits(self.endpoint, now_ms()):
             self.endpoint = None
             fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
             return self._give_up(FAIL_NO_HEALTHY)
@@ -117,6 +122,8 @@ cdef class Attempting(Replying):
         elif self.grpc:
             call_out(self, &self.engine.out, &text)
         upstream.send_request(&self.engine.out, self.head.method == METHOD_HEAD)
+        if self.cluster.resilience is not None and self.cluster.resilience.times:
+            self.asked_at = now_ns()
         if self.sent_at == 0:
             self.sent_at = now_ns() if self.attempts > 1 else self.started
         if self.head.upgrade:
@@ -174,8 +181,10 @@ cdef class Attempting(Replying):
         fm_bump(&self.endpoint.row[EP_RQ_SUCCESS if good else EP_RQ_ERROR], 1)
         if self.cluster.resilience is not None:
             guard_told(self, good)
+            if self.cluster.resilience.ejects:
+                attempt_told(self, outcome, status)
         if self.cluster.watched:
-            self.cluster.report(self.endpoint, outcome, status, now_ms())
+            report(self.cluster, self.endpoint, outcome, status)
 
     cdef int _failed(self, int failure):
         """An attempt failed before a response was begun: try again where that is allowed, else answer."""
@@ -195,7 +204,7 @@ cdef class Attempting(Replying):
             self.attempts -= 1
             return self._send(False)
         if failure != FAIL_OVERFLOW and failure != FAIL_UPGRADE and failure != FAIL_QUEUE:
-            self._report(OUTCOME_LOCAL, 503)
+            self._report(OUTCOME_LOCAL, 504 if failure == FAIL_PER_TRY_TIMEOUT else 503)
         if failure == FAIL_PER_TRY_TIMEOUT:
             fm_bump(&self.cluster.row[CL_RQ_PER_TRY_TIMEOUT], 1)
             fm_bump(&self.endpoint.row[EP_RQ_TIMEOUT], 1)
@@ -275,6 +284,7 @@ cdef class Attempting(Replying):
             self.tried_count += 1
         self.endpoint_tried = self.endpoint
         self.endpoint = None
+        self.asked_at = 0
         self.grpc_status = -1
         self.engine.wheel.start(&self.timer, self, TIMER_BACKOFF, rng_below(&self.engine.rng, <uint32_t>span + 1))
 

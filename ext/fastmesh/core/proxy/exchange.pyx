@@ -27,6 +27,7 @@ from fastmesh.core.proxy.attempt cimport (
 )
 from fastmesh.core.proxy.call cimport call_is_late, late_trailers, look_for_call, read_call_status
 from fastmesh.core.proxy.cors cimport find_origin, is_preflight, preflight_fields
+from fastmesh.core.proxy.ejection cimport leave_trial
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.filter cimport begin_filters
 from fastmesh.core.proxy.find cimport ANSWERED, GO_ON, WAIT
@@ -324,7 +325,10 @@ cdef class Exchange(Hedging):
         if self.retrying:
             retry_ends(self)
         self.counted = self.retrying = False
+        if self.trial != NULL:
+            leave_trial(self)
         self.endpoint = self.endpoint_tried = self.bound = None
+        self.asked_at = 0
         self.tried_count = self.attempts = 0
         self.hashed = False
         self.destination = destination
@@ -535,6 +539,8 @@ cdef class Exchange(Hedging):
             self.copy_end(trailers)
         if self.upstream is not None:
             self.upstream.send_end(trailers)
+        if self.asked_at:
+            self.asked_at = now_ns()      # what the client takes to send it is not the endpoint's
         if self.rule is not None and self.rule.timeout and self.cluster is not None and not self.response_begun:
             self.engine.wheel.start(&self.route_timer, self, TIMER_ROUTE, self._within_deadline(self.rule.timeout)
                                     if self.deadline else self.rule.timeout)

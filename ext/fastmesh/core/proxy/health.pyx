@@ -17,6 +17,7 @@ from fastmesh.core.net.stream cimport ClientStream
 from fastmesh.core.net.tls.client cimport ClientContext
 from fastmesh.core.net.tls.session cimport Tls
 from fastmesh.core.net.upstream cimport TIMER_CONNECT, Upstream
+from fastmesh.core.proxy.ejection cimport check_told
 from fastmesh.core.route.cluster cimport Cluster, HTTP_2
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.health_rule cimport HEALTH_GRPC, HEALTH_HTTP, HEALTH_TCP, HealthRule
@@ -228,6 +229,8 @@ cdef class Check(StreamUser):
         change = health_result(self.endpoint.cell, self.endpoint.health, &rule.thresholds, passed, network, now_ms())
         if self.cluster.resilience is not None:
             chance_note(&self.endpoint.health[HC_WINDOW], passed, now_ms(), self.cluster.resilience.half_life)
+            if self.cluster.resilience.by_checks:
+                check_told(self.cluster, self.endpoint, passed)
         if change != HEALTH_SAME:
             self.cluster.health_changed()
             self._tell(change == HEALTH_DOWN)

@@ -3,6 +3,7 @@
 Only for requests without a body whose method may run twice. The second attempt counts as a retry of its cluster, with its limits. What
 it hears it passes to the exchange once its answer is the one that counts; the other attempt is broken off then.
 """
+from libc.stdint cimport uint64_t
 from fastmesh.core.base.wheel cimport Timer
 from fastmesh.core.net.pool cimport Pool
 from fastmesh.core.net.stream cimport ClientStream, StreamUser
@@ -16,6 +17,7 @@ cdef class Rival(StreamUser):
     cdef Pool pool                    # where a connection is waited for
     cdef Endpoint endpoint            # set when it has begun
     cdef bint won                     # its answer counts
+    cdef uint64_t asked_at            # as that of the exchange
     cdef void _begin(self)
     cdef void _win(self)
     cdef void leave(self)

@@ -1,7 +1,7 @@
 """See hedge.pxd."""
 from libc.stdint cimport uint64_t
 from fastmesh.core.base.atomics cimport fm_bump
-from fastmesh.core.base.clock cimport now_ms
+from fastmesh.core.base.clock cimport now_ms, now_ns
 from fastmesh.core.base.counters cimport (
     CL_RQ_RETRY, EP_RQ_ACTIVE, EP_RQ_ERROR, EP_RQ_TOTAL, WK_HEDGES, WK_HEDGES_WON,
 )
@@ -9,6 +9,7 @@ from fastmesh.core.guard.outlier cimport OUTCOME_LOCAL, OUTCOME_STATUS
 from fastmesh.core.net.failure cimport FAIL_NONE, FAIL_OVERFLOW
 from fastmesh.core.net.stream cimport ClientStream
 from fastmesh.core.proxy.attempt cimport idempotent
+from fastmesh.core.proxy.ejection cimport attempt_lost, leave_trial, report
 from fastmesh.core.proxy.relay cimport RelayText, request_out
 from fastmesh.core.proxy.retries cimport retry_begins, retry_ends
 from fastmesh.core.route.cluster cimport Cluster, HTTP_2, HTTP_AS_CLIENT
@@ -56,6 +57,8 @@ cdef class Rival(StreamUser):
         upstream.read_size = x.client.piece
         request_out(x, &x.engine.out, &text)
         upstream.send_request(&x.engine.out, x.head.method == METHOD_HEAD)
+        if x.cluster.resilience is not None and x.cluster.resilience.times:
+            self.asked_at = now_ns()
         upstream.send_end(NULL)
         upstream.flush()
 
@@ -77,8 +80,13 @@ cdef class Rival(StreamUser):
         """The exchange goes on with what was the rival's."""
         cdef Hedging x = self.exchange
         if x.trying():
+            if x.cluster.resilience is not None and x.cluster.resilience.ejects:
+                attempt_lost(x)
             x._leave_upstream()
             x._count_out()
+        if x.trial != NULL:
+            leave_trial(x)                # the place of the other attempt
+        x.asked_at = self.asked_at
         self.won = True
         retry_ends(x)
         x.endpoint_tried, x.endpoint = x.endpoint, self.endpoint
@@ -105,7 +113,7 @@ cdef class Rival(StreamUser):
     cdef void _report(self, int outcome, int status):
         fm_bump(&self.endpoint.row[EP_RQ_ERROR], 1)
         if self.exchange.cluster.watched:
-            self.exchange.cluster.report(self.endpoint, outcome, status, now_ms())
+            report(self.exchange.cluster, self.endpoint, outcome, status)
 
     cdef void leave(self):
         cdef Hedging x = self.exchange

@@ -19,6 +19,7 @@ cdef class Passage(TunnelOwner):
     cdef bint over
     cdef void _connect(self)
     cdef Endpoint _wanted(self, Cluster cluster)
+    cdef void _told(self, int outcome, int status)
     cdef void _fail(self, unsigned int flag)
     cdef void _finish(self)
 

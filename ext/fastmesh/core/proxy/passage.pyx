@@ -19,6 +19,7 @@ from fastmesh.core.net.tunnel cimport (
 )
 from fastmesh.core.net.upstream cimport Upstream
 from fastmesh.core.proxy.account cimport TCP_CLOSED, TCP_OPENED, TCP_RECEIVED, TCP_SENT, account_connection
+from fastmesh.core.proxy.ejection cimport attempt_told, leave_trial, report, try_endpoint
 from fastmesh.core.proxy.transit cimport (
     FLAG_DC, FLAG_DT, FLAG_NC, FLAG_NR, FLAG_SI, FLAG_UC, FLAG_UF, FLAG_UH, FLAG_UO, FLAG_URX, Transit,
 )
@@ -70,7 +71,11 @@ cdef class Passage(TunnelOwner):
         if cluster.kind != CLUSTER_ENDPOINTS:
             t.endpoint = self._wanted(cluster)
         else:
-            t.endpoint = cluster.pick(&self.engine.rng, now_ms() if cluster.timed else 0, &t.hash if t.hashed else NULL, NULL, 0)
+            if cluster.resilience is not None and cluster.resilience.half_open:
+                try_endpoint(t)
+            if t.endpoint is None:
+                t.endpoint = cluster.pick(
+                    &self.engine.rng, now_ms() if cluster.timed else 0, &t.hash if t.hashed else NULL, NULL, 0)
         if t.endpoint is None:
             fm_bump(&cluster.row[CL_NONE_HEALTHY], 1)
             t.endpoint = None
@@ -124,8 +129,7 @@ cdef class Passage(TunnelOwner):
         self.first = None
         t.upstream_tls = connection.tls
         self.coming = None
-        if t.cluster.watched:
-            t.cluster.report(t.endpoint, OUTCOME_STATUS, 200, now_ms())
+        self._told(OUTCOME_STATUS, 200)
         self.words = account_connection(t)
         fm_bump(&self.words[TCP_OPENED], 1)
         own = self.client.chain.idle()
@@ -146,10 +150,17 @@ cdef class Passage(TunnelOwner):
             fm_bump(&t.cluster.row[CL_CX_CONNECT_TIMEOUT], 1)
         if failure == FAIL_TLS and connection is not None:
             t.transport_failure = connection.tls.error
-        if t.cluster.watched:
-            t.cluster.report(t.endpoint, OUTCOME_LOCAL, 503, now_ms())
+        self._told(OUTCOME_LOCAL, 503)
         fm_bump(&self.engine.row[WK_OPEN_FDS], <uint64_t>-1)
         self._fail(FLAG_UF | FLAG_URX)    # one try: Envoy's max_connect_attempts, which Istio leaves at 1
+
+    cdef void _told(self, int outcome, int status):
+        """For outlier detection: a connection that was made is a success."""
+        cdef Transit t = self.facts
+        if t.trial != NULL:
+            attempt_told(t, outcome, status)
+        if t.cluster.watched:
+            report(t.cluster, t.endpoint, outcome, status)
 
     # --- the tunnel ---------------------------------------------------------------------------------------------------
 
@@ -205,6 +216,8 @@ cdef class Passage(TunnelOwner):
         if self.over:
             return
         self.over = True
+        if t.trial != NULL:
+            leave_trial(t)
         if self.counted:
             fm_bump(&t.cluster.row[CL_CX_ACTIVE], <uint64_t>-1)
             fm_bump(&t.endpoint.row[EP_CX_ACTIVE], <uint64_t>-1)

@@ -11,6 +11,7 @@ from fastmesh.core.net.failure cimport FAIL_OVERFLOW, FAIL_QUEUE
 from fastmesh.core.net.stream cimport ServerStream
 from fastmesh.core.proxy.account cimport account
 from fastmesh.core.proxy.cors cimport cors_out
+from fastmesh.core.proxy.ejection cimport leave_trial
 from fastmesh.core.proxy.find cimport ANSWERED, Finding
 from fastmesh.core.proxy.relay cimport apply_ops, limit_out
 from fastmesh.core.proxy.rescue cimport Rescue, rescue
@@ -187,6 +188,8 @@ cdef class Replying(Finding):
             fm_bump(&self.cluster.row[CL_RQ_ACTIVE], <uint64_t>-1)
             if self.cluster.resilience is not None:
                 self.leave_guard()
+        if self.trial != NULL:
+            leave_trial(self)
         if self.retrying:
             retry_ends(self)
         if self.tunnel:
@@ -278,7 +281,7 @@ cdef class Replying(Finding):
         self.deadline = 0
         self.attempts = self.retries_left = 0
         self.tried_count = 0
-        self.started = self.sent_at = self.answered_at = 0
+        self.started = self.sent_at = self.asked_at = self.answered_at = 0
         self.bytes_received = self.bytes_sent = 0
         out_free(&self.body)
         if self.text_room:

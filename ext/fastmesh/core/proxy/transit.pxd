@@ -59,6 +59,8 @@ cdef class Transit(StreamUser):
     cdef bytes original_path          # path and query as the client sent them, when rewritten
     cdef bytes rewritten              # the path as sent upstream, query included when the rewrite brought one
     cdef bytes client_cert            # x-forwarded-client-cert as sent upstream
+    cdef uint64_t* trial              # the place that this request holds among the trials of its endpoint; NULL: it is none
+    cdef uint64_t trial_began         # ms; set when `trial` is
     cdef bint hashed                  # `hash` is what the request is hashed to
     cdef uint64_t hash
     cdef list new_cookies             # set-cookie fields for the answer; None: there are none
@@ -125,6 +127,7 @@ cdef class Transit(StreamUser):
     cdef Timer route_timer
     cdef uint64_t started             # ns
     cdef uint64_t sent_at             # ns: the first attempt's request left
+    cdef uint64_t asked_at            # ns: the attempt's request left, where somebody wants to know what it takes; 0 = it has not
     cdef uint64_t ended               # ns
     cdef uint64_t answered_at         # ns: the first byte of the final response
     # sums

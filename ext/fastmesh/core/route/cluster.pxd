@@ -56,6 +56,7 @@ cdef class Cluster:
     cdef uint64_t* ring       # RingWord words, shared
     cdef uint64_t looked      # RING_EJECTIONS when endpoints were counted last,
     cdef uint64_t look_again  # and when to count them anew at the latest: an ejection ends
+    cdef list returning       # endpoints that have to pass trials now, when somebody looked last; None: there are none
     cdef uint64_t* rows       # row 0 of ClusterWord, made at the first request
     cdef uint64_t* row        # this worker's row
     cdef uint64_t max_connections     # 0 = no limit, here and below
@@ -104,11 +105,17 @@ cdef class Cluster:
     cdef Endpoint pick(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count)
     cdef Endpoint _pick_extra(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count)
     cdef Endpoint _draw(self, Tier tier, Endpoint endpoint, Rng* rng, uint64_t now, void** tried, int tried_count)
-    cdef Endpoint _thin(self, Tier tier, Endpoint endpoint, Rng* rng, uint64_t now)
+    # An ejected endpoint that gets this request as a trial, and the place that the trial holds; None: there is none
+    cdef Endpoint try_one(self, uint64_t now, const uint64_t* hash, uint64_t** place)
+    cdef bint _owns(self, Endpoint endpoint, uint64_t hash)
+    cdef void _find_returning(self, uint64_t now)
+    cdef int tried(self, Endpoint endpoint, bint passed, uint64_t now)        # how a trial went: a TrialVerdict, already acted on
+    cdef bint fails(self, int status) noexcept        # whether an endpoint that answers so is not well
     # The endpoint for another attempt, of a priority that none of `tried` has (retryRemoteLocalities); None: there is none.
     cdef Endpoint pick_elsewhere(self, Rng* rng, uint64_t now, void** tried, int tried_count)
     cdef Endpoint _one(self, Tier tier, Rng* rng, uint64_t now)
     cdef Endpoint _worthy(self, Tier tier, Rng* rng, uint64_t now)
+    cdef bint _takes_turn(self, Endpoint endpoint, Rng* rng, uint64_t now)
     cdef Endpoint _along(self, Tier tier, uint64_t hash, uint64_t now, void** tried, int tried_count)
     cdef bint usable(self, Endpoint endpoint, uint64_t now) noexcept
     cdef bint admits(self, Endpoint endpoint, uint64_t now)   # it is usable, or its tier panics
@@ -121,5 +128,6 @@ cdef class Cluster:
     cdef bint _none_passed(self) noexcept     # checks: of all endpoints
     # One outcome of an attempt for outlier detection; True when the endpoint was ejected by it.
     cdef bint report(self, Endpoint endpoint, int outcome, int status, uint64_t now)
+    cdef bint eject(self, Endpoint endpoint, const OutlierRule* rule, uint64_t now)     # False: too many are out, or it is already
 
 cdef Cluster make_cluster(dict plan)

@@ -3,16 +3,21 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from fastmesh.core.base.arena cimport (
-    ENTRY_CLUSTER, ENTRY_ENDPOINT, ENTRY_HEALTH, ENTRY_RING, Arena, sum_rows,
+    ENTRY_CLUSTER, ENTRY_ENDPOINT, ENTRY_HEALTH, ENTRY_LATENCY, ENTRY_RING, ENTRY_TRIAL, Arena, sum_rows,
 )
 from fastmesh.core.base.atomics cimport fm_add, fm_bump, fm_cas, fm_load, fm_store
 from fastmesh.core.base.counters cimport (
-    CL_EJECTIONS, CL_RETRY_ACTIVE, CL_RQ_ACTIVE, CL_RQ_TOTAL, CLUSTER_ROW, ENDPOINT_ROW, HC_WINDOW, HEALTH_ROW, OUTLIER_WORDS,
-    OUT_BORN_AT, OUT_EJECTED_UNTIL, RING_BEGUN, RING_EJECTIONS, RING_LATELY, RING_LOOKED_AT, RING_TURN, RING_WORDS,
+    CL_EJECTIONS, CL_RETRY_ACTIVE, CL_RQ_ACTIVE, CL_RQ_TOTAL, CLUSTER_ROW, ENDPOINT_ROW, HC_WINDOW, HEALTH_ROW, LATENCY_ROW,
+    OUTLIER_WORDS, OUT_BORN_AT, OUT_EJECTED_UNTIL, RING_BEGUN, RING_EJECTIONS, RING_LATELY, RING_LOOKED_AT, RING_TURN, RING_WORDS,
+    TRIAL_ROW,
 )
 from fastmesh.core.base.rng cimport Rng, rng_below, rng_next
+from fastmesh.core.guard.gradient cimport RTT_BUCKETS
 from fastmesh.core.guard.health cimport chance_of, health_begin, health_failed, health_forget, health_pending
-from fastmesh.core.guard.outlier cimport outlier_eject, outlier_is_ejected, outlier_is_out, outlier_may_eject, outlier_result
+from fastmesh.core.guard.outlier cimport (
+    OutlierRule, outlier_eject, outlier_is_ejected, outlier_is_error, outlier_is_out, outlier_may_eject, outlier_result,
+)
+from fastmesh.core.guard.trial cimport TRIAL_FAILED, TRIAL_MORE, trial_begin, trial_due, trial_forget, trial_time, trial_told
 from fastmesh.core.route.endpoint cimport Endpoint, make_endpoint
 from fastmesh.core.route.hash_policy cimport make_hash_policy
 from fastmesh.core.route.hash_table cimport HashTable
@@ -30,10 +35,7 @@ cdef dict BALANCERS = {"ROUND_ROBIN": BALANCE_ROUND_ROBIN, "RANDOM": BALANCE_RAN
                        "LEAST_REQUEST": BALANCE_LEAST_REQUEST, "PASSTHROUGH": BALANCE_RANDOM}
 cdef dict KINDS = {"endpoints": CLUSTER_ENDPOINTS, "original_dst": CLUSTER_ORIGINAL_DST, "blackhole": CLUSTER_BLACKHOLE,
                    "passthrough": CLUSTER_PASSTHROUGH}
-cdef enum:
-    THINNINGS = 64            # with a floor of 5 % one draw in 28 gives up there, and takes what it has
-
-cdef int TURNS = 64           # that may pass before somebody who is warming up takes one
+cdef int TURNS = 64           # that may pass before one is taken whatever its worth: with 5 % for all, one draw in 28
 cdef int REPICKS = 5          # Envoy's host_selection_retry_max_attempts as Istio sets it
 cdef dict HTTP = {"http1": HTTP_1, "http2": HTTP_2, "client": HTTP_AS_CLIENT}
 
@@ -60,6 +62,12 @@ cdef class Cluster:
             endpoint.row = endpoint.rows + slot * ENDPOINT_ROW
             if self.health is not None or self.resilience is not None:
                 endpoint.health = arena.words(ENTRY_HEALTH, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), HEALTH_ROW)
+            if self.resilience is not None and self.resilience.times:
+                endpoint.latency = arena.words(ENTRY_LATENCY, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), LATENCY_ROW + RTT_BUCKETS)
+            if self.resilience is not None and self.resilience.half_open:
+                endpoint.trial = arena.words(ENTRY_TRIAL, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), TRIAL_ROW)
+            else:
+                trial_forget(endpoint.cell)
             if self.health is None:
                 health_forget(endpoint.cell)
             else:
@@ -119,6 +127,8 @@ cdef class Cluster:
                     part.healthy = self._healthy(part.endpoints, now)
                 tier.weigh_parts()
         weigh_tiers(self.tiers, self.outlier.min_health_percent)
+        if self.resilience is not None and self.resilience.half_open:
+            self._find_returning(now)
 
     cdef uint32_t _healthy(self, list endpoints, uint64_t now):
         cdef Endpoint endpoint
@@ -131,6 +141,50 @@ cdef class Cluster:
             elif until < self.look_again:
                 self.look_again = until
         return count
+
+    cdef void _find_returning(self, uint64_t now):
+        cdef Endpoint endpoint
+        cdef uint64_t time
+        self.returning = None
+        for endpoint in self.endpoints:
+            time = trial_time(endpoint.cell)
+            if time > now:
+                self.look_again = min(self.look_again, time)
+            elif not self.resilience.by_checks and trial_due(endpoint.cell, now):
+                if self.returning is None:
+                    self.returning = []
+                self.returning.append(endpoint)
+
+    cdef Endpoint try_one(self, uint64_t now, const uint64_t* hash, uint64_t** place):
+        cdef Endpoint endpoint
+        self.look(now)
+        if self.returning is None:
+            return None                   # the likely case
+        for endpoint in self.returning:
+            if trial_due(endpoint.cell, now) and (self.hash is None or hash == NULL or self._owns(endpoint, hash[0])):
+                place[0] = trial_begin(endpoint.trial, &self.resilience.trial, now)
+                if place[0] != NULL:
+                    return endpoint
+        return None
+
+    cdef bint _owns(self, Endpoint endpoint, uint64_t hash):
+        """A trial of a consistent hash is one of those requests that will come to the endpoint when it is back."""
+        cdef Tier tier = <Tier>PyList_GET_ITEM(self.tiers, endpoint.priority)
+        if tier.table.count == 0:
+            return False
+        return <Endpoint>PyList_GET_ITEM(tier.endpoints, tier.table.owners[tier.table.place(hash)]) is endpoint
+
+    cdef int tried(self, Endpoint endpoint, bint passed, uint64_t now):
+        cdef const OutlierRule* rule = &self.outlier if self.judged else &self.resilience.ejection
+        cdef int verdict = trial_told(endpoint.cell, endpoint.trial, &self.resilience.trial, passed, now)
+        if verdict == TRIAL_FAILED and outlier_eject(endpoint.cell, rule, now, True):
+            fm_bump(&self.row[CL_EJECTIONS], 1)
+        if verdict != TRIAL_MORE:
+            fm_add(&self.ring[RING_EJECTIONS], 1)
+        return verdict
+
+    cdef bint fails(self, int status) noexcept:
+        return outlier_is_error(&self.outlier, status) if self.judged else status >= 500
 
     cdef bint build(self, uint64_t until) except -1:
         cdef Tier tier
@@ -145,9 +199,9 @@ cdef class Cluster:
         cdef Endpoint a, b
         if count == 0:
             return None
-        if self.extras & EXTRA_WORTH and now < self.warm_at:
+        if self.extras & EXTRA_HEALTH or (self.extras & EXTRA_WORTH and now < self.warm_at):
             a = self._worthy(tier, rng, now)
-            if self.balancer == BALANCE_ROUND_ROBIN:
+            if self.balancer != BALANCE_LEAST_REQUEST:
                 return a
             b = self._worthy(tier, rng, now)
             return a if not self.usable(b, now) or (self.usable(a, now) and less_loaded(a, b, self.slots)) else b
@@ -162,21 +216,28 @@ cdef class Cluster:
         return b
 
     cdef Endpoint _worthy(self, Tier tier, Rng* rng, uint64_t now):
-        """The next one; who is worth a part of its weight passes on the other part of its turns. Other weights that change (an
-        observed health) belong here."""
+        """The next one; who is worth a part of its weight passes on the other part of its turns, so that shares become weight * worth."""
         cdef list pool = tier.weighted
         cdef size_t count = PyList_GET_SIZE(pool)
-        cdef double most = warmth(&self.warmup, self.oldest, now)
-        cdef double worth
         cdef Endpoint endpoint = None
         cdef int again
         for again in range(TURNS):
             endpoint = <Endpoint>PyList_GET_ITEM(
                 pool, round_robin(tier.turn, count) if self.balancer == BALANCE_ROUND_ROBIN else random_pick(rng, count))
-            worth = warmth(&self.warmup, fm_load(&endpoint.cell[OUT_BORN_AT]), now)
-            if worth >= most or rng_below(rng, 1 << 30) < <uint32_t>(worth / most * (1 << 30)):
+            if (tier.panics or self.usable(endpoint, now)) and self._takes_turn(endpoint, rng, now):
                 break
         return endpoint
+
+    cdef bint _takes_turn(self, Endpoint endpoint, Rng* rng, uint64_t now):
+        """Worth is how warm it is, beside the oldest one, times the probability that it serves well."""
+        cdef double worth = 1
+        cdef uint32_t chance, observed = 0
+        if self.extras & EXTRA_WORTH and now < self.warm_at:
+            worth = warmth(&self.warmup, fm_load(&endpoint.cell[OUT_BORN_AT]), now) / warmth(&self.warmup, self.oldest, now)
+        if self.extras & EXTRA_HEALTH:
+            chance = chance_of(endpoint.health[HC_WINDOW], now, self.resilience.half_life, &observed)
+            worth *= max(chance, self.resilience.floor) / 1e6
+        return worth >= 1 or rng_below(rng, 1 << 30) < <uint32_t>(worth * (1 << 30))
 
     cdef Endpoint pick(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count):
         cdef Endpoint endpoint
@@ -201,24 +262,7 @@ cdef class Cluster:
         if not tier.panics:
             tier = tier.part(rng)
         endpoint = self._one(tier, rng, now)
-        if self.extras & EXTRA_HEALTH and not tier.panics:
-            endpoint = self._thin(tier, endpoint, rng, now)
         return self._draw(tier, endpoint, rng, now, tried, tried_count)
-
-    cdef Endpoint _thin(self, Tier tier, Endpoint endpoint, Rng* rng, uint64_t now):
-        """Each endpoint that the balancer offers is taken with the probability that it serves well: so shares become weight * p."""
-        cdef Resilience rule = self.resilience
-        cdef uint32_t chance, observed = 0
-        cdef int again
-        for again in range(THINNINGS):
-            if endpoint is None:
-                return None
-            if self.usable(endpoint, now):
-                chance = chance_of(endpoint.health[HC_WINDOW], now, rule.half_life, &observed)
-                if rng_below(rng, 1000000) < (chance if chance > rule.floor else rule.floor):
-                    return endpoint
-            endpoint = self._one(tier, rng, now)
-        return endpoint
 
     cdef Endpoint pick_elsewhere(self, Rng* rng, uint64_t now, void** tried, int tried_count):
         cdef Tier tier
@@ -307,25 +351,28 @@ cdef class Cluster:
                 fallback = endpoint
         return fallback
 
-    cdef bint report(self, Endpoint endpoint, int outcome, int status, uint64_t now):
+    cdef bint eject(self, Endpoint endpoint, const OutlierRule* rule, uint64_t now):
         cdef Endpoint other
         cdef unsigned int out = 0
+        for other in self.endpoints:
+            if outlier_is_ejected(other.cell, now):
+                out += 1
+        if not outlier_may_eject(rule, out, <unsigned int>PyList_GET_SIZE(self.endpoints)):
+            return False
+        if not outlier_eject(endpoint.cell, rule, now, endpoint.trial != NULL):
+            return False
+        fm_add(&self.ring[RING_EJECTIONS], 1)         # behind the ejection: who reads this counts it
+        fm_bump(&self.row[CL_EJECTIONS], 1)
+        return True
+
+    cdef bint report(self, Endpoint endpoint, int outcome, int status, uint64_t now):
         if not self.judged:
             return False
         if outlier_is_out(endpoint.cell, now):
             return False                  # sent before it was ejected: not held against it when it returns
         if not outlier_result(endpoint.cell, &self.outlier, outcome, status):
             return False
-        for other in self.endpoints:
-            if outlier_is_ejected(other.cell, now):
-                out += 1
-        if not outlier_may_eject(&self.outlier, out, <unsigned int>PyList_GET_SIZE(self.endpoints)):
-            return False
-        if not outlier_eject(endpoint.cell, &self.outlier, now):
-            return False
-        fm_add(&self.ring[RING_EJECTIONS], 1)         # behind the ejection: who reads this counts it
-        fm_bump(&self.row[CL_EJECTIONS], 1)
-        return True
+        return self.eject(endpoint, &self.outlier, now)
 
 
 cdef bint _among(Endpoint endpoint, void** tried, int tried_count) noexcept:
@@ -465,6 +512,8 @@ cdef Cluster make_cluster(dict plan):
     if cluster.resilience is not None and cluster.resilience.weighted and cluster.hash is None:
         cluster.extras |= EXTRA_HEALTH
         cluster.watched = True            # picks want the time
+    if cluster.resilience is not None and cluster.resilience.ejects:
+        cluster.watched = True
     cluster.health = make_health_rule(plan["health"])
     if cluster.health is not None:
         cluster.watched = True

@@ -18,6 +18,8 @@ cdef class Endpoint:
     cdef uint32_t where_size
     cdef uint64_t* cell               # OutlierWord words, shared
     cdef uint64_t* health             # HealthWord words, shared; NULL: nobody wants them
+    cdef uint64_t* trial              # TrialWord words, shared; NULL: it comes back by time alone
+    cdef uint64_t* latency            # LatencyWord words and a histogram, shared; NULL: nobody asks how long it takes
     cdef uint64_t* rows               # row 0 of EndpointWord
     cdef uint64_t* row                # this worker's row
     cdef object pool                  # net.pool.Pool, kept across snapshots: of HTTP/1,

@@ -3,6 +3,9 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from fastmesh.core.base.arena cimport Arena
 from fastmesh.core.guard.breaker cimport BreakerRule
 from fastmesh.core.guard.gradient cimport GradientRule
+from fastmesh.core.guard.latency cimport LatencyRule
+from fastmesh.core.guard.outlier cimport OutlierRule
+from fastmesh.core.guard.trial cimport TrialRule
 from fastmesh.core.route.match cimport Request
 
 cdef class Refusal:           # how a request is answered that goes nowhere
@@ -31,6 +34,13 @@ cdef class Resilience:
     cdef list classes         # of PriorityClass, the first one is shed last; None
     cdef Refusal full
     cdef uint32_t max_wait    # ms for a connection; 0 = no limit
+    cdef bint ejects          # one of the next two:
+    cdef bint times           # endpoints that are slow are ejected,
+    cdef bint half_open       # ejected ones come back through trials
+    cdef bint by_checks       # which are active checks, not requests
+    cdef LatencyRule latency
+    cdef TrialRule trial
+    cdef OutlierRule ejection # how long, and how many, of those that are slow
     cdef readonly list told   # for explain
     cdef void attach(self, Arena arena, bytes cluster)
     cdef PriorityClass class_of(self, const Request* request)      # None: there are no classes

@@ -3,6 +3,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from fastmesh.core.base.arena cimport ENTRY_GUARD, Arena
 from fastmesh.core.base.counters cimport GUARD_ROW
 from fastmesh.core.guard.gradient cimport RTT_BUCKETS
+from fastmesh.core.guard.trial cimport TRIALS_MAX
 from fastmesh.core.route.match cimport Request, first_match, make_clauses
 
 cdef enum:
@@ -81,6 +82,27 @@ cdef _set_concurrency(Resilience made, dict plan):
     made.told.append(f"concurrency: {what}{told}, else {made.full.status}")
 
 
+cdef _set_ejection(Resilience made, dict plan):
+    latency = plan["latency"]
+    made.ejection.base, made.ejection.max_percent = plan["base"], plan["max_percent"]
+    if latency is not None:
+        made.times = True
+        made.ejection.interval = made.latency.interval = latency["interval"]
+        made.latency.above, made.latency.times = latency["above"] * 1000, latency["times"]
+        made.latency.least, made.latency.percentile = latency["least"] * 1000, latency["percentile"]
+        made.latency.samples, made.latency.windows = latency["samples"], latency["windows"]
+        bounds = [f"{latency['above']} ms"] if latency["above"] else []
+        bounds += [f"{latency['times']:g} times what its peers take"] if latency["times"] else []
+        made.told.append(f"ejection: for a p{latency['percentile']} above {' or '.join(bounds)}")
+    made.half_open = plan["trials"] > 0
+    if made.half_open:
+        made.by_checks = plan["by_checks"]
+        made.trial.at_a_time, made.trial.successes = min(plan["trials"], TRIALS_MAX), plan["successes"]
+        how = "checks" if made.by_checks else "requests"
+        made.told.append(f"half-open: {plan['successes']} good {how} in a row bring an ejected endpoint back")
+    made.ejects = made.times or made.half_open
+
+
 cdef Resilience make_resilience(plan):
     if plan is None:
         return None
@@ -99,4 +121,6 @@ cdef Resilience make_resilience(plan):
     made.max_wait = plan["max_wait"]
     if made.max_wait:
         made.told.append(f"queue: waits for a connection for at most {made.max_wait} ms")
+    if plan["ejection"] is not None:
+        _set_ejection(made, plan["ejection"])
     return made

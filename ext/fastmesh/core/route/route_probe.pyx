@@ -1,10 +1,12 @@
 """Hash tables, tiers and whole clusters as Python sees them: for tests only. Time and chance are arguments."""
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.arena cimport Arena
-from fastmesh.core.base.counters cimport CL_RETRY_ACTIVE, CL_RQ_ACTIVE, CL_RQ_TOTAL, EP_RQ_ACTIVE
+from fastmesh.core.base.counters cimport CL_RETRY_ACTIVE, CL_RQ_ACTIVE, CL_RQ_TOTAL, EP_RQ_ACTIVE, HC_WINDOW
 from fastmesh.core.base.rng cimport Rng, rng_seed
 from fastmesh.core.base.xxh64 cimport xxh64
+from fastmesh.core.guard.health cimport chance_note
 from fastmesh.core.guard.outlier cimport OUTCOME_STATUS
+from fastmesh.core.guard.trial cimport trial_end
 from fastmesh.core.route.cluster cimport Cluster, make_cluster
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.hash_table cimport HashTable
@@ -69,6 +71,31 @@ cdef class Picker:
             if endpoint.text.decode() == address:
                 return bool(self.cluster.report(endpoint, OUTCOME_STATUS, status, now))
         raise KeyError(address)
+
+    def try_one(self, uint64_t now, hash=None):
+        """The address of an endpoint that gets this request as a trial, or None."""
+        cdef uint64_t value = hash or 0
+        cdef uint64_t* place = NULL
+        cdef Endpoint endpoint = self.cluster.try_one(now, &value if hash is not None else NULL, &place)
+        if endpoint is None:
+            return None
+        trial_end(place, now)
+        return endpoint.text.decode()
+
+    def tried(self, str address, bint passed, uint64_t now):
+        """How a trial of it went: `back`, `failed`, or nothing is decided."""
+        cdef Endpoint endpoint
+        for endpoint in self.cluster.endpoints:
+            if endpoint.text.decode() == address:
+                return ("", "back", "failed")[self.cluster.tried(endpoint, passed, now)]
+        raise KeyError(address)
+
+    def healths(self, list chances, uint64_t now=1000):
+        """What was observed of each endpoint: (good ones, bad ones)."""
+        cdef Endpoint endpoint
+        for endpoint, (good, bad) in zip(self.cluster.endpoints, chances):
+            for passed in [True] * good + [False] * bad:
+                chance_note(&endpoint.health[HC_WINDOW], passed, now, self.cluster.resilience.half_life)
 
     def greet(self, uint64_t now, Picker before=None):
         """The snapshot of this cluster begins to run, after that of another one."""
