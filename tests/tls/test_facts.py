@@ -150,6 +150,7 @@ def test_metrics_of_the_application_side() -> None:
     shop = {"namespace": "shops", "app": "shop", "canonical_service": "shop", "principal": SHOP}
     own = WorkloadPlan(name="own-v1", namespace="default", app="own", principal=OWN)
     several = [WorkloadPlan(name="shop-v1", version="v1", **shop), WorkloadPlan(name="shop-v2", version="v2", **shop)]
+    several[1:1] = [WorkloadPlan(name=f"other-{number}", principal=f"{SHOP}-{number}") for number in range(600)]
     chains = [terminate("own", **MESH), ChainPlan(name="plain", transport="plaintext")]
     for pair, name, wanted in (
         (svid(SHOP), "a.example", (SHOP, OWN, "mutual_tls", "shop", "unknown", "shops")),

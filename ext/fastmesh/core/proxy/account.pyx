@@ -125,20 +125,12 @@ cdef tuple _principals(Transit t, Peer peer):
 
 
 cdef _source_of(Snapshot snapshot, Peer peer):
-    """The workload of a client, by its identity: of several that share it, what all of them have in common."""
-    cdef int index
+    """The workload of a client, by its identity."""
     unknown = snapshot.workload(0)
     if peer is None or not peer.principal:
         return unknown
-    if snapshot.by_principal is None:
-        snapshot.by_principal = {}
-        for index in range(1, len(snapshot.workloads)):
-            workload = snapshot.workload(index)
-            known = snapshot.by_principal.get(workload["principal"])
-            snapshot.by_principal[workload["principal"]] = workload if known is None else {
-                key: value if known[key] == value else "unknown" for key, value in workload.items()}
     principal = peer.principal.decode()
-    known = snapshot.by_principal.get(principal)
+    known = snapshot.workload_of(principal)
     if known is not None:
         return known
     parts = principal.split("/")

@@ -34,7 +34,8 @@ cdef class Snapshot:
     cdef readonly dict mesh
     cdef list workloads       # msgpack of the facts of each: there are as many as endpoints, and few are asked for
     cdef list _facts          # what those are
-    cdef dict by_principal    # principal -> workload, made by proxy.account
+    cdef list _identities     # msgpack of principal -> numbers, for each slice of `workloads`, with the slice's first number
+    cdef dict _by_principal   # principal -> numbers, and of those that were asked for the facts; None before the first question
     cdef readonly dict clusters       # name -> Late
     cdef list checked         # clusters with active health checks
     cdef readonly dict listeners      # name -> Listener
@@ -65,6 +66,8 @@ cdef class Snapshot:
     cdef bint _hashed(self, uint64_t until) except -1
     cdef Cluster cluster(self, str name)      # or None
     cdef dict workload(self, int index)
+    cdef dict workload_of(self, str principal)      # or None
+    cdef dict _in_common(self, list indexes)
     cdef _take(self, str kind, dict body)
     cdef Listener _listener(self, dict plan)
     cdef _take_chains(self, dict plan)

@@ -47,6 +47,7 @@ cdef class Snapshot:
         self._make_tls = make_tls
         self._load_filter = load_filter
         self.workloads = []
+        self._identities = []
         self.clusters = {}
         self.checked = []
         self.listeners = {}
@@ -110,6 +111,7 @@ cdef class Snapshot:
             self.filters.append(make_filter(body, self._load_filter))
         elif kind == "workloads":
             self._facts = body["facts"]
+            self._identities.append((len(self.workloads), body["principals"]))
             self.workloads += body["packed"]
         elif kind == "listener":
             self.listeners[body["name"]] = self._listener(body)
@@ -149,6 +151,26 @@ cdef class Snapshot:
     cdef dict workload(self, int index):
         """Its facts by name, as they are needed once for each series."""
         return dict(zip(self._facts, decode(self.workloads[index])))
+
+    cdef dict workload_of(self, str principal):
+        """The facts of a client by its identity: of several workloads that share it, what all of them have in common."""
+        if self._by_principal is None:
+            self._by_principal = {}
+            for first, packed in self._identities:
+                for name, indexes in decode(packed).items():
+                    self._by_principal.setdefault(name, []).extend([first + index for index in indexes])
+        found = self._by_principal.get(principal)
+        if type(found) is list:
+            found = self._by_principal[principal] = self._in_common(found)
+        return found
+
+    cdef dict _in_common(self, list indexes):
+        cdef dict common = self.workload(indexes[0])
+        cdef dict other
+        for index in indexes[1:]:
+            other = self.workload(index)
+            common = {key: value if other[key] == value else "unknown" for key, value in common.items()}
+        return common
 
     cdef Listener _listener(self, dict plan):
         cdef Listener listener = Listener.__new__(Listener)
