@@ -16,6 +16,7 @@ from fastmesh.config.credentials.api_material import Material
 from fastmesh.config.credentials.grants import Grants
 from fastmesh.config.credentials.names import Credentials
 from fastmesh.config.findings import findings
+from fastmesh.config.gateway_names import MESH
 from fastmesh.config.listeners.addresses import with_port
 from fastmesh.config.listeners.api_chains import ApiChains
 from fastmesh.config.listeners.gateway_chains import GatewayChains
@@ -33,7 +34,7 @@ from fastmesh.config.routes.filters import Filters
 from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.http_route import Backends
 from fastmesh.config.routes.limits import Limits
-from fastmesh.config.routes.matches import MESH, Scope
+from fastmesh.config.routes.matches import Scope
 from fastmesh.config.routes.own_kinds import OwnKinds
 from fastmesh.config.routes.policies import Policies
 from fastmesh.config.routes.retries import default_retry

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fastmesh.config import hosts, protocols
+from fastmesh.config.gateway_names import gateway_name
 from fastmesh.config.hosts import HostIndex
-from fastmesh.config.routes.matches import gateway_name
 from fastmesh.config.routes.virtual_hosts import short_names
 
 

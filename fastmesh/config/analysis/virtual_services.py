@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fastmesh.config.analysis.workloads import Workloads
-from fastmesh.config.check.references import destinations, gateway_key
+from fastmesh.config.check.references import destinations
 from fastmesh.config.check.report import At
-from fastmesh.config.check.virtual_service import MESH
+from fastmesh.config.gateway_names import MESH, gateway_name
 from fastmesh.config.hosts import ROOT_NAMESPACE, covers, fqdn
 from fastmesh.config.read.claims import claim_names
 from fastmesh.config.resource import Resource
@@ -84,7 +84,7 @@ def _hosts_of_gateways(service: Written, config: ConfigSet, problems: list[Probl
             message = f"{name} is made by Istio for a Gateway of the Gateway API, write an HTTPRoute for that"
             place.found("IST0165", message)
             continue
-        key = gateway_key(name, service.namespace)
+        key = gateway_name(name, service.namespace)
         hosts = _hosts_of(key, service.namespace, config)
         if hosts is not None and not any(covers(theirs, host) or covers(host, theirs) for theirs in hosts
                                          for host in map(str.lower, service.spec.hosts)):  # fmt: skip
@@ -165,7 +165,7 @@ def _claims(service: Written, config: ConfigSet, workloads: Workloads, problems:
         return
     place, key = found
     for name in service.spec.gateways:
-        written = config.get("Gateway", *gateway_key(name, service.namespace).split("/", 1)) if name != MESH else None
+        written = config.get("Gateway", *gateway_name(name, service.namespace).split("/", 1)) if name != MESH else None
         for pod in workloads.gateways(written.spec.selector) if written is not None else ():
             checked = any(
                 policy.namespace in (ROOT_NAMESPACE, pod.namespace)

@@ -18,6 +18,7 @@ from fastmesh.config.check.shared import (
     check_weights,
     say,
 )
+from fastmesh.config.gateway_names import MESH
 from fastmesh.config.read import syntax
 from fastmesh.config.read.claims import claim_names
 from fastmesh.config.resource import AnyResource
@@ -28,8 +29,6 @@ from fastmesh.model.virtual_service import (
     TLSMatchAttributes,
     VirtualService,
 )
-
-MESH = "mesh"
 
 
 def check_virtual_service(resource: AnyResource, spec: VirtualService, at: At) -> None:

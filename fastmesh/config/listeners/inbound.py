@@ -12,6 +12,7 @@ from dataclasses import replace
 from fastmesh.config import protocols
 from fastmesh.config.credentials.names import Credentials
 from fastmesh.config.credentials.server_tls import server_tls
+from fastmesh.config.gateway_names import MESH
 from fastmesh.config.listeners.ingress import UNIX, Door
 from fastmesh.config.mesh import Mesh
 from fastmesh.config.origins import origin
@@ -28,7 +29,7 @@ from fastmesh.config.plan import (
     VirtualHostPlan,
 )
 from fastmesh.config.routes.limits import Limits
-from fastmesh.config.routes.matches import MESH, Scope
+from fastmesh.config.routes.matches import Scope
 from fastmesh.config.routes.retries import inbound_retry
 from fastmesh.config.services.clusters import pool_fields
 from fastmesh.config.services.destinations import DestinationRules, policy_for

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from fastmesh.config.gateway_names import gateway_name
 from fastmesh.config.hosts import fqdn
 from fastmesh.config.mesh import Visibility
 from fastmesh.config.place import Path
 from fastmesh.config.resource import Resource
-from fastmesh.config.routes.matches import gateway_name
 from fastmesh.errors import Problem
 from fastmesh.model.base import StringMatch
 from fastmesh.model.virtual_service import Destination, HTTPMatchRequest, HTTPRoute, VirtualService

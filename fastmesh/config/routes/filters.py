@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from fastmesh.config.gateway_names import gateway_name
 from fastmesh.config.hosts import intersection
 from fastmesh.config.origins import origin
 from fastmesh.config.plan import FilterPlan, ListenerPlan, RulePlan, VirtualHostPlan
 from fastmesh.config.resource import Resource
-from fastmesh.config.routes.matches import clause, gateway_name
+from fastmesh.config.routes.matches import clause
 from fastmesh.config.selectors import selects
 from fastmesh.config.services.registry import Registry
 from fastmesh.config.services.role import Role

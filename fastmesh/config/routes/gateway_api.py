@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from fastmesh.config.api_listeners import Attachment, Place
+from fastmesh.config.gateway_names import MESH
 from fastmesh.config.hosts import HostIndex, intersection, is_wildcard
 from fastmesh.config.place import Path
 from fastmesh.config.plan import RulePlan
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes.grpc_route import request_routes
 from fastmesh.config.routes.http_route import Backends, Order, rules_of
-from fastmesh.config.routes.matches import MESH, Scope
+from fastmesh.config.routes.matches import Scope
 from fastmesh.config.services.registry import MeshService
 from fastmesh.config.store import ConfigSet
 from fastmesh.errors import Problem

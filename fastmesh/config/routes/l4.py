@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastmesh.config.gateway_names import gateway_name
 from fastmesh.config.plan import DestinationPlan
-from fastmesh.config.routes.matches import Scope, gateway_name
+from fastmesh.config.routes.matches import Scope
 from fastmesh.config.routes.virtual_service import Routes
 from fastmesh.config.selectors import selects
 from fastmesh.model.virtual_service import L4MatchAttributes, RouteDestination, TLSMatchAttributes

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from fastmesh.config.gateway_names import gateway_name
 from fastmesh.config.plan import MatchPlan, NamedMatchPlan, RulePlan, StringMatchPlan
 from fastmesh.config.read.claims import claim_names
 from fastmesh.config.selectors import selects
 from fastmesh.model.base import StringMatch
 from fastmesh.model.virtual_service import HTTPMatchRequest
-
-MESH = "mesh"
 
 
 @dataclass(slots=True, frozen=True)
@@ -27,17 +26,6 @@ class Scope:
 
     def at(self, port: int) -> Scope:
         return Scope(port, self.gateways, self.namespace, self.labels)
-
-
-def gateway_name(written: str, namespace: str) -> str:
-    """A gateway as a VirtualService of `namespace` names it: `ns/name`, `./name`, `name`, or the old `name.ns...`."""
-    if written == MESH:
-        return written
-    owner, slash, name = written.partition("/")
-    if slash:
-        return f"{namespace if owner == '.' else owner}/{name}"
-    name, dot, rest = written.partition(".")
-    return f"{rest.partition('.')[0]}/{name}" if dot else f"{namespace}/{name}"
 
 
 def applies(match: HTTPMatchRequest, scope: Scope, namespace: str) -> bool:

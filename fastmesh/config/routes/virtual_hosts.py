@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from fastmesh.config.gateway_names import MESH, gateway_name
 from fastmesh.config.hosts import DOMAIN, HostIndex, as_domain, covers, fqdn, is_wildcard
 from fastmesh.config.origins import origin
 from fastmesh.config.plan import DomainPlan, Origin, RulePlan, VirtualHostPlan
 from fastmesh.config.resource import Resource
 from fastmesh.config.routes.gateway_api import HTTPRoutes
 from fastmesh.config.routes.limits import Limits
-from fastmesh.config.routes.matches import MESH, Scope, catch_all_last, gateway_name
+from fastmesh.config.routes.matches import Scope, catch_all_last
 from fastmesh.config.routes.virtual_service import Routes
 from fastmesh.config.services.service import MeshService, Services
 from fastmesh.model.virtual_service import VirtualService
