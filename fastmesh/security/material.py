@@ -115,11 +115,6 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     materials: dict[str, Material] = {}
     failures: list[Failure] = []
 
-    @property
-    def trust_domains(self) -> frozenset[str]:
-        """Of all roots that identities are checked against."""
-        return frozenset(domain for each in self.materials.values() for domain in each.bundles)
-
     def failed(self, name: str) -> Failure | None:
         return next((failure for failure in self.failures if failure.name == name), None)
 

@@ -137,8 +137,6 @@ class Rotation:
                 fresh = msgspec.structs.replace(fresh, loaded=loaded)
             if fresh.encoded == running.encoded or await self._push(running, fresh):
                 self._reloader.current = fresh
-        if fresh.loaded.trust_domains != running.loaded.trust_domains:
-            self._reloader.trigger("trust domains")  # who is let in is part of the configuration
         return taken
 
     async def _push(self, running: Compiled, fresh: Compiled) -> bool:

@@ -17,7 +17,7 @@ from fastmesh.config.check.report import strictly
 from fastmesh.config.compile import Role, compile_plan, dns_names
 from fastmesh.config.credentials.sources import Piece as Written
 from fastmesh.config.credentials.sources import Wanted, collect
-from fastmesh.config.plan import CredentialPlan, FilterPlan, Plan, WorkloadPlan, encode
+from fastmesh.config.plan import ChainPlan, CredentialPlan, FilterPlan, Plan, WorkloadPlan, encode
 from fastmesh.config.services.workloads import UNKNOWN, facts
 from fastmesh.config.startup import startup
 from fastmesh.config.status.document import statuses
@@ -112,7 +112,7 @@ class FileSources:
         loaded = self._load(running.requests, running.loaded)
         if _same(loaded, running.loaded):
             return msgspec.structs.replace(running, loaded=loaded)
-        plan = _complete(running.plan, loaded)
+        plan = _letting_in(_complete(running.plan, loaded), loaded.materials.get(folder.MESH))
         return msgspec.structs.replace(running, plan=plan, encoded=encode(plan), loaded=loaded)
 
     def with_credentials(self, plan: Plan, requests: list[Request], last: Loaded) -> tuple[Plan, Loaded]:
@@ -179,6 +179,24 @@ def _complete(plan: Plan, loaded: Loaded) -> Plan:
     ]
     made = [_with_aliases(each, plan) if each.bundles else each for each in made]
     return msgspec.structs.replace(plan, credentials=made)
+
+
+def _letting_in(plan: Plan, own: Material | None) -> Plan:
+    """The plan with a renewed identity: clients of each trust domain whose roots are there may come in.
+
+    Where files are compiled, `Role.believed` says the same.
+    """
+    if own is None:
+        return plan
+    domains = list(dict.fromkeys((plan.mesh.trust_domain, *plan.mesh.trust_domain_aliases, *own.bundles)))
+    change = msgspec.structs.replace
+
+    def changed(chain: ChainPlan) -> ChainPlan:
+        if chain.tls is None or not chain.tls.mesh:
+            return chain
+        return change(chain, tls=change(chain.tls, trust_domains=domains))
+
+    return change(plan, listeners=[change(each, chains=[*map(changed, each.chains)]) for each in plan.listeners])
 
 
 def _with_aliases(credential: CredentialPlan, plan: Plan) -> CredentialPlan:

@@ -177,16 +177,6 @@ def test_several_credentials_change_by_themselves(proxy: MakeProxy, folder: Path
     assert metric(one, FAILURES) == {'name="mesh"': 0, 'name="file:other"': 1}
 
 
-def test_roots_of_another_trust_domain_are_taken_and_the_configuration_read_again(
-    proxy: MakeProxy, folder: Path
-) -> None:
-    renew(folder)
-    one = proxy("--certs", str(folder), "--workers", "1").ready()
-    (folder / "bundle-east.pem").write_bytes(pem.of_certificates([root("east").certificate]))
-    one.wait_for("mesh renewed")
-    one.wait_for(r"reload \(trust domains\): nothing changed")  # the test's configuration says nothing of clients
-
-
 def serial_of(folder: Path) -> str:
     return certs.serial(pem.certificates((folder / CHAIN).read_bytes())[0])
 
