@@ -24,7 +24,7 @@ build: $(BUILT) ## Make .venv, compile, install in place (a second run does noth
 demo: build ## Run the shop with traffic until Ctrl-C; CHECK=1: every scenario once, then a JSON summary
 	$(VENV)/bin/fastmesh demo $(if $(CHECK),--check) $(ARGS)
 
-peers: build ## Get the programs that tests/interop speaks with; a test without its program is skipped
+peers: build ## Get the programs that tests speak with; a test without its program is skipped
 	tools/peers.sh $(PY)
 
 fuzz: build ## Fuzz the parsers and whole connections for TIME=60 seconds in all; ARGS='hpack' chooses targets

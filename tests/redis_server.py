@@ -19,7 +19,7 @@ BINARY = shutil.which("redis-server")
 class RedisServer:
     def __init__(self, directory: Path, *args: str) -> None:
         if BINARY is None:
-            pytest.skip("there is no redis-server (apt-get install redis-server)")
+            pytest.skip("there is no redis-server: make peers, or apt-get install redis-server")
         self.port = free_port()
         self._directory = directory
         self._args = args

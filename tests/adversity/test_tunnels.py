@@ -426,6 +426,7 @@ def test_nothing_is_left_behind(site: Site) -> None:
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quiet
 def test_the_routes_timeout_ends_with_the_agreement(site: Site) -> None:
     with site.open(site.app.agree("/short/tunnel", echo)) as client:
         for _ in range(5):
@@ -438,6 +439,7 @@ def test_the_routes_timeout_ends_with_the_agreement(site: Site) -> None:
     assert site.line("/short/late")["response_flags"] == "UT"
 
 
+@pytest.mark.quiet
 def test_a_tunnel_that_stands_still_is_broken_off(hasty: Site) -> None:
     with hasty.open(hasty.app.agree("/idle", echo)) as client:
         for _ in range(4):
@@ -452,6 +454,7 @@ def test_a_tunnel_that_stands_still_is_broken_off(hasty: Site) -> None:
     assert hasty.stats("downstream_rq_idle_timeout") == 1
 
 
+@pytest.mark.quiet
 def test_half_a_tunnel_has_less_patience(hasty: Site) -> None:
     def half(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_WR)

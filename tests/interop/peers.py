@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from bench.macro import install, process
+from tests.ports import free_port
 from tests.running import DEADLINE
 
 PACKAGES = {
@@ -40,21 +40,11 @@ def program(name: str) -> str:
 
 
 class Ports(dict[str, int]):
-    """A free loopback port for each name. Below the range from which the kernel takes the ports of clients: there, a
-    port that is free now may be somebody's own end of a connection when the server starts.
-    """
-
-    def __init__(self) -> None:
-        self.chance = random.Random(os.getpid() ^ time.time_ns())
+    """A free port for each name."""
 
     def __missing__(self, name: str) -> int:
-        while True:
-            port = self.chance.randrange(12_000, 32_000)
-            with contextlib.suppress(OSError), socket.socket() as probe:
-                probe.bind(("127.0.0.1", port))
-                if port not in self.values():
-                    self[name] = port
-                    return port
+        self[name] = free_port()
+        return self[name]
 
 
 @contextlib.contextmanager

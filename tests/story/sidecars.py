@@ -11,7 +11,7 @@ from tests.ports import free_port
 from tests.security.making import DAY, root, write
 from tests.story.lifecycle import HOST, MeshProxy
 
-PAIR = """\
+ORIGIN = """\
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {{name: origin, namespace: shop}}
@@ -23,11 +23,20 @@ spec:
   workloadSelector: {{labels: {{app: orders}}}}
 ---
 apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: origin, namespace: shop}}
+spec:
+  host: origin.example
+  trafficPolicy: {{connectionPool: {{http: {{{pool}}}}}}}
+---
+"""
+PAIR = """\
+apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {{name: orders, namespace: shop}}
 spec:
   address: 127.0.0.1
-  ports: {{http: {inbound}}}
+  ports: {{{protocol}: {inbound}}}
   labels: {{app: orders, security.istio.io/tlsMode: istio}}
   serviceAccount: orders
 ---
@@ -35,13 +44,6 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {{name: cart, namespace: shop}}
 spec: {{address: 127.0.0.1, labels: {{app: cart}}, serviceAccount: cart}}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {{name: origin, namespace: shop}}
-spec:
-  host: origin.example
-  trafficPolicy: {{connectionPool: {{http: {{{pool}}}}}}}
 ---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -73,7 +75,8 @@ class Workload:
 
 class Sidecars:
     """`cart.address` is where the client of the story connects; what it says goes through both. `made`: somebody has
-    put certificates into `folder`. `more`: YAML behind that of the pair.
+    put certificates into `folder`. `more`: YAML behind that of the pair. `instead`: another service than the origin: by
+    the name of its port, its YAML and the port of its application.
     """
 
     def __init__(
@@ -86,14 +89,15 @@ class Sidecars:
         made: bool = False,
         more: str = "",
         pool: str = "maxRequestsPerConnection: 10",
+        instead: tuple[str, str, int] | None = None,
     ) -> None:
         ca = root()
         self.client, self.server = (Workload(ca, folder, name, made) for name in ("cart", "orders"))
         self.inbound = free_port()
 
         def text(origin: int) -> str:
-            self.origin = origin
-            return PAIR.format(inbound=self.inbound, mode=mode, pool=pool) + more
+            protocol, service, self.origin = instead or ("http", ORIGIN.format(pool=pool), origin)
+            return service + PAIR.format(protocol=protocol, inbound=self.inbound, mode=mode) + more
 
         def start(workload: Workload, *flags: str) -> MeshProxy:
             return mesh(*workload.flags, *flags, "--workers", str(workers), text=text)

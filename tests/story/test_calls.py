@@ -299,6 +299,7 @@ def late(seconds: float, path: str, calls: Calls, action: Action) -> None:
         ("/timed/odd", "10Q", 14, 0.28, 0.6),
     ],
 )
+@pytest.mark.quiet
 def test_the_smaller_time_wins(calls: Calls, path: str, timeout: str, status: int, least: float, most: float) -> None:
     late(0.8, path, calls, served(b"1"))
     answer, line = calls.call(path, b"q", grpc_timeout=timeout)
@@ -317,6 +318,7 @@ def test_the_smaller_time_wins(calls: Calls, path: str, timeout: str, status: in
         ("/tried/told", "1H", 1_950, 2_000),
     ],
 )
+@pytest.mark.quiet
 def test_the_endpoint_is_told_what_is_left(calls: Calls, path: str, timeout: str, least: int, most: int) -> None:
     calls.call(calls.script.say(path, served(b"1")), b"q", grpc_timeout=timeout)
     [request] = calls.tries(path)
@@ -325,6 +327,7 @@ def test_the_endpoint_is_told_what_is_left(calls: Calls, path: str, timeout: str
     assert least <= int(told[:-1]) <= most
 
 
+@pytest.mark.quiet
 def test_the_rules_time_is_told_without_a_deadline(calls: Calls) -> None:
     calls.call(calls.script.say("/timed/no", served(b"1")), b"q")
     assert 250 <= int(calls.tries("/timed/no")[0].headers["grpc-timeout"].removesuffix("m")) <= 300
@@ -334,6 +337,7 @@ def test_the_rules_time_is_told_without_a_deadline(calls: Calls) -> None:
     assert calls.tries("/none/odd/time")[0].headers["grpc-timeout"] == "1day"
 
 
+@pytest.mark.quiet
 def test_a_retry_is_told_less(calls: Calls) -> None:
     path = "/retry/unavailable/told"
     first = iter([True])
@@ -355,6 +359,7 @@ def test_a_retry_is_told_less(calls: Calls) -> None:
     assert 1_600 <= told[0] <= 1_800
 
 
+@pytest.mark.quiet
 def test_a_deadline_behind_messages_ends_with_its_status(calls: Calls) -> None:
     """Not with a cut: a client that meets that first would call it an error of the proxy."""
 

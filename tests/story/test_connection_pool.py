@@ -68,6 +68,7 @@ def busy() -> Iterator[Busy]:
             replica.hold.set()
 
 
+@pytest.mark.quiet
 def test_one_connection_and_one_that_waits(tmp_path: Path) -> None:
     gate = Gate()
     with replicas("a", act=gate) as (app,):

@@ -59,6 +59,7 @@ def counts(made: list[Replica], do: Callable[[], object]) -> list[int]:
     return [replica.count() - count for replica, count in zip(made, before, strict=True)]
 
 
+@pytest.mark.quiet
 def test_the_fifth_5xx_in_a_row_ejects_and_time_brings_back(tmp_path: Path) -> None:
     with replicas("a", "b", "c") as made, Story(tmp_path, mesh(made)) as story:
         sick = Sick()
@@ -76,6 +77,7 @@ def test_the_fifth_5xx_in_a_row_ejects_and_time_brings_back(tmp_path: Path) -> N
         assert sum(story.stats(EJECTED).values()) == 0
 
 
+@pytest.mark.quiet
 def test_each_ejection_is_longer(tmp_path: Path) -> None:
     with (
         replicas("a", "b") as made,

@@ -148,6 +148,7 @@ def test_attempts_end(shop: Shop, path: str, tries: int) -> None:
     assert answer.headers["x-replica"] in ("a", "b"), "the last answer is the replica's own"
 
 
+@pytest.mark.quiet
 def test_per_try_timeout_moves_on(shop: Shop) -> None:
     gate = shop.script.say("/try/slow", 200)
     slow = iter([True])
@@ -177,6 +178,7 @@ def hold(shop: Shop, path: str, seconds: float) -> None:
         replica.act = act
 
 
+@pytest.mark.quiet
 def test_per_try_timeouts_of_all_tries(shop: Shop) -> None:
     hold(shop, "/try/ever", 0.5)
     answer, line = shop.story.ask("/try/ever")
@@ -186,6 +188,7 @@ def test_per_try_timeouts_of_all_tries(shop: Shop) -> None:
     assert 0.45 <= answer.seconds < 0.9
 
 
+@pytest.mark.quiet
 def test_the_timeout_is_a_budget_for_all_tries(shop: Shop) -> None:
     hold(shop, "/budget/ever", 0.5)
     answer, line = shop.story.ask("/budget/ever")
@@ -194,6 +197,7 @@ def test_the_timeout_is_a_budget_for_all_tries(shop: Shop) -> None:
     assert len(shop.tries("/budget/ever")) == 3
 
 
+@pytest.mark.quiet
 def test_back_off_is_jittered_and_bounded(shop: Shop) -> None:
     """Retry N waits between 0 and (2^N - 1) x 100 ms: three in a row 0 to 1.1 s, 0.55 s in the middle."""
     paths = [shop.script.say(f"/backoff/{number}", *[503] * 3) for number in range(30)]

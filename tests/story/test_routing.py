@@ -281,6 +281,7 @@ def shares(story: Story, path: str, times: int) -> list[Answer]:
     return together([lambda: ask(story.port, path, host="faulty")] * times)
 
 
+@pytest.mark.quiet
 def test_fault_shares(story: Story) -> None:
     statuses = collections.Counter(answer.status for answer in shares(story, "/abort", 400))
     assert abs(statuses[418] - 120) < 42  # over four standard deviations
@@ -289,6 +290,7 @@ def test_fault_shares(story: Story) -> None:
     assert all(answer.status == 200 for answer in shares(story, "/never", 20))
 
 
+@pytest.mark.quiet
 def test_delay_and_abort(story: Story, app: Replica) -> None:
     before = app.count()
     answer, line = story.ask("/both", host="faulty")

@@ -12,10 +12,9 @@ import pytest
 
 from tests.ports import free_port
 from tests.running import Proxy, Upstream
-from tests.security.making import root
 from tests.server.proxies import eventually
 from tests.story.lifecycle import MeshProxy
-from tests.story.sidecars import Workload
+from tests.story.sidecars import Sidecars
 from tests.story.test_tcp_gateway import ask, saying, tcp_metrics
 from tests.traffic import thing
 
@@ -123,7 +122,7 @@ def test_redirected_connections(
                 assert any('destination_service_name="PassthroughCluster"' in each for each in lines)
 
 
-PAIR = """\
+SERVICE = """\
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {{name: db, namespace: shop}}
@@ -135,43 +134,20 @@ spec:
   resolution: STATIC
   workloadSelector: {{labels: {{app: orders}}}}
 ---
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {{name: orders, namespace: shop}}
-spec:
-  address: 127.0.0.1
-  ports: {{tcp: {inbound}}}
-  labels: {{app: orders, security.istio.io/tlsMode: istio}}
-  serviceAccount: orders
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {{name: cart, namespace: shop}}
-spec: {{address: 127.0.0.1, labels: {{app: cart}}, serviceAccount: cart}}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {{name: default, namespace: istio-system}}
-spec: {{mtls: {{mode: {mode}}}}}
 """
 
 
 @pytest.mark.parametrize("mode", ["STRICT", "PERMISSIVE", "DISABLE"])
 def test_two_sidecars(mode: str, mesh: Callable[..., MeshProxy], tmp_path: Path) -> None:
     """Mutual TLS between them where the policy has it; who comes in plaintext is let in where it says so."""
-    ca, port, inbound = root(), free_port(), free_port()
-    cart, orders = (Workload(ca, tmp_path, name) for name in ("cart", "orders"))
+    port = free_port()
     with Upstream(saying(b"one")) as application:
-
-        def text(_origin: int) -> str:
-            return PAIR.format(port=port, inbound=inbound, mode=mode)
-
-        mesh(*cart.flags, "--outbound", "127.0.0.1:0", text=text)
-        pair = f"127.0.0.1:{inbound}=127.0.0.1:{application.port}"
-        server = mesh(*orders.flags, "--inbound", pair, text=text)
+        db = ("tcp", SERVICE.format(port=port), application.port)
+        pair = Sidecars(mesh, tmp_path, mode, outbound=False, instead=db)
         assert ask(port, address="127.0.0.78") == b"one hello\n"
-        assert ask(inbound) == (b"" if mode == "STRICT" else b"one hello\n")
-        lines = [each for each in server.ask("/stats/prometheus")[1].splitlines() if "tcp_connections_opened" in each]
+        assert ask(pair.inbound) == (b"" if mode == "STRICT" else b"one hello\n")
+        told = pair.orders.ask("/stats/prometheus")[1].splitlines()
+        lines = [each for each in told if "tcp_connections_opened" in each]
         (own,) = [each for each in lines if ('"mutual_tls"' in each) == (mode != "DISABLE") and each[0] != "#"]
         if mode != "DISABLE":
             assert 'source_principal="spiffe://cluster.local/ns/shop/sa/cart"' in own

@@ -28,6 +28,8 @@ from tests.traffic import (
     virtual_service,
 )
 
+pytestmark = pytest.mark.quiet  # each looks at a clock
+
 
 def rule(path: str, timeout: str, **more: Any) -> dict[str, Any]:
     return {"match": prefix(path), "timeout": timeout, **more}

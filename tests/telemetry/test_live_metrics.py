@@ -212,7 +212,7 @@ def test_build_and_process(mesh: Mesh) -> None:
     assert found.one("fastmesh_arena_overflows_total").value == 0
 
 
-@pytest.mark.skipif(which("promtool") is None, reason="promtool is missing: apt install prometheus")
+@pytest.mark.skipif(which("promtool") is None, reason="there is no promtool: make peers")
 def test_promtool_finds_nothing_else(mesh: Mesh) -> None:
     ask(mesh, "product", "/p")
     text = mesh.page("/stats/prometheus").encode()
@@ -330,7 +330,7 @@ def query(port: int, promql: str) -> dict[str, float]:
     return {",".join(item["metric"].values()): float(item["value"][1]) for item in found}
 
 
-@pytest.mark.skipif(which("prometheus") is None, reason="Prometheus is missing: apt install prometheus")
+@pytest.mark.skipif(which("prometheus") is None, reason="there is no Prometheus: make peers")
 def test_prometheus_scrapes_and_answers_istios_dashboards(mesh: Mesh, tmp_path: Path) -> None:
     destination = 'reporter=~"source|waypoint",destination_service="product.default.svc.cluster.local"'
     with prometheus(tmp_path, mesh.admin) as port:
