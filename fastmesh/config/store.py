@@ -12,6 +12,7 @@ from fastmesh.config.check.mesh_config import check_mesh_config
 from fastmesh.config.check.mesh_networks import check_mesh_networks
 from fastmesh.config.check.references import check_references
 from fastmesh.config.check.report import At, strictly
+from fastmesh.config.check.route_references import check_routes
 from fastmesh.config.check.unserved import note_unserved
 from fastmesh.config.place import Source
 from fastmesh.config.read.decode import decode
@@ -242,6 +243,7 @@ def read_documents(
         elif resource is not None:
             _take(resource, resources, problems)
     check_references(resources, problems)
+    check_routes(resources, problems)
     files = [*loaded.files, *dict.fromkeys(document.file for document in mesh)]
     order = {file: index for index, file in enumerate(files)}
     problems.sort(key=lambda problem: (order.get(problem.file, -1), problem.line))

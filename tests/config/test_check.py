@@ -407,6 +407,8 @@ REFERENCES = [
     ("VirtualService", "hosts: [a]\nhttp: [{match: [{gateways: [x/y]}], directResponse: {status: 200}}]",
      H + "match[0].gateways[0]", "no Gateway x/y"),
     ("DestinationRule", "host: nobody", "spec.host", "no effect"),
+    ("VirtualService", "hosts: [a]\ntcp: [{route: [{destination: {host: bb}}]}]", "spec.tcp[0].route[0].destination.host",
+     "connections would be closed"),
 ]  # fmt: skip
 
 

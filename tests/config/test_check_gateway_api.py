@@ -94,6 +94,56 @@ def test_what_is_right() -> None:
         assert [each for each in parse(text).problems if each.code != "unserved"] == [], kind
 
 
+AROUND = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gate}
+spec: {gatewayClassName: istio, listeners: [{name: web, port: 80, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {ports: [{port: 9080, name: http}]}
+---
+"""
+PARENT = "parentRefs: [{name: gate}], "
+REFERENCES = [
+    ("HTTPRoute", "parentRefs: [{name: gat}]", "parentRefs[0].name", "there is no Gateway default/gat, did you mean gate?"),
+    ("HTTPRoute", "parentRefs: [{name: gate, namespace: n}]", "parentRefs[0].name", "there is no Gateway n/gate, this route is not served"),
+    ("HTTPRoute", "parentRefs: [{name: edge}]", "parentRefs[0].name", "takes VirtualServices"),
+    ("GRPCRoute", "parentRefs: [{name: gate, sectionName: x}]", "parentRefs[0].sectionName", "its listeners are web"),
+    ("HTTPRoute", "parentRefs: [{name: ratings, group: '', kind: Service}]", "parentRefs[0].name", "there is no Service default/ratings, the route has no effect"),
+    ("HTTPRoute", "parentRefs: [{name: reviews, group: '', kind: Service, port: 80}]", "parentRefs[0].port", "its ports are 9080; the route"),
+    ("HTTPRoute", PARENT + "rules: [{backendRefs: [{name: reviews, port: 9080}, {name: reviews-v1, port: 9080}]}]", "rules[0].backendRefs[1].name", "requests would get 500"),
+    ("GRPCRoute", PARENT + "rules: [{backendRefs: [{name: reviews, port: 80}]}]", "rules[0].backendRefs[0].port", "requests would get UNAVAILABLE"),
+    ("TCPRoute", PARENT + "rules: [{backendRefs: [{name: x, port: 80}]}]", "rules[0].backendRefs[0].name", "connections would be closed"),
+    ("HTTPRoute", PARENT + "rules: [{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: x, port: 1}}}]}]", "rules[0].filters[0].requestMirror.backendRef.name", "no copies"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "spec", "field", "part"), REFERENCES)
+def test_routes_that_lead_nowhere_are_warnings(kind: str, spec: str, field: str, part: str) -> None:
+    result = parse(
+        f"{AROUND}apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {{{spec}}}\n"
+    )
+    assert result.ok
+    assert [(each.code, each.field) for each in result.warnings] == [("reference", f"spec.{field}")]
+    assert part in result.warnings[0].message
+
+
+def test_routes_that_lead_somewhere() -> None:
+    """Backends of other kinds are told of elsewhere."""
+    rules = "rules: [{backendRefs: [{name: reviews, port: 9080}, {group: networking.istio.io, kind: Hostname, name: a.com, port: 80}]}]"
+    parents = "parentRefs: [{name: gate, sectionName: web}, {name: reviews, group: '', kind: Service, port: 9080}], "
+    head = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: x}\n"
+    assert parse(f"{AROUND}{head}spec: {{{parents}{rules}}}\n").problems == []
+
+
 def test_listeners_of_datagrams_are_reported() -> None:
     text = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: x}\nspec: {%s}\n"
     result = parse(text % one("protocol: UDP"))

@@ -33,7 +33,7 @@ def _unverified(tls: ClientTLS | None, owned: bool, at: At, cause: str) -> None:
     if tls is None or tls.mode not in ("SIMPLE", "MUTUAL") or tls.ca_certificates:
         return
     if not (tls.credential_name and owned):
-        at.found(cause, f"mode {tls.mode} without caCertificates says of no root that it is trusted, add a path")
+        at.found(cause, f"mode {tls.mode} without caCertificates trusts whomever the system trusts, name the roots")
 
 
 def _subsets(rule: Resource[DestinationRule], config: ConfigSet, workloads: Workloads, at: At) -> None:

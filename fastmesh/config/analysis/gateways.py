@@ -16,7 +16,8 @@ from fastmesh.model.kubernetes import Secret
 Written = Resource[Gateway]
 CheckSecret = Callable[[Resource[Secret]], str]
 
-_INGRESS_PORTS = frozenset((80, 443, 31400, 15443))  # of the ingress gateway of an installation
+# Of the ingress gateway of an installation: its Service's ports and where they lead (80 to 8080, 443 to 8443).
+_INGRESS_PORTS = frozenset((80, 443, 8080, 8443, 15021, 15443, 31400))
 
 
 def analyze_gateways(config: ConfigSet, workloads: Workloads, problems: list[Problem]) -> None:

@@ -89,7 +89,8 @@ def _hosts_of_gateways(service: Written, config: ConfigSet, problems: list[Probl
         if hosts is not None and not any(covers(theirs, host) or covers(host, theirs) for theirs in hosts
                                          for host in map(str.lower, service.spec.hosts)):  # fmt: skip
             shown = ", ".join(service.spec.hosts)
-            place.found("IST0132", f"{key} serves no host of {shown}; its hosts are {', '.join(hosts) or 'none'}")
+            right = f"its hosts are {', '.join(hosts)}" if hosts else "it is not there, or has no hosts"
+            place.found("IST0132", f"{key} serves no host of {shown}; {right}")
 
 
 def _hosts_of(key: str, viewer: str, config: ConfigSet) -> list[str] | None:
