@@ -52,6 +52,26 @@ def test_a_breaker_fails_over_to_its_backup_and_closes_again(tmp_path: Path) -> 
             assert {ask(story.proxy).text for _ in range(20)} <= {"a", "b"}
 
 
+def test_a_backup_serves_a_backend_that_is_mirrored(tmp_path: Path) -> None:
+    state: dict[str, Action] = {"app": 500}
+    with replicas("app", "spare", "copy", act=lambda request: state.get(request.replica.name, 200)) as made:
+        yaml = "".join(replicas_of(each.name, each.port) for each in made)
+        mirror = {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "copy", "port": 80}}}
+        backends = [{"name": "app", "port": 80, "filters": [mirror]}, {"name": "spare", "port": 80}]
+        spec = {"parentRefs": [{"group": "", "kind": "Service", "name": "app"}], "rules": [{"backendRefs": backends}]}
+        yaml += thing("HTTPRoute", "app", spec, "gateway.networking.k8s.io/v1")
+        yaml += resilience(
+            breaker={"errorPercent": 50, "minRequests": 3, "openFor": "60s", "backup": {"host": "spare"}}
+        )
+        with Story(tmp_path, yaml) as story:
+            eventually(lambda: ask(story.proxy) and sum(story.stats("breaker.opened").values()) == 1)
+            eventually(lambda: made[2].count() == made[0].count())
+            assert collections.Counter(ask(story.proxy).text for _ in range(40)) == {"spare": 40}
+            copied = sum(story.stats("breaker.rq_failed_over").values())
+            assert copied > 5
+            eventually(lambda: made[2].count() == made[0].count() + copied)
+
+
 def test_a_breaker_with_an_answer_of_its_own(tmp_path: Path) -> None:
     with replicas("a", act=lambda request: 503) as (made,):
         breaker = {"errorPercent": 20, "minRequests": 5, "openFor": "60s"}

@@ -237,6 +237,7 @@ cdef Destination mirrored(Destination chosen, Destination mirror):
     copy.missing_status = mirror.missing_status
     copy.authority = chosen.authority
     copy.request_ops, copy.response_ops = chosen.request_ops, chosen.response_ops
+    copy.mirrors = chosen.mirrors         # where it goes on to a backup, it is still the request of that destination
     return copy
 
 
