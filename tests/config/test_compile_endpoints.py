@@ -253,3 +253,19 @@ spec: {type: ExternalName, externalName: db.example.com, ports: [{name: http, po
     assert dns_names(config_of(text)) == {"db.example.com"}
     plan = plan_of(text, resolve={"db.example.com": ["5.5.5.5"]})
     assert addresses(plan, host="db.default.svc.cluster.local") == ["5.5.5.5:80"]
+
+
+def test_entries_of_one_host_have_the_ports_of_all_and_each_its_own_endpoints() -> None:
+    """The ports of the second one were lost."""
+    text = ""
+    for name, port, address in (("one", 80, "10.0.0.1"), ("two", 443, "10.0.0.2")):
+        ports = f"[{{number: {port}, name: http-{port}, protocol: HTTP}}]"
+        spec = f"{{hosts: [api.example.com], ports: {ports}, resolution: STATIC, endpoints: [{{address: {address}}}]}}"
+        head = f"metadata: {{name: {name}, namespace: shop}}"
+        text += f"---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\n{head}\nspec: {spec}\n"
+    plan = plan_of(text)
+    found = {each.name: [(one.address, one.port) for one in each.endpoints] for each in plan.clusters}
+    assert found == {
+        "outbound|80||api.example.com": [("10.0.0.1", 80)],
+        "outbound|443||api.example.com": [("10.0.0.2", 443)],
+    }

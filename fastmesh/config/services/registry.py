@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from fastmesh.config import protocols
 from fastmesh.config.hosts import ROOT_NAMESPACE, TRUST_DOMAIN, fqdn, is_address
@@ -81,13 +83,16 @@ class Registry(Services):
                         self.put(found)
 
     def _put(self, service: MeshService) -> None:
-        """A second object for the same host and namespace adds workloads to the first, and nothing else."""
+        """A second object for the same host and namespace adds workloads to the first; an entry of one sort, ports."""
         service.http_ports = [port for port in service.ports if port.is_http]
         older = self._by_key.setdefault((service.host, service.namespace), service)
         if older is service:
             self.known.append(service)
         else:
-            older.find.add(service.find)
+            if _of_one_sort(older.written, service.written):
+                _merge(older, service)
+            else:
+                older.find.add(service.find)
 
     def _add_kubernetes(self, written: Resource[Service]) -> None:
         spec = written.spec
@@ -149,6 +154,38 @@ class Registry(Services):
             return found[:1] if written.spec.resolution == "DNS_ROUND_ROBIN" else found
 
         return Lazy(find)
+
+
+def _merge(older: MeshService, entry: MeshService) -> None:
+    """Workloads of each serve the ports that it wrote. Ports go by their names there, so a name is one port's."""
+    known = {port.number for port in older.ports} | {port.name for port in older.ports}
+    more = [port for port in entry.ports if not known & {port.number, port.name}]
+    if not more:
+        older.find.add(entry.find)
+        return
+    older.find = _serving(older.find, older.ports)
+    older.find.add(_serving(entry.find, entry.ports))
+    older.ports = [*older.ports, *more]
+    older.http_ports = [port for port in older.ports if port.is_http]
+
+
+def _serving(find: Lazy, ports: list[Port]) -> Lazy:
+    """The same instances for these ports alone."""
+
+    def closed(instance: Instance) -> Instance:
+        found = {port.name: instance.port_for(port.name, port.target) for port in ports}
+        return replace(instance, closed=True, ports={name: number for name, number in found.items() if number})
+
+    return Lazy(lambda: [closed(instance) for instance in find()])
+
+
+def _of_one_sort(older: Resource[Any], entry: Resource[Any]) -> bool:
+    """Istio merges ServiceEntries that resolve alike, select the same workloads and are exported alike."""
+    if not (isinstance(older.spec, ServiceEntry) and isinstance(entry.spec, ServiceEntry)):
+        return False
+    same = older.spec.resolution == entry.spec.resolution
+    same = same and older.spec.workload_selector == entry.spec.workload_selector
+    return same and sorted(older.spec.export_to or ["*"]) == sorted(entry.spec.export_to or ["*"])
 
 
 def _kubernetes_port(port: ServicePort) -> Port:
