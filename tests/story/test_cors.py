@@ -80,7 +80,7 @@ class TestPreflights:
         assert (answer.status, answer.body, line["response_code_details"]) == (200, b"", "cors_response")
         assert cors(answer) == {
             "allow-origin": origin, "allow-credentials": "true", "allow-methods": "GET,PUT",
-            "allow-headers": "x-one,x-two", "max-age": "86400",
+            "allow-headers": "x-one,x-two", "expose-headers": "x-seen", "max-age": "86400",
         }  # fmt: skip
         assert len(app.seen) == before
 
@@ -115,7 +115,8 @@ class TestPreflights:
 
     def test_the_old_spelling(self, place: tuple[Story, Replica]) -> None:
         assert cors(ask(place[0].proxy, "/old", **preflight(origin=SHOP))) == {"allow-origin": SHOP}
-        assert cors(ask(place[0].proxy, "/all", **preflight(origin=STRANGER))) == {"allow-origin": STRANGER}
+        all_of_it = {"allow-origin": STRANGER, "expose-headers": "*"}
+        assert cors(ask(place[0].proxy, "/all", **preflight(origin=STRANGER))) == all_of_it
 
     def test_a_fault_comes_first(self, place: tuple[Story, Replica]) -> None:
         answer = ask(place[0].proxy, "/broken", **preflight(origin=SHOP))
@@ -174,7 +175,7 @@ def test_the_filter_of_an_http_route(tmp_path: Path) -> None:
         with Proxy(tmp_path, yaml, "--role", "gateway", "--bind", "127.0.0.1", role="gateway"):
             deep = "https://a.b.example"
             assert cors(ask(port, "/0", **preflight(origin=deep))) == {
-                "allow-origin": deep, "allow-methods": "GET", "max-age": "5"
+                "allow-origin": deep, "allow-methods": "GET", "expose-headers": "x-seen", "max-age": "5"
             }  # fmt: skip
             assert cors(ask(port, "/0", origin=deep)) == {"allow-origin": deep, "expose-headers": "x-seen"}
             for stranger in ("https://example", "http://a.example", "https://a.example.org", "http://e"):
@@ -186,6 +187,85 @@ def test_the_filter_of_an_http_route(tmp_path: Path) -> None:
                 "allow-origin": STRANGER, "allow-credentials": "true", "allow-methods": "PATCH",
                 "allow-headers": "x-a,x-b", "max-age": "60",
             }  # fmt: skip
+
+
+# httproute-cors of the Gateway API's conformance tests: its four filters, and what is asked and answered.
+FILTERS = {
+    "cors-1": {
+        "allowOrigins": ["https://www.foo.com", "https://*.bar.com"],
+        "allowMethods": ["GET", "OPTIONS"],
+        "allowHeaders": ["x-header-1", "x-header-2"],
+        "exposeHeaders": ["x-header-3", "x-header-4"],
+        "allowCredentials": True,
+        "maxAge": 3600,
+    },
+    "cors-2": {"allowOrigins": ["https://www.foo.com"], "allowMethods": ["*"]},
+    "cors-wildcard-origin": {"allowOrigins": ["*"], "allowMethods": ["PUT"], "allowCredentials": False},
+    "cors-wildcard-methods-headers": {
+        "allowOrigins": ["*"], "allowMethods": ["*"], "allowHeaders": ["*"], "allowCredentials": True,
+    },
+    "cors-wildcard-methods-headers-unauth": {
+        "allowOrigins": ["*"], "allowMethods": ["*"], "allowHeaders": ["*"], "allowCredentials": False,
+    },
+}  # fmt: skip
+WHOLE = {
+    "allow-methods": "GET,OPTIONS", "allow-headers": "x-header-1,x-header-2",
+    "expose-headers": "x-header-3,x-header-4", "max-age": "3600", "allow-credentials": "true",
+}  # fmt: skip
+ASKS = "x-header-1,x-header-2"
+NONE = {"allow-origin": None, "allow-credentials": None}
+# path, origin, method and headers that are asked for ("": no preflight), own method, answer (None: not there)
+CONFORMANCE: list[tuple[str, str, str, str, str, dict[str, str | None]]] = [
+    ("cors-1", "https://www.foo.com", "GET", ASKS, "", {"allow-origin": "https://www.foo.com", **WHOLE}),
+    ("cors-1", "https://www.bar.com", "GET", ASKS, "", {"allow-origin": "https://www.bar.com", **WHOLE}),
+    ("cors-1", "https://xpto.www.bar.com", "GET", ASKS, "", {"allow-origin": "https://xpto.www.bar.com", **WHOLE}),
+    ("cors-1", "https://foobar.com", "GET", "", "", NONE),
+    ("cors-1", "https://www.foo.com", "", "", "GET", {"allow-origin": "https://www.foo.com"}),
+    ("cors-1", "https://www.bar.com", "", "", "GET", {"allow-origin": "https://www.bar.com"}),
+    ("cors-1", "https://foobar.com", "", "", "GET", NONE),
+    ("cors-2", "https://www.foo.com", "POST", "", "",
+     {"allow-origin": "https://www.foo.com", "allow-methods": "*", "allow-credentials": None}),
+    ("cors-wildcard-origin", "https://foobar.com", "PUT", "", "",
+     {"allow-origin": "https://foobar.com", "allow-methods": "PUT", "allow-credentials": None}),
+    ("cors-wildcard-origin", "https://foobar.com:12345", "PUT", "", "",
+     {"allow-origin": "https://foobar.com:12345", "allow-methods": "PUT", "allow-credentials": None}),
+    ("cors-wildcard-origin", "https://foobar.com:12345", "", "", "PUT", {"allow-origin": "https://foobar.com:12345"}),
+    ("cors-wildcard-origin", "https://foobar.com", "", "", "PUT",
+     {"allow-origin": "https://foobar.com", "allow-credentials": None}),
+    ("cors-wildcard-methods-headers", "https://other.foo.com", "PUT", ASKS, "",
+     {"allow-origin": "https://other.foo.com", "allow-methods": "PUT", "allow-headers": ASKS,
+      "allow-credentials": "true"}),
+    ("cors-wildcard-methods-headers-unauth", "https://other.foo.com", "PUT", ASKS, "",
+     {"allow-origin": "https://other.foo.com", "allow-methods": "*", "allow-headers": "*", "allow-credentials": None}),
+    ("cors-wildcard-methods-headers", "https://other.foo.com", "", "", "GET",
+     {"allow-origin": "https://other.foo.com", "allow-credentials": "true"}),
+    ("cors-wildcard-methods-headers-unauth", "https://other.foo.com", "", "", "GET",
+     {"allow-origin": "https://other.foo.com", "allow-credentials": None}),
+]  # fmt: skip
+
+
+def test_the_conformance_rows_of_http_routes(tmp_path: Path) -> None:
+    port, api = free_port(), "gateway.networking.k8s.io/v1"
+    gateway = {"gatewayClassName": "fastmesh", "listeners": [{"name": "web", "port": port, "protocol": "HTTP"}]}
+    with Replica("app") as app:
+        rules = [
+            {
+                "matches": [{"path": {"value": f"/{name}"}}],
+                "filters": [{"type": "CORS", "cors": written}],
+                "backendRefs": [{"name": "app", "port": 80}],
+            }
+            for name, written in FILTERS.items()
+        ]
+        yaml = replicas_of("app", app.port) + thing("Gateway", "web", gateway, api)
+        yaml += thing("HTTPRoute", "app", {"parentRefs": [{"name": "web"}], "rules": rules}, api)
+        with Proxy(tmp_path, yaml, "--role", "gateway", "--bind", "127.0.0.1", role="gateway"):
+            for path, origin, wants, headers, method, wanted in CONFORMANCE:
+                more = {"access_control_request_headers": headers} if headers else {}
+                asked = preflight(wants, origin=origin, **more) if wants else {"method": method, "origin": origin}
+                answer = ask(port, f"/{path}", **asked)
+                assert answer.status == 200
+                found = cors(answer)
+                assert {name: found.get(name) for name in wanted} == wanted, (path, origin, wants)
 
 
 def test_explain(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ cdef list preflight_fields(Transit t):
         fields.append((b"access-control-allow-credentials", b"true"))
     _add(fields, b"access-control-allow-methods", cors.methods, cors.echo, &t.head, ASKED_METHOD, 29)
     _add(fields, b"access-control-allow-headers", cors.headers, cors.echo, &t.head, ASKED_HEADERS, 30)
+    if cors.exposed:                      # of no use to a preflight; Envoy's filter says it of its own answer, too
+        fields.append((b"access-control-expose-headers", cors.exposed))
     if cors.max_age:
         fields.append((b"access-control-max-age", cors.max_age))
     return fields
