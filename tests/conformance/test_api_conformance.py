@@ -124,6 +124,8 @@ def test_what_is_claimed_is_shown() -> None:
     """Each feature by the API's name, with the conformance tests that it stands for and where they are here."""
     assert sorted(FEATURES["claimed"]) == SUPPORTED
     assert not set(FEATURES["claimed"]) & set(FEATURES["not claimed"])
+    documented = (HERE.parents[1] / "docs/configuration.md").read_text().replace("|", ",")
+    assert {name for name in SUPPORTED if f" {name}," not in documented.replace(" ,", ",")} == set()
     known = {case["test"] for case in TABLE}
     for name, places in FEATURES["claimed"].items():
         assert places, name
