@@ -203,6 +203,11 @@ DESTINATION_RULE = [
     (policy("portLevelSettings: [{port: {number: 80}}]"), P + "portLevelSettings[0]", "sets nothing"),
     (policy("portLevelSettings: [{port: {number: 80}, outlierDetection: {minHealthPercent: -1}}]"),
      P + "portLevelSettings[0].outlierDetection.minHealthPercent", "0 to 100"),
+    (policy("loadBalancer: {simple: RANDOM, backendUtilization: {}}"), P + "loadBalancer.backendUtilization", "exclude"),
+    (policy("loadBalancer: {backendUtilization: {weightUpdatePeriod: 0s}}"),
+     P + "loadBalancer.backendUtilization.weightUpdatePeriod", "1ms"),
+    (policy("loadBalancer: {backendUtilization: {metricNamesForComputingUtilization: [a.b]}}"),
+     P + "loadBalancer.backendUtilization.metricNamesForComputingUtilization[0]", "no metric"),
     (policy("tunnel: {targetHost: a.com, targetPort: 0}"), P + "tunnel.targetPort", "1 to 65535"),
     (policy("tunnel: {targetHost: a.com, targetPort: 1}\nproxyProtocol: {}"), P + "proxyProtocol", "exclude"),
     (policy("retryBudget: {percent: 120}"), P + "retryBudget.percent", "0 to 100"),
@@ -378,8 +383,6 @@ def test_what_is_right_and_served_raises_nothing(kind: str, spec: str) -> None:
 
 UNSERVED = [
     ("VirtualService", route("headers: {request: {set: {x: '%STREAM_ID%'}}}"), H + "headers.request.set.x"),
-    ("DestinationRule", "host: b\nsubsets: [{name: v1, trafficPolicy: {loadBalancer: {backendUtilization: {}}}}]",
-     "spec.subsets[0].trafficPolicy.loadBalancer.backendUtilization"),
     ("Gateway", "servers: [{port: {number: 80, name: a, protocol: UDP}, hosts: ['*']}]", "spec.servers[0].port.protocol"),
     ("Sidecar", "egress: [{hosts: ['./*'], captureMode: IPTABLES}]", "spec.egress[0].captureMode"),
     ("WorkloadGroup", "template: {}", ""),

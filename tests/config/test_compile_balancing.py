@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastmesh.config.compile import Role, compile_plan
-from fastmesh.config.plan import ClusterPlan, HashPlan
+from fastmesh.config.plan import ClusterPlan, HashPlan, UtilizationPlan
 from fastmesh.config.services import clusters
 from tests.config.asking import config_of, plan_of
 from tests.config.test_compile_destinations import HOST, ROUTES, SERVICE, cluster, rule
@@ -173,6 +173,23 @@ def test_passthrough_where_nobody_says_addresses(role: dict[str, bool], told: bo
     text = SERVICE + rule("a", "{host: api, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}")
     problems = compile_plan(config_of(text), Role(**role))[1]  # type: ignore[arg-type]
     assert [problem.code for problem in problems if "PASSTHROUGH" in problem.message] == (["advice"] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("written", "plan"),
+    [
+        ("{}", UtilizationPlan(update=1000, stabilization=10_000, expiration=180_000, penalty=1.0)),
+        (
+            "{weightUpdatePeriod: 2s, weightStabilizationPeriod: 0s, weightExpirationPeriod: 1m, "
+            "errorUtilizationPenaltyPercent: 50, metricNamesForComputingUtilization: [named_metrics.q]}",
+            UtilizationPlan(update=2000, stabilization=0, expiration=60_000, penalty=0.5, metrics=["named_metrics.q"]),
+        ),
+    ],
+)
+def test_backend_utilization(written: str, plan: UtilizationPlan) -> None:
+    found = balanced(f"{{backendUtilization: {written}, {WARM}}}")
+    assert (found.utilization, found.warmup) == (plan, None)
+    assert balanced("{}").utilization is None
 
 
 def test_more_endpoints_than_a_hash_tells_apart(monkeypatch: pytest.MonkeyPatch) -> None:

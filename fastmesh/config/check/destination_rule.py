@@ -21,6 +21,7 @@ from fastmesh.config.check.shared import (
 from fastmesh.config.read import syntax
 from fastmesh.config.resource import AnyResource
 from fastmesh.model.destination_rule import (
+    BackendUtilization,
     ClientTLS,
     ConnectionPool,
     ConsistentHash,
@@ -35,6 +36,8 @@ from fastmesh.model.destination_rule import (
 )
 
 _MAGLEV_LIMIT = 5_000_011  # Envoy's largest table
+_METRICS = ("application_utilization", "cpu_utilization", "mem_utilization", "eps", "rps_fractional")
+_METRIC_GROUPS = ("named_metrics", "utilization", "request_cost")
 _BLOCKS = ("load_balancer", "connection_pool", "outlier_detection", "tls")
 
 
@@ -97,6 +100,11 @@ def _check_load_balancer(balancer: LoadBalancer, ejects: bool, at: At) -> None:
         at["consistentHash"].error("simple and consistentHash exclude each other, keep one")
     if balancer.consistent_hash is not None:
         check_hash(balancer.consistent_hash, at["consistentHash"])
+    if balancer.backend_utilization is not None:
+        for name, other in (("simple", balancer.simple), ("consistentHash", balancer.consistent_hash)):
+            if other is not None:
+                at["backendUtilization"].error(f"{name} and backendUtilization exclude each other, keep one")
+        _check_utilization(balancer.backend_utilization, at["backendUtilization"])
     if balancer.locality_lb_setting is not None and balancer.zone_aware_lb_setting is not None:
         at["zoneAwareLbSetting"].error("localityLbSetting and zoneAwareLbSetting exclude each other, keep one")
     if balancer.locality_lb_setting is not None:
@@ -111,6 +119,19 @@ def _check_load_balancer(balancer: LoadBalancer, ejects: bool, at: At) -> None:
             at["warmup"]["minimumPercent"].error(f"{warmup.minimum_percent:g} is not a percentage, write 0 to 100")
         if warmup.aggression is not None and not warmup.aggression > 0:
             at["warmup"]["aggression"].error(f"{warmup.aggression:g} is too small, write a number above 0")
+
+
+def _check_utilization(written: BackendUtilization, at: At) -> None:
+    check_duration(written.weight_update_period, at["weightUpdatePeriod"])
+    check_duration(written.weight_stabilization_period, at["weightStabilizationPeriod"], zero=True)
+    check_duration(written.weight_expiration_period, at["weightExpirationPeriod"])
+    for index, name in enumerate(written.metric_names_for_computing_utilization):
+        group, dot, rest = name.partition(".")
+        if name not in _METRICS and not (dot and rest and group in _METRIC_GROUPS):
+            message = (
+                f'"{name}" is no metric of a load report, write one such as named_metrics.queue or cpu_utilization'
+            )
+            at["metricNamesForComputingUtilization"][index].error(message)
 
 
 def check_hash(hashed: ConsistentHash, at: At) -> None:

@@ -26,13 +26,7 @@ from fastmesh.model.service_entry import ServiceEntry
 from fastmesh.model.sidecar import Sidecar
 from fastmesh.model.virtual_service import Headers, VirtualService
 
-_POLICY = ("loadBalancer.backendUtilization",)
-_POLICIES = (
-    "trafficPolicy", "trafficPolicy.portLevelSettings[]",
-    "subsets[].trafficPolicy", "subsets[].trafficPolicy.portLevelSettings[]",
-)  # fmt: skip
 _FIELDS: dict[str, tuple[str, ...]] = {
-    "DestinationRule": tuple(f"{where}.{field}" for where in _POLICIES for field in _POLICY),
     "Gateway": ("servers[].defaultEndpoint",),
     "APIGateway": ("addresses", "infrastructure", "allowedListeners", "defaultScope"),
     "ProxyConfig": ("environmentVariables", "image"),
@@ -40,7 +34,6 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 _WHOLE = frozenset(("Telemetry", "WorkloadGroup"))
 # What nobody will act on, and why; the others are work to be done.
 _WHY = {
-    "backendUtilization": "it is in Istio's schema alone, no proxy of it is told; endpoints are picked by `simple`",
     "defaultEndpoint": "Istio does not act on it either; write a route",
     "WorkloadGroup": "workloads do not register themselves here, so nothing is made of the template; "
     "write a WorkloadEntry for each",

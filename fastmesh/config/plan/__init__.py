@@ -22,6 +22,7 @@ from fastmesh.config.plan.clusters import (
     PriorityPlan,
     ResiliencePlan,
     SlowPlan,
+    UtilizationPlan,
     ZonesPlan,
 )
 from fastmesh.config.plan.items import encode, iterate
@@ -97,6 +98,7 @@ __all__ = [
     "SharedPlan",
     "SlowPlan",
     "StringMatchPlan",
+    "UtilizationPlan",
     "VirtualHostPlan",
     "WorkloadPlan",
     "ZonesPlan",

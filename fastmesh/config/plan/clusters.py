@@ -124,6 +124,16 @@ class ResiliencePlan(PlanPart, frozen=True):
     ejection: EjectionPlan | None = None
 
 
+class UtilizationPlan(PlanPart, frozen=True):
+    """Weights by the load that endpoints report in their answers (ORCA); times in ms."""
+
+    update: int = 1000
+    stabilization: int = 10_000
+    expiration: int = 180_000
+    penalty: float = 1.0  # 1: a share of errors counts like the same share of utilization
+    metrics: list[str] = []  # "named_metrics.NAME", "utilization.NAME", "mem_utilization"; the largest counts
+
+
 class ZonesPlan(PlanPart, frozen=True):
     """Of the first priority, the own zone serves as much as its share of this proxy's replicas lets it."""
 
@@ -146,6 +156,7 @@ class ClusterPlan(PlanPart, frozen=True):
     addresses: list[str] = []  # of the service itself, that clients may name where they choose
     balancer: Literal["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "PASSTHROUGH"] = "LEAST_REQUEST"
     hash: HashPlan | None = None  # instead of `balancer`
+    utilization: UtilizationPlan | None = None  # the same
     localities: list[tuple[int, str, int]] = []  # that share a priority by weight: priority, locality, weight
     zones: ZonesPlan | None = None  # then `localities` is empty
     connect_timeout: int = 10_000

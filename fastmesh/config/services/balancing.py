@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastmesh.config.plan import HashPlan
+from fastmesh.config.plan import HashPlan, UtilizationPlan
 from fastmesh.model.destination_rule import ConsistentHash, HTTPCookie, LoadBalancer, RetryBudget
 
 Balancer = Literal["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST", "PASSTHROUGH"]
@@ -38,9 +38,31 @@ def hash_plan(block: LoadBalancer | None) -> HashPlan | None:
     return HashPlan(source=source, name=name, cookie=made, table=table, size=size)
 
 
+def utilization(block: LoadBalancer | None) -> UtilizationPlan | None:
+    """Envoy's defaults, as Istio names none."""
+    written = block.backend_utilization if block is not None else None
+    if written is None:
+        return None
+    usual = UtilizationPlan()
+    percent = written.error_utilization_penalty_percent
+    return UtilizationPlan(
+        update=int(written.weight_update_period or usual.update),
+        stabilization=_or(written.weight_stabilization_period, usual.stabilization),
+        expiration=_or(written.weight_expiration_period, usual.expiration),
+        penalty=usual.penalty if percent is None else percent / 100,
+        metrics=list(written.metric_names_for_computing_utilization),
+    )
+
+
+def _or(written: int | None, usual: int) -> int:
+    return usual if written is None else int(written)
+
+
 def warmup(block: LoadBalancer | None) -> tuple[int, float, float] | None:
     """Duration in ms, the part to start with, aggression; only ROUND_ROBIN and LEAST_REQUEST know how to."""
-    if block is None or block.consistent_hash is not None or balancer(block) not in ("ROUND_ROBIN", "LEAST_REQUEST"):
+    if block is None or block.consistent_hash is not None or block.backend_utilization is not None:
+        return None
+    if balancer(block) not in ("ROUND_ROBIN", "LEAST_REQUEST"):
         return None
     written = block.warmup
     if written is None:

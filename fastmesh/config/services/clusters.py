@@ -11,7 +11,7 @@ from fastmesh.config.mesh import Mesh
 from fastmesh.config.origins import origin
 from fastmesh.config.plan import ClusterPlan, EndpointPlan, OutlierPlan, ZonesPlan
 from fastmesh.config.selectors import selects
-from fastmesh.config.services.balancing import balancer, hash_plan, retry_budget, warmup
+from fastmesh.config.services.balancing import balancer, hash_plan, retry_budget, utilization, warmup
 from fastmesh.config.services.destinations import DestinationRules, MergedRule
 from fastmesh.config.services.instances import Instance
 from fastmesh.config.services.localities import HOSTNAME, ByRegion, Setting, Site, locality_of, setting_of, topology
@@ -203,6 +203,7 @@ class Clusters:
             zones=self._zoned(target) if endpoints and not chosen else None,
             balancer="PASSTHROUGH" if original else balancer(policy.load_balancer),
             hash=hashed,
+            utilization=None if original or chosen else utilization(policy.load_balancer),
             warmup=None if original else warmup(policy.load_balancer),
             retry_budget=retry_budget(policy.retry_budget),
             tls=None if only_mesh else self._tls.plan(target, endpoints),

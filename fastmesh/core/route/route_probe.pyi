@@ -44,6 +44,9 @@ class Picker:
     def retry_allowed(self, now: int = 1000) -> bool:
         """Whether the last of the retries under way may go on."""
 
+    def learn(self, address: str, value: bytes, now: int = 1000) -> None:
+        """An answer of the endpoint had this load report."""
+
     def busy(self, address: str, requests: int) -> None:
         """This many requests are under way there, of this slot."""
 

@@ -25,6 +25,7 @@ cdef enum EntryKind:
     ENTRY_DUTY = 31          # which worker does what only one should do: see guard/duty
     ENTRY_RETRIES = 33       # rows of RetryWord
     ENTRY_TRIAL = 34         # TrialWord words of an endpoint
+    ENTRY_LOAD = 36          # what an endpoint says of its load: see route/load_rule
     ENTRY_LATENCY = 35       # LatencyWord words of an endpoint, and a histogram
 
 cdef struct Entry:

@@ -44,9 +44,10 @@ from fastmesh.core.proxy.wanted cimport go_wanted
 from fastmesh.core.proxy.transit cimport (
     FLAG_DC, FLAG_DI, FLAG_DPE, FLAG_FI, FLAG_LR, FLAG_NC, FLAG_NR, FLAG_UC, FLAG_UH, FLAG_UT, keep_trailers,
 )
-from fastmesh.core.route.cluster cimport Cluster
+from fastmesh.core.route.cluster cimport EXTRA_LOAD, Cluster
 from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.limit cimport Limit
+from fastmesh.core.route.load_rule cimport learn_load
 from fastmesh.core.route.rule cimport (
     Destination, Direct, Fault, Retry, STEP_ANSWER, STEP_BACKEND, STEP_CORS, STEP_FAULT, STEP_FILTER, STEP_HEDGE, STEP_LIMIT, STEP_MIRROR,
     STEP_REWRITE, STEP_SESSION, STEP_STICKY,
@@ -401,6 +402,8 @@ cdef class Exchange(Hedging):
             self._report_call(head)
         else:
             self._report(OUTCOME_STATUS, head.status)
+        if self.cluster.extras & EXTRA_LOAD:
+            learn_load(self.cluster.load, head, self.endpoint.load, now_ms())
         if self.rival is not None and head.status >= 500 and self.left_to_rival():
             self._leave_upstream()
             self._count_out()
@@ -473,6 +476,8 @@ cdef class Exchange(Hedging):
             return
         self.upstream = None
         self._count_out()
+        if trailers != NULL and self.cluster.extras & EXTRA_LOAD:
+            learn_load(self.cluster.load, trailers, self.endpoint.load, now_ms())
         if self.grpc:
             if trailers != NULL:
                 read_call_status(self, trailers)

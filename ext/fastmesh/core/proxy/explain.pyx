@@ -284,6 +284,8 @@ cdef dict _tell_destination(Story story, Exchange x):
     if chosen.cluster.hash is not None and endpoints:
         return _tell_hash(story, x)
     why = ("round robin", "random", "least request")[chosen.cluster.balancer]
+    if chosen.cluster.load is not None:
+        why = chosen.cluster.load.told
     if chosen.cluster.health is not None:
         why += f", of those that pass their checks ({chosen.cluster.health.told})"
     story.tell("attempt", "one of " + ", ".join(endpoints) if endpoints else "an address of the request's host, asked of DNS", why)

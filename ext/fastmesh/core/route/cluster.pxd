@@ -7,6 +7,7 @@ from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.hash_policy cimport HashPolicy
 from fastmesh.core.route.tier cimport Tier
 from fastmesh.core.route.health_rule cimport HealthRule
+from fastmesh.core.route.load_rule cimport LoadRule
 from fastmesh.core.route.resilience cimport Resilience
 from fastmesh.core.route.warmup cimport WarmupRule
 
@@ -30,6 +31,7 @@ cdef enum Extra:              # how a cluster is picked from otherwise than by i
     EXTRA_HASH = 1
     EXTRA_HEALTH = 4          # in proportion to what went well
     EXTRA_TIERS = 2           # priorities, or shares of localities
+    EXTRA_LOAD = 16           # in proportion to what they report of their load
     EXTRA_WORTH = 8           # some endpoints are worth less than their weight just now: they are warming up
 
 cdef enum:
@@ -90,6 +92,7 @@ cdef class Cluster:
     cdef bint judged          # outlierDetection is configured
     cdef HealthRule health    # active checks; None: there are none
     cdef Resilience resilience        # None: the step `guard` is not called
+    cdef LoadRule load        # backendUtilization; None: there is none
     cdef OutlierRule outlier
     cdef WarmupRule warmup
     cdef uint64_t warm_at             # when everybody is
@@ -114,6 +117,8 @@ cdef class Cluster:
     # The endpoint for another attempt, of a priority that none of `tried` has (retryRemoteLocalities); None: there is none.
     cdef Endpoint pick_elsewhere(self, Rng* rng, uint64_t now, void** tried, int tried_count)
     cdef Endpoint _one(self, Tier tier, Rng* rng, uint64_t now)
+    cdef Endpoint _by_worth(self, Tier tier, Rng* rng, uint64_t now)
+    cdef Endpoint _by_load(self, Tier tier, Rng* rng, uint64_t now)
     cdef Endpoint _worthy(self, Tier tier, Rng* rng, uint64_t now)
     cdef bint _takes_turn(self, Endpoint endpoint, Rng* rng, uint64_t now)
     cdef Endpoint _along(self, Tier tier, uint64_t hash, uint64_t now, void** tried, int tried_count)

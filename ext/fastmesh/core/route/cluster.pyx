@@ -3,7 +3,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from fastmesh.core.base.arena cimport (
-    ENTRY_CLUSTER, ENTRY_ENDPOINT, ENTRY_HEALTH, ENTRY_LATENCY, ENTRY_RING, ENTRY_TRIAL, Arena, sum_rows,
+    ENTRY_CLUSTER, ENTRY_ENDPOINT, ENTRY_HEALTH, ENTRY_LATENCY, ENTRY_LOAD, ENTRY_RING, ENTRY_TRIAL, Arena, sum_rows,
 )
 from fastmesh.core.base.atomics cimport fm_add, fm_bump, fm_cas, fm_load, fm_store
 from fastmesh.core.base.counters cimport (
@@ -23,6 +23,7 @@ from fastmesh.core.route.hash_policy cimport make_hash_policy
 from fastmesh.core.route.hash_table cimport HashTable
 from fastmesh.core.route.health_rule cimport make_health_rule
 from fastmesh.core.route.least_request cimport less_loaded
+from fastmesh.core.route.load_rule cimport LOAD_ROW, make_load_rule
 from fastmesh.core.route.maglev cimport make_maglev
 from fastmesh.core.route.random_pick cimport random_pick
 from fastmesh.core.route.resilience cimport make_resilience
@@ -68,6 +69,8 @@ cdef class Cluster:
                 endpoint.trial = arena.words(ENTRY_TRIAL, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), TRIAL_ROW)
             else:
                 trial_forget(endpoint.cell)
+            if self.load is not None:
+                endpoint.load = arena.words(ENTRY_LOAD, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), LOAD_ROW)
             if self.health is None:
                 health_forget(endpoint.cell)
             else:
@@ -199,12 +202,11 @@ cdef class Cluster:
         cdef Endpoint a, b
         if count == 0:
             return None
-        if self.extras & EXTRA_HEALTH or (self.extras & EXTRA_WORTH and now < self.warm_at):
-            a = self._worthy(tier, rng, now)
-            if self.balancer != BALANCE_LEAST_REQUEST:
-                return a
-            b = self._worthy(tier, rng, now)
-            return a if not self.usable(b, now) or (self.usable(a, now) and less_loaded(a, b, self.slots)) else b
+        if self.extras & (EXTRA_HEALTH | EXTRA_LOAD | EXTRA_WORTH):
+            if self.load is not None:
+                return self._by_load(tier, rng, now)
+            if self.extras & EXTRA_HEALTH or now < self.warm_at:
+                return self._by_worth(tier, rng, now)
         if self.balancer == BALANCE_ROUND_ROBIN:
             return <Endpoint>PyList_GET_ITEM(pool, round_robin(tier.turn, count))
         a = <Endpoint>PyList_GET_ITEM(pool, random_pick(rng, count))
@@ -238,6 +240,26 @@ cdef class Cluster:
             chance = chance_of(endpoint.health[HC_WINDOW], now, self.resilience.half_life, &observed)
             worth *= max(chance, self.resilience.floor) / 1e6
         return worth >= 1 or rng_below(rng, 1 << 30) < <uint32_t>(worth * (1 << 30))
+
+    cdef Endpoint _by_worth(self, Tier tier, Rng* rng, uint64_t now):
+        cdef Endpoint a = self._worthy(tier, rng, now), b
+        if self.balancer != BALANCE_LEAST_REQUEST:
+            return a
+        b = self._worthy(tier, rng, now)
+        return a if not self.usable(b, now) or (self.usable(a, now) and less_loaded(a, b, self.slots)) else b
+
+    cdef Endpoint _by_load(self, Tier tier, Rng* rng, uint64_t now):
+        """By chance, each with the share that its weight has; of that a part, where what went well counts too."""
+        cdef Endpoint endpoint = None
+        cdef int again
+        if now >= tier.sums_until:
+            tier.sum_loads(self.load, now)
+        for again in range(TURNS):
+            endpoint = _drawn(tier, rng)
+            if (tier.panics or self.usable(endpoint, now)) and (
+                    not self.extras & EXTRA_HEALTH or self._takes_turn(endpoint, rng, now)):
+                break
+        return endpoint
 
     cdef Endpoint pick(self, Rng* rng, uint64_t now, const uint64_t* hash, void** tried, int tried_count):
         cdef Endpoint endpoint
@@ -373,6 +395,22 @@ cdef class Cluster:
         if not outlier_result(endpoint.cell, &self.outlier, outcome, status):
             return False
         return self.eject(endpoint, &self.outlier, now)
+
+
+cdef Endpoint _drawn(Tier tier, Rng* rng):
+    """Of a tier whose endpoints' weights were summed up."""
+    cdef Py_ssize_t low = 0, high = PyList_GET_SIZE(tier.endpoints) - 1, middle
+    cdef uint64_t drawn
+    if tier.sums == NULL:
+        return <Endpoint>PyList_GET_ITEM(tier.endpoints, random_pick(rng, high + 1))
+    drawn = rng_next(rng) % tier.sums[high]
+    while low < high:
+        middle = (low + high) // 2
+        if tier.sums[middle] > drawn:
+            high = middle
+        else:
+            low = middle + 1
+    return <Endpoint>PyList_GET_ITEM(tier.endpoints, low)
 
 
 cdef bint _among(Endpoint endpoint, void** tried, int tried_count) noexcept:
@@ -524,7 +562,10 @@ cdef Cluster make_cluster(dict plan):
         duration, least, aggression = plan["warmup"]
         cluster.warmup.duration, cluster.warmup.least, cluster.warmup.bend = duration, least, 1 / aggression
         cluster.extras |= EXTRA_WORTH
-    cluster.timed = cluster.watched or cluster.extras & EXTRA_WORTH
+    cluster.load = make_load_rule(plan["utilization"])
+    if cluster.load is not None:
+        cluster.extras |= EXTRA_LOAD
+    cluster.timed = cluster.watched or cluster.extras & (EXTRA_WORTH | EXTRA_LOAD)
     if plan["retry_budget"] is not None:
         cluster.budgeted = True
         cluster.budget_share, cluster.budget_least, cluster.budget_interval = plan["retry_budget"]

@@ -20,6 +20,7 @@ cdef class Endpoint:
     cdef uint64_t* health             # HealthWord words, shared; NULL: nobody wants them
     cdef uint64_t* trial              # TrialWord words, shared; NULL: it comes back by time alone
     cdef uint64_t* latency            # LatencyWord words and a histogram, shared; NULL: nobody asks how long it takes
+    cdef uint64_t* load               # words of route/load_rule, shared; NULL: nobody wants them
     cdef uint64_t* rows               # row 0 of EndpointWord
     cdef uint64_t* row                # this worker's row
     cdef object pool                  # net.pool.Pool, kept across snapshots: of HTTP/1,

@@ -10,9 +10,12 @@ from fastmesh.core.guard.trial cimport trial_end
 from fastmesh.core.route.cluster cimport Cluster, make_cluster
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.hash_table cimport HashTable
+from fastmesh.core.route.load_rule cimport learn_load
 from fastmesh.core.route.match cimport Clause, make_clauses
 from fastmesh.core.route.path_index cimport PathIndex, Walk, make_path_index, next_rule
 from fastmesh.core.route.tier cimport Tier, weigh_tiers
+from fastmesh.core.wire.h1_parse cimport parse_response
+from fastmesh.core.wire.message cimport Head, Limits
 
 ctypedef void* TriedOne
 ctypedef TriedOne[16] Tried
@@ -119,6 +122,18 @@ cdef class Picker:
 
     def retry_allowed(self, uint64_t now=1000):
         return bool(self.cluster.retry_allowed(now))
+
+    def learn(self, str address, bytes value, uint64_t now=1000):
+        """An answer of the endpoint had this load report."""
+        cdef Endpoint endpoint
+        cdef Limits limits
+        cdef Head head
+        cdef bytes raw = b"HTTP/1.1 200 OK\r\nendpoint-load-metrics: %s\r\n\r\n" % value
+        limits.line, limits.head, limits.fields, limits.body, limits.chunk_extension = 16384, 61440, 100, 0, 4096
+        parse_response(raw, len(raw), &limits, False, &head)
+        for endpoint in self.cluster.endpoints:
+            if endpoint.text.decode() == address:
+                learn_load(self.cluster.load, &head, endpoint.load, now)
 
     def busy(self, str address, uint64_t requests):
         cdef Endpoint endpoint

@@ -10,6 +10,7 @@ that have more endpoints than replicas. https://www.envoyproxy.io/docs/envoy/lat
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.rng cimport Rng
 from fastmesh.core.route.hash_table cimport HashTable
+from fastmesh.core.route.load_rule cimport LoadRule
 
 cdef enum:
     OVERPROVISIONED = 140     # percent
@@ -30,9 +31,12 @@ cdef class Tier:
     cdef uint32_t least       # healthy endpoints; with fewer, zones mean nothing
     cdef uint32_t healthy     # endpoints, when somebody looked last
     cdef uint32_t load        # percent of the cluster's requests
+    cdef uint64_t* sums       # of the endpoints' weights by load, up to each; NULL: nobody has asked for them
+    cdef uint64_t sums_until  # ms: then they are made anew
     cdef bint panics          # too few are healthy: health is ignored here
     cdef Tier part(self, Rng* rng)    # one of the parts by its share, or the tier itself
     cdef void weigh_parts(self)
+    cdef void sum_loads(self, LoadRule rule, uint64_t now)
     cdef void _weigh_zones(self)
 
 cdef Tier make_tier(list endpoints, list parts)

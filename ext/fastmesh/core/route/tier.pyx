@@ -2,14 +2,18 @@
 from math import gcd
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from fastmesh.core.base.rng cimport Rng, rng_below
 from fastmesh.core.route.endpoint cimport Endpoint
+from fastmesh.core.route.load_rule cimport LoadRule, trusted_weight
 
 cdef uint64_t EXPANDED_MAX = 4096     # entries of `weighted`; finer weights are rounded
 
 
 cdef class Tier:
+    def __dealloc__(self):
+        free(self.sums)
+
     cdef Tier part(self, Rng* rng):
         cdef Tier part
         cdef uint32_t drawn
@@ -35,6 +39,23 @@ cdef class Tier:
             part.share = <uint32_t>(part.weight * min(able, <uint64_t>100))
             self.shares += part.share
 
+
+    cdef void sum_loads(self, LoadRule rule, uint64_t now):
+        """Who does not report, or not for long enough, weighs what the median of the others does."""
+        cdef Endpoint endpoint
+        cdef uint64_t total = 0
+        cdef Py_ssize_t i
+        weights = [trusted_weight(rule, endpoint.load, now) for endpoint in self.endpoints]
+        known = sorted([weight for weight in weights if weight])
+        usual = (known[(len(known) - 1) // 2] + known[len(known) // 2]) // 2 if known else 1
+        if self.sums == NULL:
+            self.sums = <uint64_t*>malloc(len(weights) * sizeof(uint64_t))
+            if self.sums == NULL:
+                return
+        for i, weight in enumerate(weights):
+            total += <uint64_t>(weight or usual)
+            self.sums[i] = total
+        self.sums_until = now + rule.update
 
     cdef void _weigh_zones(self):
         cdef Tier own = self.parts[0], part
