@@ -92,7 +92,11 @@ def test_nobody_gets_through_without_mutual_tls(mode: str) -> None:
     if mode.isupper():
         text += destination_rule("api", {"tls": {"mode": mode}})
     role = {**HERE, "identity": mode != "no identity"}
-    assert met(text + networks(far=gateways("192.0.2.1")), **role) == {DIRECT: 1}
+    text += networks(far=gateways("192.0.2.1"))
+    assert met(text, **role) == {DIRECT: 1}
+    (told,) = (each for each in compiled(text, **role)[1] if "network far" in each.message)
+    assert (told.severity, told.kind) == ("warning", "Service")
+    assert ("10.0.0.2" if mode == "no sidecar" else "this proxy") in told.message
 
 
 def test_a_proxy_of_no_network_goes_through_gateways() -> None:

@@ -222,6 +222,7 @@ class Clusters:
             return [member for member in members if member.plan.address]
         found: list[Member] = []
         through: dict[tuple[str, str, Gateway], int] = {}
+        mutual = self._tls.is_mutual(target.policy)
         for member in members:
             network, weight = member.site.labels.get(NETWORK, ""), member.site.weight * networks.scale
             gateways = networks.way(self._network, network)
@@ -229,7 +230,9 @@ class Clusters:
                 if member.plan.address:
                     plan = msgspec.structs.replace(member.plan, weight=weight)
                     found.append(replace(member, plan=plan, site=replace(member.site, weight=weight)))
-            elif member.plan.mesh_tls and self._tls.is_mutual(target.policy):
+            elif not member.plan.mesh_tls or not mutual:
+                self._out_of_reach(target.service, member.plan.address, network, mutual)
+            else:
                 for gateway in gateways:
                     key = member.site.locality, network, gateway
                     through[key] = through.get(key, 0) + weight // len(gateways)
@@ -237,6 +240,18 @@ class Clusters:
             plan = EndpointPlan(address=address, port=port, weight=weight, locality=locality, mesh_tls=True)
             found.append(Member(plan, Site(locality, topology({}, locality, network), weight), {}))
         return found
+
+    def _out_of_reach(self, service: MeshService, address: str, network: str, mutual: bool) -> None:
+        """Once for a service and network."""
+        key = f"{service.host} {network}"
+        if key not in self._told:
+            self._told.add(key)
+            why = f"{address or 'an endpoint'} does not speak it" if mutual else "this proxy does not speak it to there"
+            message = (
+                f"{service.host} has endpoints in network {network} that get nothing: "
+                f"the gateways of that network take mutual TLS alone, and {why}"
+            )
+            self.problems.append(service.written.problem(("spec",), message, "warning", "advice"))
 
     def _zoned(self, target: Target) -> ZonesPlan | None:
         """A hash chooses among all zones alike, as in Envoy."""
