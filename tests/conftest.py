@@ -19,6 +19,9 @@ SIDE_BY_SIDE = {"config", "core", "discovery", "security"}  # folders whose test
 AT_ONE_PLACE = {"interop"}  # its peers are started once for all of its files
 ROOM = pytest.StashKey[Room]()
 
+# Else every proxy that a test starts compiles all of its Python anew, a third of what a start costs
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     if run := os.environ.get("PYTEST_XDIST_TESTRUNUID"):

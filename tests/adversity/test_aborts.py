@@ -92,6 +92,7 @@ def aborts(directory: Path, times: int) -> None:
         assert not upstream.errors, upstream.errors
 
 
+@pytest.mark.quiet
 def test_the_upstream_is_told_at_once(tmp_path: Path) -> None:
     aborts(tmp_path, 200)
 

@@ -195,6 +195,7 @@ def aborts(folder: Path, version: str, door: str, times: int) -> None:
 
 
 @pytest.mark.parametrize(("version", "door"), ROADS)
+@pytest.mark.quiet
 def test_the_upstream_is_told_at_once(tmp_path: Path, version: str, door: str) -> None:
     aborts(tmp_path, version, door, QUICK)
 
