@@ -40,6 +40,7 @@ class Named(Upstream):
         self.name = name
         self.address = address
         self.heads: list[bytes] = []
+        self.connections: list[socket.socket] = []
         if address != "127.0.0.1":
             self.socket.close()
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -48,11 +49,19 @@ class Named(Upstream):
 
     def _talk(self, connection: socket.socket) -> None:
         answer = f"HTTP/1.1 200 OK\r\ncontent-length: {len(self.name) + 2}\r\n\r\n<{self.name}>".encode()
+        self.connections.append(connection)
         data = b""
         while piece := connection.recv(65536):
             *heads, data = (data + piece).split(b"\r\n\r\n")
             self.heads += heads
             connection.sendall(answer * len(heads))
+
+    def leave(self) -> None:
+        """Nobody listens there any more, and nobody answers on the connections that there are."""
+        self.__exit__()
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def workload(name: str, port: int, labels: dict[str, str], named: str = "http", **fields: Any) -> str:

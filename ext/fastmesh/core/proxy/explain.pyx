@@ -120,7 +120,7 @@ cdef dict _unknown_host(Story story, Exchange x):
         return story.answered("none", 404, ["NR"])
     if listener.unknown == UNKNOWN_PASSTHROUGH:
         story.result["cluster"] = "PassthroughCluster"
-        story.tell("answer", "502", "it does not say where its connection was meant to go; "
+        story.tell("answer", "502", "a request does not say where its connection was meant to go; "
                                     "outboundTrafficPolicy: {mode: ALLOW_ANY} would ask DNS for its host")
         return story.answered("none", 502, ["NR"])
     story.result["cluster"] = "BlackHoleCluster"
@@ -277,7 +277,7 @@ cdef dict _tell_destination(Story story, Exchange x):
     endpoints = [endpoint.text.decode() for endpoint in chosen.cluster.endpoints]
     story.result["endpoints"] = endpoints
     if not endpoints and chosen.cluster.kind == 0:
-        story.tell("attempt", "503", "the cluster has no endpoint")
+        story.tell("attempt", "503", "no endpoint is known: no workload with an address (WorkloadEntry, Pod, EndpointSlice) is selected")
         return story.answered("route", 503, ["UH"])
     if chosen.cluster.extras & EXTRA_TIERS:
         _tell_localities(story, chosen.cluster)
