@@ -24,7 +24,7 @@ import fastmesh.cli
 from fastmesh.cli.options import rows
 from fastmesh.config.store import read
 from fastmesh.server import units
-from fastmesh.server.settings import Http2, Limits, ProxySettings, Setting, Timeouts
+from fastmesh.server.settings import Http2, Limits, Overload, ProxySettings, Setting, Timeouts
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -454,7 +454,7 @@ def test_every_flag_of_the_proxy_is_documented() -> None:
     assert_none((flag for flag in flags if f"`{flag}`" not in text), "not in docs/commands.md")
 
 
-@pytest.mark.parametrize("group", [Http2, Limits, Timeouts])
+@pytest.mark.parametrize("group", [Http2, Limits, Overload, Timeouts])
 def test_every_limit_is_documented_with_its_default(group: type[Setting]) -> None:
     lines = (ROOT / "docs/limits.md").read_text().splitlines()
     show = {"duration": units.show_duration, "size": units.show_size, "": str}

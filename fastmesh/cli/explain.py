@@ -35,6 +35,7 @@ _NOBODY = re.compile(r"(?<![\d.])0\.\d+\.\d+\.\d+(?=:)")  # addresses that no en
 @click.option("--labels", default="", metavar="K=V,...", help="The client's labels.")
 @click.option("--locality", default="", metavar="R/Z/S", help="Where the proxy stands: region/zone/subzone.")
 @click.option("--gateway", default=None, metavar="NS/NAME", help="Ask as this Gateway's listener.")
+@click.option("--sidecar", default=None, metavar="NAME.NS", help="Ask as this workload's sidecar, before its --port.")
 @click.option("--port", type=click.IntRange(1, 65535), default=None, help="The port that the client connected to.")
 @click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def explain(
@@ -47,6 +48,7 @@ def explain(
     labels: str,
     locality: str,
     gateway: str | None,
+    sidecar: str | None,
     port: int | None,
     output: str,
 ) -> int:
@@ -60,7 +62,9 @@ def explain(
         return EXIT_DATA
     _show(problem for problem in result.problems if problem.severity == "warning")
     tcp = url.partition("://")[0] in CONNECTIONS
-    role = _role(result.resources, namespace, _labels(labels), gateway, tcp)
+    role = (
+        _role(result.resources, namespace, _labels(labels), gateway, tcp) if sidecar is None else _server(sidecar, port)
+    )
     role = dataclasses.replace(role, locality=locality)
     plan, answer = _ask(result.resources, role, gateway, method, url, _headers(headers), port)
     if output == "json":
@@ -86,6 +90,8 @@ def _ask(
     connected, strict = port or said, bool(port or said)
     plan, names = _compile(config, role)
     listener = _listener(plan, gateway, port, said or DEFAULT_PORTS.get(scheme, 0))
+    if role.kind == "sidecar":
+        listener = _before(plan, port or 0)
     if scheme in CONNECTIONS:
         host = authority.rpartition(":")[0].strip("[]")
         told = connection(plan, listener, scheme, host, connected or 0, hosts[-1] if hosts else "")
@@ -169,6 +175,15 @@ def _role(config: ConfigSet, namespace: str | None, labels: dict[str, str], gate
     return Role(kind="gateway", namespace=namespace or owner, labels=labels or selected, identity=True)
 
 
+def _server(written: str, port: int | None) -> Role:
+    """The side of a sidecar that faces the mesh."""
+    name, dot, namespace = written.rpartition(".")
+    if not dot or not port:
+        raise click.UsageError("--sidecar NAME.NAMESPACE --port PORT: the port is the one of the application")
+    pair = ("127.0.0.1:15006", f"127.0.0.1:{port}")
+    return Role(kind="sidecar", name=name, namespace=namespace, inbound=(pair,), identity=True)
+
+
 def _gateway(config: ConfigSet, written: str) -> tuple[str, dict[str, str]] | None:
     """The namespace of a Gateway of either kind, and the labels of the workload that serves it."""
     namespace, slash, name = written.rpartition("/")
@@ -193,6 +208,16 @@ def _listener(plan: Plan, gateway: str | None, port: int | None, meant: int) -> 
         ports = ", ".join(str(listener.port) for listener in own) or "none"
         raise click.UsageError(f"--gateway {gateway}: no server on port {port or meant} (its ports: {ports})")
     return (fitting or own)[0]
+
+
+def _before(plan: Plan, port: int) -> ListenerPlan:
+    """A sidecar's listener before a port of its application."""
+    own = [listener for listener in plan.listeners if listener.role == "inbound"]
+    fitting = [listener for listener in own if listener.port == port]
+    if not fitting:
+        ports = ", ".join(str(listener.port) for listener in own) or "none"
+        raise click.UsageError(f"--sidecar: its Sidecar opens no port {port} (its ports: {ports})")
+    return fitting[0]
 
 
 def _show(problems: Iterable[Problem]) -> None:

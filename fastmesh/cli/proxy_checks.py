@@ -46,6 +46,10 @@ def checked(settings: ProxySettings) -> ProxySettings:
         _read("--trust-domain", spiffe.trust_domain, settings.trust_domain)
     if not 1 <= settings.worker.limits.fields <= 128:
         raise click.UsageError("--max-fields is at least 1 and at most 128")
+    if settings.worker.overload.complaint():
+        raise click.UsageError(
+            f"--overload-close, --overload-shed, --overload-stop: {settings.worker.overload.complaint()}"
+        )
     log = None if settings.access_log in ("off", "") else settings.access_log
     if log not in (None, "-"):
         log = str(Path(log).absolute())

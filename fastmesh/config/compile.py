@@ -163,6 +163,7 @@ class _Compiler:
         mesh_policy = self.route_policies
         own = OwnKinds(self.config, self.clusters, self._scope(frozenset({MESH})), mesh_policy.retry_budget)
         shaped = own.shape()
+        vhosts = own.guard(vhosts)
         plan = Plan(
             mesh=MeshPlan(
                 version="",
@@ -177,7 +178,7 @@ class _Compiler:
             workloads=self.registry.workloads.plans,
             limits=self.limits.plans,
             filters=filters.plans,
-            clusters=shaped + self.inbound.clusters,
+            clusters=shaped + own.shape_inbound(self.inbound.clusters, self.inbound.ports),
             vhosts=vhosts,
             listeners=listeners,
             sources=self.credentials.sources,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fastmesh.model.base import Duration, Spec, UInt32
+from fastmesh.model.route_policy import RouteTarget
 from fastmesh.model.virtual_service import HTTPMatchRequest
 
 
@@ -111,9 +112,13 @@ class Ejection(Spec, frozen=True):
 
 
 class Resilience(Spec, frozen=True):
-    """No `subset`: every subset and the whole; no `port`: every port."""
+    """For a host, or for rules (`target_ref`). No `subset`: every subset and the whole; no `port`: every port. `side`:
+    where it acts, in the proxies of those who call the host, or in the sidecars of those who serve it.
+    """
 
-    host: str
+    host: str = ""
+    target_ref: RouteTarget | None = None
+    side: Literal["client", "server"] = "client"
     subset: str | None = None
     port: UInt32 | None = None
     half_life: Duration = Duration(10_000)  # of what is observed of endpoints: the past counts half after each

@@ -13,7 +13,7 @@ from fastmesh.model.virtual_service import Destination
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"]
 # Response flags of answers that the proxy makes itself: https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
-Refused = Literal["NR", "NC", "UH", "UF", "UO", "UC", "UT", "UR", "URX", "UPE", "RL"]
+Refused = Literal["NR", "NC", "UH", "UF", "UO", "UC", "UT", "UR", "URX", "UPE", "RL", "OM"]
 Failed = Literal["NC", "UH", "UF", "UO", "UC", "UT", "UR", "UPE"]
 
 

@@ -25,7 +25,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 PAGES = (
-    Page("/ready", "GET", pages.ready, "200 LIVE, or 503 while starting or draining", status=True),
+    Page("/ready", "GET", pages.ready, "200 LIVE, or 503 while starting, draining or overloaded", status=True),
     Page("/healthz/ready", "GET", pages.ready, "the same under Istio's name", status=True),
     Page("/server_info", "GET", pages.server_info, "version, state, uptime, settings, workers"),
     Page("/stats", "GET", pages.stats, "counters and gauges; ?filter=REGEX&format=text|json|prometheus&usedonly"),

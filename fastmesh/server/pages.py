@@ -46,14 +46,28 @@ class ProxyView(Protocol):
     def drain_listeners(self) -> None: ...
 
 
+STOP = 3
+TOLD = (
+    "",
+    "under pressure, answers end their connections",
+    "under pressure, requests of low priority are refused",
+    "under pressure, nothing new is taken",
+)
+
+
 def _json(value: Any) -> Response:
     body = msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
     return Response(200, body, "application/json")
 
 
 def ready(view: ProxyView, request: Request) -> Response:
-    state = view.state
-    return Response(200 if state == "LIVE" else 503, f"{state}\n".encode())
+    """Under pressure it says what is done; not ready is a proxy of which no worker takes a connection."""
+    state, told = view.state, ""
+    if state == "LIVE":
+        levels = statistics.pressure_levels(view)
+        told = "".join(f"worker {index}: {TOLD[level]}\n" for index, level in levels.items() if level)
+        state = "OVERLOADED" if levels and all(level == STOP for level in levels.values()) else state
+    return Response(200 if state == "LIVE" else 503, f"{state}\n{told}".encode())
 
 
 def server_info(view: ProxyView, request: Request) -> Response:

@@ -146,6 +146,39 @@ class Outside(Setting, kw_only=True, frozen=True):
     )
 
 
+class Overload(Setting, kw_only=True, frozen=True):
+    """When the proxy has too much to do, and what it does then; see docs/overload.md. The steps are percent of what may
+    be: of `memory` or the control group's, of `lag`, and the first one also of `connections`."""
+
+    memory: Annotated[
+        int,
+        Flag(
+            "--max-memory",
+            "Memory of one worker, without what is shared; 0 = what the control group allows.",
+            "size",
+        ),
+    ] = 0
+    connections: Annotated[
+        int, Flag("--max-connections", "Connections of clients, all workers together: more wait; 0 = no limit.")
+    ] = 0
+    lag: Annotated[
+        int, Flag("--max-lag", "How late the turns of a worker's loop may be, by and large; 0 = no limit.", "duration")
+    ] = 0
+    close: Annotated[
+        int, Flag("--overload-close", "From this pressure (percent) on answers end their connections.")
+    ] = 85
+    shed: Annotated[
+        int, Flag("--overload-shed", "From here on requests are refused, the lowest class first (503).")
+    ] = 90
+    stop: Annotated[int, Flag("--overload-stop", "From here on every request is refused, and connections wait.")] = 95
+
+    def complaint(self) -> str:
+        """What is wrong with the steps, or nothing."""
+        if 0 < self.close <= self.shed <= self.stop <= 100:
+            return ""
+        return f"{self.close}, {self.shed} and {self.stop} are not three steps upwards, as 85, 90 and 95 are"
+
+
 RoleName = Literal["mesh", "gateway", "sidecar"]
 
 
@@ -169,6 +202,7 @@ class WorkerSettings(Setting, kw_only=True, frozen=True):
     timeouts: Timeouts = Timeouts()
     http2: Http2 = Http2()
     outside: Outside = Outside()
+    overload: Overload = Overload()
     drain_timeout_ms: Annotated[
         int, Flag("--drain-timeout", "Requests in flight get this long when a worker or the proxy stops.", "duration")
     ] = 30_000

@@ -13,6 +13,7 @@ from fastmesh.security.material import Material
 from fastmesh.server import words
 from fastmesh.server.configure import ACCEPTED, REFUSED
 from fastmesh.telemetry import envoy_stats
+from fastmesh.telemetry import overload as pressure
 from fastmesh.telemetry import prometheus as telemetry
 from fastmesh.telemetry.exposition import Family, label_text
 
@@ -64,6 +65,15 @@ def _materials(view: ProxyView) -> list[Material]:
 def flat(view: ProxyView) -> list[tuple[str, int]]:
     """Every number under Envoy's dotted name, sorted by name."""
     return sorted([*_own(view), *envoy_stats.lines(view.arena, view.plan()).items()])
+
+
+def pressure_levels(view: ProxyView) -> dict[int, int]:
+    """What each worker that serves does about its pressure: a PressureLevel by its slot."""
+    if not hasattr(view.arena, "find"):  # the server's own tests run without a data plane
+        return {}
+    found = pressure.rows([(words.ENTRY_PRESSURE, b"", view.arena.find(words.ENTRY_PRESSURE, b"workers"))])
+    level = list(words.PRESSURE_WORDS).index("PR_LEVEL")
+    return {member.index: found[member.index][level] for member in view.crew.serving() if member.index < len(found)}
 
 
 # ---- /clusters

@@ -16,6 +16,8 @@ ENTRY_TCP_SERIES = 9
 ENTRY_ROUTE = 20
 ENTRY_HEALTH = 30
 ENTRY_GUARD = 32
+ENTRY_PRESSURE = 40
+ENTRY_RULE_GUARD = 41
 
 OUTLIER_WORDS = 8
 OUT_EJECTED_UNTIL = 3
@@ -30,6 +32,8 @@ LIMIT_ROW = 8
 ROUTE_ROW = 8
 HEALTH_ROW = 16
 GUARD_ROW = 32
+PRESSURE_ROW = 8
+RULE_GUARD_ROW = 8
 
 CLUSTER_WORDS = {
     "CL_RQ_ACTIVE": "upstream_rq_active",
@@ -150,7 +154,19 @@ WORKER_WORDS = {
     "WK_FILTER_BLOCKED": "filter.blocked",
     "WK_FILTER_TOO_LARGE": "filter.body_too_large",
     "WK_RETRY_OVERFLOW": "retry_budget_overflow",
+    "WK_OVERLOAD_ENDED": "http.downstream_cx_overload_disable_keepalive",
+    "WK_OVERLOAD_SHED": "http.downstream_rq_overload_close",
+    "WK_OVERLOAD_WAITED": "listener.downstream_cx_overload_wait",
 }
+
+# The worst of all workers counts: a sum would say nothing.
+PRESSURE_WORDS = {
+    "PR_MEMORY": "overload.memory.pressure",
+    "PR_CONNECTIONS": "overload.connections.pressure",
+    "PR_LAG": "overload.lag.pressure",
+    "PR_LEVEL": "overload.level",
+}
+PRESSURE_LEVELS = ("none", "close", "shed", "stop")
 
 LIMIT_WORDS = {
     "LM_PASSED": "passed",

@@ -30,6 +30,7 @@ from fastmesh.errors import EXIT_FAILURE
 from fastmesh.server import log as log_lines
 from fastmesh.server import messages as say
 from fastmesh.server.channel import Channel
+from fastmesh.server.pressure import Pressed, Pressure
 from fastmesh.server.settings import WorkerSettings
 
 log = logging.getLogger("fastmesh.worker")
@@ -47,7 +48,7 @@ class Building(Protocol):
     def step(self, budget_us: int, /) -> bool: ...
 
 
-class Plane(Protocol):
+class Plane(Pressed, Protocol):
     """What the compiled core offers (fastmesh.core.proxy.worker.Worker). `apply` is given the sockets that are new to
     it, and owns them from then on; `drain` closes all of them, and idle connections after a grace in seconds; `cut`
     breaks off what is left. `set_ticket_keys` is called before the first `load` and at each change, see
@@ -170,6 +171,7 @@ class WorkerProcess:
         load = self._code.load if self._code is not None else None
         self._plane = self._make(self._loop, self._arena_fd, hello.settings.index, settings, load)
         self._plane.set_lease_bell(lambda: self._channel.send(say.LeasesWanted()))
+        Pressure(self._loop, hello.settings.overload, self._plane).start()
         self._channel.send(say.Ready())
         self._tell_status()
 

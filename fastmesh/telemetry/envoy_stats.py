@@ -6,6 +6,7 @@ import time
 
 from fastmesh.config.plan import Plan
 from fastmesh.server import words as names
+from fastmesh.telemetry import overload
 from fastmesh.telemetry.membership import members
 from fastmesh.telemetry.readable import Entry, ReadableArena, signed, totals
 
@@ -36,7 +37,10 @@ def lines(arena: ReadableArena, plan: Plan | None = None) -> dict[str, int]:
             found |= _health(f"{prefix}.health_check.", known.clusters[key], checks, unwell.get(key, set()))
     for kind, key, values in entries:
         if kind == names.ENTRY_GUARD and key in (clusters if known is None else known.guarded):
-            found |= _guard(f"cluster.{key.decode('utf-8', 'replace')}.", values)
+            name = key.decode("utf-8", "replace")
+            found |= _guard(
+                f"{name.replace('|', '.', 1)}." if name.startswith("route|") else f"cluster.{name}.", values
+            )
         if kind == names.ENTRY_WORKER:
             _put(found, "", values, names.WORKER_ROW, names.WORKER_WORDS)
         elif kind == names.ENTRY_LIMIT:
@@ -44,6 +48,7 @@ def lines(arena: ReadableArena, plan: Plan | None = None) -> dict[str, int]:
         elif kind == names.ENTRY_ROUTE:
             host, _, prefix = key.decode("utf-8", "replace").partition("\0")
             _put(found, f"vhost.{host}.route.{prefix}.", values, names.ROUTE_ROW, names.ROUTE_WORDS)
+    found |= overload.lines(entries)
     return dict(sorted(found.items()))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastmesh.config.plan import EndpointPlan, Plan
+from fastmesh.config.plan import EndpointPlan, Origin, Plan
 
 
 class Members:
@@ -40,8 +40,18 @@ def members(plan: Plan) -> Members:
             for cluster in plan.clusters
         },
         frozenset(cluster.name.encode() for cluster in plan.clusters if cluster.health is not None),
-        frozenset(cluster.name.encode() for cluster in plan.clusters if cluster.resilience is not None),
+        frozenset(
+            [
+                *(cluster.name.encode() for cluster in plan.clusters if cluster.resilience is not None),
+                *(f"route|{place.namespace}/{place.name}".encode() for place in _of_rules(plan)),
+            ]
+        ),
     )
+
+
+def _of_rules(plan: Plan) -> list[Origin]:
+    """The Resiliences of rules; the arena has their words under such a name."""
+    return [rule.guard.origin for vhost in plan.vhosts for rule in vhost.rules if rule.guard is not None]
 
 
 def address_text(endpoint: EndpointPlan) -> str:

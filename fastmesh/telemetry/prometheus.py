@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fastmesh.config.plan import Plan
-from fastmesh.telemetry import exposition, istio, process, proxy_metrics
+from fastmesh.telemetry import exposition, istio, overload, process, proxy_metrics
 from fastmesh.telemetry.exposition import Family, content_type
 from fastmesh.telemetry.readable import ReadableArena
 
@@ -27,6 +27,7 @@ def collect(arena: ReadableArena, plan: Plan | None = None) -> list[Family]:
     return [
         *istio.families(entries),
         *proxy_metrics.families(entries, plan),
+        *overload.families(entries),
         *proxy_metrics.arena_families(arena.usage),
         *process.families(),
     ]

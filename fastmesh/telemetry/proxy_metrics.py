@@ -125,6 +125,9 @@ WORKER = (
     _count("WK_FILTER_BLOCKED", "fastmesh_filter_blocks", "Plain hooks that kept a worker for longer than they may."),
     _count("WK_FILTER_TOO_LARGE", "fastmesh_filter_bodies_too_large", "Bodies that no hook could be given whole."),
     _count("WK_RETRY_OVERFLOW", "fastmesh_retry_budget_overflows", "Retries not sent: the proxy's budget was spent."),
+    _count("WK_OVERLOAD_ENDED", "fastmesh_overload_connections_ended", "Connections not kept: there was pressure."),
+    _count("WK_OVERLOAD_SHED", "fastmesh_overload_requests_refused", "Requests refused under pressure (flag OM)."),
+    _count("WK_OVERLOAD_WAITED", "fastmesh_overload_accepts_put_off", "Times that connections were left waiting."),
 )
 
 _RESPONSES = "Requests to the cluster that ended, by class of the status that the client saw."
@@ -309,7 +312,9 @@ def _guards(found: list[tuple[bytes, tuple[int, ...]]]) -> list[Family]:
     table = Table(GUARD, names.GUARD_WORDS, names.GUARD_ROW)
     opened = Family("fastmesh_breaker_open", "gauge", "1 while the breaker of the destination is open or half-open.")
     for key, values in found:
-        labels = label_text(["cluster_name"], [key.decode("utf-8", "replace")])
+        name = key.decode("utf-8", "replace")
+        kind = "cluster_name" if not name.startswith("route|") else "route"
+        labels = label_text([kind], [name.removeprefix("route|")])
         table.add(values[: names.GUARD_ROW], labels)
         opened.add(int(values[0] != 0), labels)
     return [*table.families, opened]

@@ -116,6 +116,19 @@ class FakePlane:
     def connections(self) -> int:
         return len(self.open)
 
+    @property
+    def all_connections(self) -> int:
+        return len(self.open)
+
+    def press(self, level: int, shedding: int, pressures: tuple[int, int, int]) -> None:
+        pass
+
+    def close_quiet(self, milliseconds: int) -> None:
+        pass
+
+    def trim(self) -> None:
+        pass
+
     def load(self, items: Iterator[tuple[str, dict[str, Any]]]) -> FakeBuild:
         return FakeBuild(items)
 

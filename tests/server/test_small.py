@@ -102,6 +102,7 @@ def test_words_are_those_of_the_arena() -> None:
         ("RouteWord", words.ROUTE_WORDS, words.ROUTE_ROW),
         ("HealthWord", words.HEALTH_WORDS, words.HEALTH_ROW),
         ("GuardWord", words.GUARD_WORDS, words.GUARD_ROW),
+        ("PressureWord", words.PRESSURE_WORDS, words.PRESSURE_ROW),
     ):
         body = re.search(rf"cdef enum[^\n]*\b{enum}\b[^\n]*\n(.*?)\n\n", text + "\n\n", re.DOTALL)
         assert body is not None

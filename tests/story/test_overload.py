@@ -7,7 +7,23 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tests.traffic import Action, Gate, Request, Story, ask, destination_rule, eventually, replicas, replicas_of, thing
+from tests.ports import free_port
+from tests.traffic import (
+    Action,
+    Gate,
+    Replica,
+    Request,
+    Story,
+    ask,
+    destination_rule,
+    eventually,
+    prefix,
+    replicas,
+    replicas_of,
+    thing,
+    to,
+    virtual_service,
+)
 
 HOST = "app.default.svc.cluster.local"
 
@@ -70,6 +86,101 @@ def test_a_backup_serves_a_backend_that_is_mirrored(tmp_path: Path) -> None:
             copied = sum(story.stats("breaker.rq_failed_over").values())
             assert copied > 5
             eventually(lambda: made[2].count() == made[0].count() + copied)
+
+
+def test_a_backup_has_a_breaker_of_its_own(tmp_path: Path) -> None:
+    """What is behind it serves, and what is a session with an endpoint of the first one does not hold it back."""
+    state: dict[str, Action] = {"a": 200, "spare": 200, "last": 200}
+    breaker = {"errorPercent": 50, "minRequests": 5, "openFor": "60s"}
+    session = {"cookie": {"name": "s"}}
+    route = {
+        "parentRefs": [{"group": "", "kind": "Service", "name": "app"}],
+        "rules": [{"backendRefs": [{"name": "app", "port": 80}], "sessionPersistence": session}],
+    }
+    with replicas("a", "spare", "last", act=lambda request: state[request.replica.name]) as made:
+        hosts = ("app", "spare", "last")
+        yaml = "".join(replicas_of(host, replica.port) for host, replica in zip(hosts, made, strict=True))
+        yaml += thing("HTTPRoute", "app", route, "gateway.networking.k8s.io/v1")
+        for host, behind in (("app", "spare"), ("spare", "last")):
+            spec = {"host": host, "breaker": {**breaker, "backup": {"host": behind}}}
+            yaml += thing("Resilience", host, spec, "fastmesh.io/v1alpha1")
+        with Story(tmp_path, yaml, workers=2) as story:
+            cookie = ask(story.proxy).headers["set-cookie"].partition(";")[0]
+            state["a"] = 500
+            eventually(lambda: ask(story.proxy, cookie=cookie).text == "spare")
+            state["spare"] = 500
+            eventually(lambda: ask(story.proxy, cookie=cookie).text == "last")
+            counts = [each.count() for each in made]
+            answer, line = story.ask(cookie=cookie)
+            assert (answer.text, line["response_flags"]) == ("last", "FB")
+            assert [each.count() for each in made] == [counts[0], counts[1], counts[2] + 1]
+            text = story.proxy.get("/stats/prometheus")[1]
+            for host in ("app", "spare"):
+                cluster = f'cluster_name="outbound|80||{host}.default.svc.cluster.local"'
+                assert f"fastmesh_breaker_open{{{cluster}}} 1" in text
+                assert f'fastmesh_breaker_requests_total{{{cluster},result="answered"}} 0' in text
+            # From the start of the second one on each request met both
+            failed_over = story.stats("(app|spare).*breaker.rq_failed_over$")
+            assert sorted(failed_over.values()) == [made[2].count(), made[1].count() + made[2].count()]
+
+
+def test_the_side_of_the_server(tmp_path: Path) -> None:
+    """A sidecar protects its application, whoever asks."""
+    gate, port = Gate(), free_port()
+    classes = [
+        {"name": "high", "match": [{"headers": {"x-priority": {"exact": "high"}}}]},
+        {"name": "low", "share": 50},
+    ]
+    with Replica("app", gate) as app:
+        yaml = replicas_of("app", port) + resilience(side="server", concurrency={"limit": 2, "priorities": classes})
+        yaml += thing("PeerAuthentication", "default", {"mtls": {"mode": "DISABLE"}}, "security.istio.io/v1")
+        pair = f"127.0.0.1:{port}=127.0.0.1:{app.port}"
+        with Story(
+            tmp_path, yaml, "--workload", "app-0.default", "--inbound", pair, workers=2, role="sidecar"
+        ) as story:
+            story.proxy.port = port
+            waiting = in_background(story, 1)
+            eventually(lambda: gate.held == 1)
+            answer, line = story.ask()
+            assert (answer.status, line["response_flags"]) == (503, "UO")
+            assert (line["response_code_details"], line["upstream_cluster"]) == (
+                "shed_by_priority",
+                f"inbound|{app.port}||",
+            )
+            waiting += in_background(story, 1, x_priority="high")
+            eventually(lambda: gate.held == 2)
+            assert story.ask(x_priority="high")[1]["response_code_details"] == "reached_concurrency_limit"
+            gate.opened.set()
+            for thread in waiting:
+                thread.join(10)
+            assert (story.ask()[0].status, app.count()) == (200, 3)
+
+
+def test_rules_have_a_limit_together(tmp_path: Path) -> None:
+    """All requests of an object's rules, wherever they go; one that ends leaves its place, also one that failed."""
+    gate = Gate()
+    spec = {"targetRef": {"kind": "VirtualService", "name": "app"}, "concurrency": {"limit": 2, "retryAfter": 9}}
+    with Replica("a", gate) as one, Replica("b", gate) as other:
+        rules = ({"match": prefix("/b"), "route": to("other")}, {"match": prefix("/gone"), "route": to("gone")}, {})
+        yaml = replicas_of("app", one.port) + replicas_of("other", other.port) + replicas_of("gone")
+        yaml += virtual_service("app", *rules) + thing("Resilience", "rules", spec, "fastmesh.io/v1alpha1")
+        with Story(tmp_path, yaml, workers=2) as story:
+            for _ in range(5):
+                assert story.ask("/gone")[1]["response_flags"] == "UH"
+            waiting = in_background(story, 1) + in_background(story, 1, target="/b")
+            eventually(lambda: gate.held == 2)
+            answer, line = story.ask("/gone")
+            assert (answer.status, answer.headers["retry-after"], line["response_flags"]) == (503, "9", "UO")
+            assert line["response_code_details"] == "reached_concurrency_limit"
+            gate.opened.set()
+            for thread in waiting:
+                thread.join(10)
+            assert story.ask()[0].status == 200
+            text = story.proxy.get("/stats/prometheus")[1]
+            assert 'fastmesh_concurrency_refused_requests_total{route="default/rules",reason="limit"} 1' in text
+            assert story.stats("^route.default/rules.*rq_blocked") == {
+                "route.default/rules.adaptive_concurrency.gradient_controller.rq_blocked": 1
+            }
 
 
 def test_a_breaker_with_an_answer_of_its_own(tmp_path: Path) -> None:

@@ -55,7 +55,9 @@ def check_references(config: ConfigSet, problems: list[Problem]) -> None:
     for check in config.health_checks:
         _shaped(check, known, At(check, problems))
     for item in config.resiliences:
-        _shaped(item, known, At(item, problems))
+        if item.spec.target_ref is None:
+            _shaped(item, known, At(item, problems))
+        _target(item, "this has no effect", config, At(item, problems))
     for limit in config.rate_limits:
         _target(limit, "nothing is limited", config, At(limit, problems))
     for policy in config.route_policies:
@@ -217,7 +219,9 @@ def destinations(spec: VirtualService, at: At) -> Iterator[tuple[At, Destination
             yield at["http"][index]["mirrors"][number]["destination"], mirror.destination
 
 
-def _target(written: Resource[RateLimit] | Resource[RoutePolicy], loss: str, config: ConfigSet, at: At) -> None:
+def _target(
+    written: Resource[RateLimit] | Resource[RoutePolicy] | Resource[Resilience], loss: str, config: ConfigSet, at: At
+) -> None:
     """`loss` is what comes of a target that is not there."""
     if written.spec.target_ref is not None:
         _refers(written.spec.target_ref, written.namespace, loss, config, at["targetRef"])

@@ -21,11 +21,16 @@ TRIALS = 8  # TRIALS_MAX of the core
 
 
 def check_resilience(resource: AnyResource, spec: Resilience, at: At) -> None:
-    check_target(spec.host, spec.subset, spec.port, at)
+    if spec.target_ref is not None:
+        _check_for_rules(spec, at)
+    else:
+        check_target(spec.host, spec.subset, spec.port, at)
     check_duration(spec.half_life, at["halfLife"])
     parts = (spec.health_weighted, spec.breaker, spec.concurrency, spec.queue, spec.ejection)
     if all(part is None for part in parts):
         at.error("asks for nothing, write one of healthWeighted, breaker, concurrency, queue and ejection")
+    if spec.side == "server":
+        _check_server_side(spec, at)
     if spec.health_weighted is not None and not 1 <= spec.health_weighted.floor_percent <= 100:
         message = "write 1 to 100: an endpoint that is never asked is never seen to be well again"
         at["healthWeighted"]["floorPercent"].error(f"{spec.health_weighted.floor_percent} is no share, {message}")
@@ -68,6 +73,47 @@ def _check_slow(latency: SlowEndpoints, at: At) -> None:
     for name, value in (("intervals", latency.intervals), ("minRequests", latency.min_requests)):
         if value < 1:
             at[name].error("write 1 or more")
+
+
+def _check_for_rules(spec: Resilience, at: At) -> None:
+    """Rules have requests under way, but no endpoints whose errors or connections could be counted."""
+    if spec.target_ref is not None and not spec.target_ref.name:
+        at["targetRef"]["name"].error("is empty, name the object whose rules are meant")
+    if spec.host:
+        at["host"].error("is for a destination and targetRef for rules, keep one of them")
+    parts = {"subset": spec.subset, "port": spec.port, "healthWeighted": spec.health_weighted, "breaker": spec.breaker}
+    for name, value in {**parts, "queue": spec.queue, "ejection": spec.ejection}.items():
+        if value is not None:
+            at[name].error("is for a destination: with targetRef there is concurrency alone; name a host for it")
+    if spec.side == "server":
+        at["side"].error("is for a destination: rules are in the proxies of clients, leave it out")
+    for index, priority in enumerate(spec.concurrency.priorities if spec.concurrency is not None else ()):
+        for number, match in enumerate(priority.match):
+            if match.port:
+                place = at["concurrency"]["priorities"][index]["match"][number]
+                place["port"].error("is not asked here, the rule says for which port it is; leave it out")
+
+
+def _check_server_side(spec: Resilience, at: At) -> None:
+    """A sidecar has one application behind it and does not know which subset of a client it is."""
+    if spec.subset is not None:
+        at["subset"].error("is what clients choose, with side: server it means nothing; leave it out")
+    if spec.health_weighted is not None:
+        at["healthWeighted"].error("chooses among endpoints, and a sidecar has one; leave it out or write side: client")
+    if spec.ejection is not None:
+        at["ejection"].error(
+            "is for one of several endpoints, and a sidecar has one; leave it out or write side: client"
+        )
+    if spec.breaker is not None and spec.breaker.backup is not None:
+        at["breaker"]["backup"].error("is for the proxies of clients; write an answer, or side: client")
+    if spec.concurrency is None:
+        return
+    for index, priority in enumerate(spec.concurrency.priorities):
+        for number, match in enumerate(priority.match):
+            for name, value in (("sourceLabels", match.source_labels), ("sourceNamespace", match.source_namespace)):
+                if value:
+                    place = at["concurrency"]["priorities"][index]["match"][number]
+                    place[name].error("is known in the proxy of the client only; match a header instead")
 
 
 def _check_breaker(breaker: Breaker, at: At) -> None:

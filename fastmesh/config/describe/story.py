@@ -48,7 +48,7 @@ def describe(
         "unreachable": _unreachable(problems, target, routed),
         "unused": _unused(config, target, [view.plan for view in found]),
         "peers": list(_peers(config, chosen)),
-        "policies": list(_policies(config, chosen)),
+        "policies": [*_policies(config, chosen), *_server_side(config, target, chosen)],
     }
 
 
@@ -342,6 +342,14 @@ def _peers(config: ConfigSet, chosen: Iterable[tuple[Workload, Ports]]) -> Itera
                 "mode": mode,
                 "from": by + place or "nothing is written, so the default",
             }
+
+
+def _server_side(config: ConfigSet, target: Target, chosen: Iterable[tuple[Workload, Ports]]) -> Iterator[Story]:
+    """Resilience in the sidecars of those who serve."""
+    workloads = [workload.name for workload, _ in chosen]
+    for each in config.resiliences:
+        if each.spec.side == "server" and workloads and fqdn(each.spec.host, each.namespace) in target.hosts:
+            yield {**_object(each), "workloads": workloads}
 
 
 def _policies(config: ConfigSet, chosen: Iterable[tuple[Workload, Ports]]) -> Iterator[Story]:

@@ -17,6 +17,8 @@ _SHORT = {
     "po": "Pod", "deploy": "Deployment", "sts": "StatefulSet",
 }  # fmt: skip
 
+_SHAPING = ("Resilience", "HealthCheck")  # of our own kinds: those of one destination
+
 
 class UnknownTargetError(ValueError):
     """Nothing is called so; the text says what is."""
@@ -55,9 +57,18 @@ def _object(config: ConfigSet, written: str, name: str, namespace: str | None) -
         found = [each for each in config if each.kind in wanted and (each.name, each.namespace) == split]
         if found:
             hosts = {host for each in found for host in (*_hosts_of(each), *_hosts_behind(config, each))}
-            return Target(frozenset(hosts), tuple(found))
+            return Target(frozenset(hosts), (*found, *_shaped(config, found[0], hosts)))
     names = [text for each in config if each.kind in wanted for text in (each.name, f"{each.name}.{each.namespace}")]
     raise UnknownTargetError(f"there is no {written}/{name}{closest(name, names) or ', write KIND/NAME.NAMESPACE'}")
+
+
+def _shaped(config: ConfigSet, shaping: AnyResource, hosts: set[str]) -> list[AnyResource]:
+    """The services, or the rules, that one of our own kinds is for."""
+    if shaping.kind not in _SHAPING:
+        return []
+    target = getattr(shaping.spec, "target_ref", None)
+    aim = (target.kind, shaping.namespace, target.name) if target is not None else None
+    return [each for each in config if hosts & set(_served(each)) or each.key == aim]
 
 
 def _splits(name: str, namespace: str | None) -> list[tuple[str, str]]:
@@ -68,6 +79,12 @@ def _splits(name: str, namespace: str | None) -> list[tuple[str, str]]:
 
 
 def _hosts_of(resource: AnyResource) -> list[str]:
+    if resource.kind in _SHAPING and resource.spec.host:
+        return [fqdn(resource.spec.host, resource.namespace)]
+    return _served(resource)
+
+
+def _served(resource: AnyResource) -> list[str]:
     if resource.kind == "Service":
         return [fqdn(resource.name, resource.namespace)]
     if resource.kind == "ServiceEntry":
@@ -84,7 +101,7 @@ def _hosts_behind(config: ConfigSet, workload: AnyResource) -> list[str]:
         for each in own
         for service in services
         if service.namespace == each.namespace and _selects(service, each)
-        for host in _hosts_of(service)
+        for host in _served(service)
     ]
 
 
@@ -98,5 +115,5 @@ def _selects(service: AnyResource, workload: Workload) -> bool:
 
 def _host(config: ConfigSet, written: str, namespace: str | None) -> Target:
     host = fqdn(written, namespace or DEFAULT_NAMESPACE)
-    objects = [each for each in config if host in _hosts_of(each)]
+    objects = sorted((each for each in config if host in _hosts_of(each)), key=lambda each: each.kind in _SHAPING)
     return Target(frozenset((host,)), tuple(objects))

@@ -15,6 +15,7 @@ from fastmesh.config.plan import (
     MatchPlan,
     NamedMatchPlan,
     Origin,
+    ResiliencePlan,
     RulePlan,
     StringMatchPlan,
 )
@@ -24,7 +25,7 @@ _DEFAULTS = ClusterPlan(name="")
 # What tells which destination it is, or is told in words of its own.
 _TOLD = frozenset((
     "name", "kind", "host", "port", "subset", "service_name", "service_namespace", "endpoints", "balancer", "http",
-    "outlier", "tls", "origin",
+    "outlier", "tls", "origin", "resilience",
 ))  # fmt: skip
 
 
@@ -98,6 +99,8 @@ def extras(rule: RulePlan) -> Iterator[str]:
         yield f"rewrites the authority to {rule.authority}"
     for mirror in rule.mirrors:
         yield f"mirrors {mirror.share / 10_000:g} % to {mirror.destination.cluster}"
+    if rule.guard is not None:
+        yield f"{place(rule.guard.origin)}: {'; '.join(_resilience(rule.guard))}"
     if rule.cors is not None:
         yield "answers browsers of other origins (CORS)"
 
@@ -120,6 +123,8 @@ def shape(cluster: ClusterPlan) -> Iterator[str]:
         yield f"protocol {cluster.http}"
     if cluster.outlier is not None:
         yield f"ejects endpoints: {_plain(cluster.outlier)}"
+    if cluster.resilience is not None:
+        yield f"{place(cluster.resilience.origin)}: {'; '.join(_resilience(cluster.resilience))}"
     tls = cluster.tls
     if tls is not None:
         how = (
@@ -130,6 +135,21 @@ def shape(cluster: ClusterPlan) -> Iterator[str]:
             else "TLS"
         )
         yield how + (f" with the server name {tls.sni}" if tls.sni else "") + ("" if tls.verify else ", not verified")
+
+
+def _resilience(plan: ResiliencePlan) -> Iterator[str]:
+    if plan.weighted_floor is not None:
+        yield f"weights by health, {plan.weighted_floor} % at least"
+    breaker, concurrency = plan.breaker, plan.concurrency
+    if breaker is not None:
+        then = breaker.backup or f"answers {breaker.answer.status}"
+        yield f"breaker opens at {breaker.threshold / 10_000:g} % errors for {breaker.open_for} ms, then {then}"
+    if concurrency is not None:
+        what = f"{concurrency.limit} requests at a time" if concurrency.limit else "as many requests as latency allows"
+        shares = ", ".join(f"{each.name} {each.share} %" for each in concurrency.priorities)
+        yield what + (f" ({shares})" if shares else "")
+    if plan.max_wait:
+        yield f"waits for a connection for {plan.max_wait} ms"
 
 
 def limit(plan: LimitPlan) -> str:

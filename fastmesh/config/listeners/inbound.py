@@ -66,6 +66,7 @@ class Inbound:
         self._credentials = credentials
         self._own = own
         self._clusters: dict[str, ClusterPlan] = {}
+        self.ports: dict[str, int] = {}  # of the service, by cluster
         self._names: set[str] = set()
 
     @property
@@ -145,6 +146,7 @@ class Inbound:
         number = door.number
         name = f"inbound|{number}||"
         if name not in self._clusters:
+            self.ports[name] = port.number if port is not None else number
             workload = self._registry.workloads.put(self._own.workload, self._own.namespace)
             pool = door.pool or (self._pool_of(service, port) if service is not None and port is not None else None)
             socket = door.address.startswith(UNIX)

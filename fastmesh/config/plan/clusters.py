@@ -54,6 +54,7 @@ class OwnAnswerPlan(PlanPart, frozen=True):
     status: int
     body: bytes = b""
     headers: list[tuple[str, str]] = []
+    written: bool = False  # by somebody; else a RoutePolicy may know another place to go
 
 
 class BreakerPlan(PlanPart, frozen=True):

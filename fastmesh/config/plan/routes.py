@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from fastmesh.config.plan.clusters import ResiliencePlan
 from fastmesh.config.plan.parts import HashPlan, MatchPlan, Origin, PlanPart, StringMatchPlan
 
 
@@ -169,6 +170,7 @@ class RulePlan(PlanPart, frozen=True):
     session: SessionPlan | None = None
     mirrors: list[MirrorPlan] = []
     policy: PolicyPlan | None = None
+    guard: ResiliencePlan | None = None  # of its requests, wherever they go: `concurrency` alone
     limits: list[int] = []  # indexes of Plan.limits, in the order in which they are asked
     filters: list[int] = []  # indexes of Plan.filters, in the order of their hooks for requests
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from fastmesh.config.hosts import fqdn
@@ -14,7 +16,9 @@ from fastmesh.config.plan import (
     EjectionPlan,
     OwnAnswerPlan,
     PriorityPlan,
+    RulePlan,
     SlowPlan,
+    VirtualHostPlan,
 )
 from fastmesh.config.plan import ResiliencePlan as Plan
 from fastmesh.config.resource import Resource
@@ -26,6 +30,8 @@ from fastmesh.config.store import ConfigSet
 from fastmesh.errors import Problem
 from fastmesh.model.resilience import Breaker, Concurrency, Ejection, FixedAnswer, Resilience, SlowEndpoints
 
+Target = tuple[str, str, str, str]  # kind, namespace, name, section
+
 
 class OwnKinds:
     """`retry_budget` is for destinations that say nothing of how many retries there may be."""
@@ -36,7 +42,17 @@ class OwnKinds:
         self._retry_budget = retry_budget
         self.problems: list[Problem] = []
         self._health_checks = Targets(config.health_checks, scope.namespace)
-        self._resilience = Targets(config.resiliences, scope.namespace)
+        self._resilience, self._server_side = (
+            Targets([each for each in config.resiliences if each.spec.host and each.spec.side == side], scope.namespace)
+            for side in ("client", "server")
+        )
+        self._of_rules: dict[Target, Resource[Resilience]] = {}
+        for item in config.resiliences:
+            target = item.spec.target_ref
+            if target is not None:
+                self._of_rules.setdefault((target.kind, item.namespace, target.name, target.section_name), item)
+        self._guarded: dict[int, tuple[RulePlan, RulePlan]] = {}
+        self._written: dict[str, Resource[Resilience]] = {}  # by the cluster that it shapes
         self._clusters = clusters
         self._scope = scope
 
@@ -50,6 +66,63 @@ class OwnKinds:
                 plan = msgspec.structs.replace(plan, retry_budget=self._retry_budget)
             shaped.append(self._shape(plan) if plan.host and plan.endpoints else plan)
             done += 1
+        return self._without_circles(shaped)
+
+    def shape_inbound(self, plans: list[ClusterPlan], ports: Mapping[str, int]) -> list[ClusterPlan]:
+        """What a sidecar does for its own application. `ports`: those of the service, by cluster."""
+        shaped = []
+        for plan in plans:
+            port = ports.get(plan.name, plan.port)
+            written = self._server_side.find(plan.host, plan.service_namespace, port, "") if plan.host else None
+            if written is not None:
+                plan = msgspec.structs.replace(plan, resilience=self._plan(written, plan, port))
+            shaped.append(plan)
+        return shaped
+
+    def guard(self, vhosts: list[VirtualHostPlan]) -> list[VirtualHostPlan]:
+        """Rules of the objects that a Resilience names. Those that a client runs, not the one before an application."""
+        if not self._of_rules:
+            return vhosts
+        return [msgspec.structs.replace(each, rules=[self._rule(rule) for rule in each.rules]) for each in vhosts]
+
+    def _rule(self, rule: RulePlan) -> RulePlan:
+        """Hosts share rules: they go on sharing them."""
+        seen = self._guarded.get(id(rule))
+        if seen is None:
+            made, place = rule, rule.origin
+            section = (
+                self._of_rules.get((place.kind, place.namespace, place.name, place.route)) if place.route else None
+            )
+            written = section or self._of_rules.get((place.kind, place.namespace, place.name, ""))
+            if written is not None and rule.destinations:
+                made = msgspec.structs.replace(rule, guard=self._of_rule(written))
+            seen = self._guarded[id(rule)] = (rule, made)
+        return seen[1]
+
+    def _of_rule(self, written: Resource[Resilience]) -> Plan:
+        concurrency = written.spec.concurrency
+        made = None if concurrency is None else self._concurrency(concurrency, written, 0)
+        return Plan(origin=origin(written), half_life=int(written.spec.half_life), concurrency=made)
+
+    def _without_circles(self, shaped: list[ClusterPlan]) -> list[ClusterPlan]:
+        """A backup's backup counts too; where they lead back nobody would ever answer."""
+        after = {
+            plan.name: plan.resilience.breaker.backup
+            for plan in shaped
+            if plan.resilience is not None and plan.resilience.breaker is not None and plan.resilience.breaker.backup
+        }
+        done = set[str]()
+        for start in after:
+            road: list[str] = []
+            at: str | None = start
+            while at is not None and at not in done and at not in road:
+                road.append(at)
+                at = after.get(at)
+            if at is not None and at in road:
+                circle = " -> ".join([*road[road.index(at) :], at])
+                message = f"leads back to where it began, so nobody would serve: {circle}; end it with an answer"
+                self.problems.append(self._written[at].problem(("spec", "breaker", "backup"), message))
+            done.update(road)
         return shaped
 
     def _shape(self, plan: ClusterPlan) -> ClusterPlan:
@@ -59,10 +132,11 @@ class OwnKinds:
             plan = msgspec.structs.replace(plan, health=health_plan(check, plan.host, least))
         written = self._resilience.find(plan.host, plan.service_namespace, plan.port, plan.subset)
         if written is not None:
-            plan = msgspec.structs.replace(plan, resilience=self._plan(written, plan))
+            self._written[plan.name] = written
+            plan = msgspec.structs.replace(plan, resilience=self._plan(written, plan, plan.port))
         return plan
 
-    def _plan(self, written: Resource[Resilience], cluster: ClusterPlan) -> Plan:
+    def _plan(self, written: Resource[Resilience], cluster: ClusterPlan, port: int) -> Plan:
         spec = written.spec
         weighted = spec.health_weighted
         chosen = cluster.kind == "endpoints"  # by the balancer, not by the client
@@ -71,7 +145,7 @@ class OwnKinds:
             half_life=int(spec.half_life),
             weighted_floor=weighted.floor_percent if weighted is not None else None,
             breaker=self._breaker(spec.breaker, written.namespace, cluster) if spec.breaker is not None else None,
-            concurrency=self._concurrency(spec.concurrency, written, cluster) if spec.concurrency is not None else None,
+            concurrency=self._concurrency(spec.concurrency, written, port) if spec.concurrency is not None else None,
             max_wait=int(spec.queue.max_wait) if spec.queue is not None else 0,
             ejection=self._ejection(spec.ejection, written, cluster) if spec.ejection is not None and chosen else None,
         )
@@ -114,14 +188,12 @@ class OwnKinds:
             answer=_refusal(breaker.answer, max(1, int(breaker.open_for) // 1000)),
         )
 
-    def _concurrency(
-        self, concurrency: Concurrency, written: Resource[Resilience], cluster: ClusterPlan
-    ) -> ConcurrencyPlan:
+    def _concurrency(self, concurrency: Concurrency, written: Resource[Resilience], port: int) -> ConcurrencyPlan:
         adaptive = concurrency.adaptive
         count = len(concurrency.priorities)
         priorities = []
         for index, priority in enumerate(concurrency.priorities):
-            matches = clauses(priority.match, self._scope.at(cluster.port), written.namespace)
+            matches = clauses(priority.match, self._scope.at(port), written.namespace)
             if matches is not None:
                 share = priority.share if priority.share is not None else round(100 * (count - index) / count)
                 priorities.append(PriorityPlan(name=priority.name, share=share, matches=matches))
@@ -161,4 +233,4 @@ def _refusal(answer: FixedAnswer | None, retry_after: int) -> OwnAnswerPlan:
     headers = [(name.lower(), value) for name, value in found.headers.items()]
     if found.status >= 500 and retry_after and "retry-after" not in dict(headers):
         headers.append(("retry-after", str(retry_after)))
-    return OwnAnswerPlan(status=found.status, body=found.body.encode(), headers=headers)
+    return OwnAnswerPlan(status=found.status, body=found.body.encode(), headers=headers, written=answer is not None)

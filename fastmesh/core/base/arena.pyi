@@ -22,5 +22,8 @@ class Arena:
     def entries(self) -> list[tuple[int, bytes, tuple[int, ...]]]:
         """(kind, key, words) of every entry, in no special order."""
 
+    def find(self, kind: int, key: bytes) -> tuple[int, ...]:
+        """The words of one entry, as `entries` has them; () when nobody has made it."""
+
     def release_slot(self, slot: int) -> None:
         """Zero the gauges of a dead worker."""

@@ -40,6 +40,21 @@ class Worker(Engine):
     def drain(self, idle_grace: float = 5.0) -> None:
         """Stop accepting; answers say `connection: close`; idle connections close after `idle_grace` seconds."""
 
+    @property
+    def all_connections(self) -> int:
+        """Of clients, all workers together."""
+
+    def press(self, level: int, shedding: int, pressures: tuple[int, int, int]) -> None:
+        """What the worker does because it has too much to do (PressureLevel); requests whose class has a share of at
+        most `shedding` percent are refused. `pressures`: of memory, connections and lag, in thousandths.
+        """
+
+    def close_quiet(self, milliseconds: int) -> None:
+        """Close HTTP/1 connections that are kept for another request, and that none has come on for this long."""
+
+    def trim(self) -> None:
+        """Give memory that is free back to the system."""
+
     def close_idle(self) -> None:
         """Close keep-alive connections without a request."""
 

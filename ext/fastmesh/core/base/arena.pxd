@@ -22,6 +22,8 @@ cdef enum EntryKind:
     ENTRY_LEASE_ASKS = 11    # what workers ask of the master
     ENTRY_HEALTH = 30        # HealthWord words of an endpoint
     ENTRY_GUARD = 32         # GuardWord words of a cluster, and a histogram
+    ENTRY_PRESSURE = 40      # rows of PressureRow
+    ENTRY_RULE_GUARD = 41    # rows of RuleGuardRow
     ENTRY_DUTY = 31          # which worker does what only one should do: see guard/duty
     ENTRY_RETRIES = 33       # rows of RetryWord
     ENTRY_TRIAL = 34         # TrialWord words of an endpoint

@@ -1,11 +1,13 @@
 """See arena.pxd. The layout is: header, directory of entry offsets, entries at 64-byte borders."""
 import os
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 from fastmesh.core.base.atomics cimport fm_add, fm_cas, fm_hash, fm_load
 from fastmesh.core.base.counters cimport (
-    CLUSTER_GAUGES, CLUSTER_ROW, ENDPOINT_GAUGES, ENDPOINT_ROW, OUTLIER_WORDS, RETRY_GAUGES, RETRY_ROW, WORKER_GAUGES, WORKER_ROW,
+    CLUSTER_GAUGES, CLUSTER_ROW, ENDPOINT_GAUGES, ENDPOINT_ROW, OUTLIER_WORDS, PRESSURE_ROW, RETRY_GAUGES, RETRY_ROW, RULE_GUARD_ROW,
+    WORKER_GAUGES, WORKER_ROW,
 )
 
 cdef extern from "<sys/mman.h>" nogil:
@@ -170,6 +172,13 @@ cdef class Arena:
             result.append((entry.kind, key, self._words_of(entry)))
         return result
 
+    def find(self, int kind, bytes key):
+        """The words of one entry, as `entries` has them; () when nobody has made it."""
+        cdef const char* text = PyBytes_AS_STRING(key)
+        cdef size_t size = PyBytes_GET_SIZE(key)
+        cdef Entry* entry = self._find(fm_hash(text, size, kind), kind, text, size)
+        return self._words_of(entry) if entry != NULL else ()
+
     cdef object _words_of(self, Entry* entry):
         cdef uint64_t* words = <uint64_t*>(<char*>entry + entry.words_at)
         cdef uint32_t i
@@ -198,6 +207,10 @@ cdef class Arena:
                 first, width, gauges = 0, WORKER_ROW, WORKER_GAUGES
             elif entry.kind == ENTRY_RETRIES:
                 first, width, gauges = 0, RETRY_ROW, RETRY_GAUGES
+            elif entry.kind == ENTRY_PRESSURE:
+                first, width, gauges = 0, PRESSURE_ROW, PRESSURE_ROW
+            elif entry.kind == ENTRY_RULE_GUARD:
+                first, width, gauges = 0, RULE_GUARD_ROW, 1
             else:
                 continue
             row = <uint64_t*>(<char*>entry + entry.words_at) + first + slot * width

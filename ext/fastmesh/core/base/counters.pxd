@@ -114,6 +114,10 @@ cdef enum:                # GuardWord; shared words of a cluster with a Resilien
     GU_TRIALS_FAILED
     GUARD_ROW = 32
 
+cdef enum:                # RuleGuardWord; rows: of rules with a Resilience
+    RG_RQ_ACTIVE = 0          # gauge
+    RULE_GUARD_ROW = 8
+
 cdef enum:                # WorkerWord
     WK_CX_ACTIVE = 0          # gauges: downstream connections
     WK_RQ_ACTIVE
@@ -194,12 +198,28 @@ cdef enum:                # WorkerWord
     WK_FILTER_BLOCKED         # that kept the worker from everything else for longer than they may take
     WK_FILTER_TOO_LARGE       # bodies that a hook could not be given
     WK_RETRY_OVERFLOW         # retries that the budget of the whole proxy did not allow
+    WK_OVERLOAD_ENDED         # connections that were kept for another request no longer, under pressure
+    WK_OVERLOAD_SHED          # requests refused under pressure
+    WK_OVERLOAD_WAITED        # times that connections were left waiting: under pressure, or at the limit
     WORKER_ROW = 128
 
 cdef enum:                # RetryWord; retries of all destinations, counted where there is a budget for the whole proxy
     RETRY_ACTIVE = 0          # gauge
     RETRY_GAUGES              # = 1
     RETRY_ROW = 8
+
+cdef enum:                # PressureWord; a row of each worker, gauges all of them. Pressures are thousandths of what may be
+    PR_MEMORY = 0
+    PR_CONNECTIONS
+    PR_LAG
+    PR_LEVEL                  # PressureLevel
+    PRESSURE_ROW = 8
+
+cdef enum PressureLevel:
+    PRESSED_NOT = 0
+    PRESSED_CLOSE             # answers end their connections
+    PRESSED_SHED              # and requests of low priority are refused
+    PRESSED_STOP              # and so is every other one, and connections wait
 
 cdef enum:                # LimitWord
     LM_PASSED = 0

@@ -13,6 +13,7 @@ cdef class Acceptor(Descriptor):
     cdef bint open
     cdef bint _accept_one(self)
     cdef void _full(self)
+    cdef void _wait(self)     # for less pressure, or for fewer connections
     cdef void stop(self)      # take what waits in the queue, then no more
 
 cdef tuple address_text(const uint8_t* raw, int port)         # of 16 bytes: without and with the port, IPv4 in IPv6 as IPv4

@@ -4,7 +4,7 @@ import socket as _socket
 from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memcpy, memset, strlen
 from fastmesh.core.base.atomics cimport fm_bump
-from fastmesh.core.base.counters cimport WK_ACCEPT_FULL
+from fastmesh.core.base.counters cimport WK_ACCEPT_FULL, WK_OVERLOAD_WAITED
 from fastmesh.core.net.readiness cimport (
     EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, Reactor, errno, setsockopt, sockaddr,
     socklen_t,
@@ -39,7 +39,8 @@ cdef extern from "<netinet/tcp.h>" nogil:
 
 cdef enum:
     QUEUE_MAX = 8192          # connections taken over from the queue at the end
-    FULL_PAUSE = 100          # ms without accepting once no descriptor is left
+    FULL_PAUSE = 100          # ms without accepting once no descriptor is left,
+    PRESSED_PAUSE = 20        # or because the worker takes none
     ORIGINAL_DST = 80         # SO_ORIGINAL_DST of linux/netfilter_ipv4.h, IP6T_SO_ORIGINAL_DST
 
 
@@ -123,6 +124,11 @@ cdef class Acceptor(Descriptor):
     cdef void on_readable(self):
         cdef int i
         for i in range(self.batch):
+            if self.reactor.accepts_none or self.reactor.is_full():
+                if i == 0:
+                    fm_bump(&self.reactor.row[WK_OVERLOAD_WAITED], 1)
+                self._wait()
+                break
             if not self._accept_one():
                 break
 
@@ -149,6 +155,10 @@ cdef class Acceptor(Descriptor):
         fm_bump(&self.reactor.row[WK_ACCEPT_FULL], 1)
         self.unwatch_read()
         self.reactor.wheel.start(&self.timer, self, 0, FULL_PAUSE)
+
+    cdef void _wait(self):
+        self.unwatch_read()
+        self.reactor.wheel.start(&self.timer, self, 0, PRESSED_PAUSE)
 
     cdef void on_timer(self, int kind) noexcept:
         if self.open:

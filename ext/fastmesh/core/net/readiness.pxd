@@ -79,8 +79,15 @@ cdef class Reactor:
     cdef uint64_t turn        # number of that look
     cdef bint called          # `_ready` will be called soon, whatever the epoll set says
     cdef bint draining
+    cdef bint parting         # answers end their connections: it drains, or is under pressure
+    cdef bint accepts_none    # under pressure: connections wait in the kernel's queue
+    cdef uint32_t shedding    # requests whose class has this share or less are refused; 0 = none are
+    cdef uint64_t* rows       # WorkerWord rows of all workers
+    cdef int slots            # how many
+    cdef uint64_t most_connections    # of clients, all workers together; 0 = no limit
     cdef readonly Py_ssize_t connections      # downstream
 
+    cdef bint is_full(self) noexcept  # of connections
     cdef void dispatch(self)
     cdef void end_of_turn(self, Descriptor descriptor)    # call its on_turn_end once, when this batch of events is served
     cdef void again(self, Descriptor descriptor)          # call its on_readable once more, soon

@@ -6,6 +6,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
+from fastmesh.core.base.arena cimport sum_rows
+from fastmesh.core.base.counters cimport WK_CX_ACTIVE, WORKER_ROW
 from fastmesh.core.base.outbuf cimport OutBuf, out_consume, out_size
 from fastmesh.core.base.rng cimport rng_seed
 from fastmesh.core.base.wheel cimport Wheel
@@ -25,6 +27,8 @@ cdef class Reactor:
         if self.epoll >= 0:
             c_close(self.epoll)
 
+    cdef bint is_full(self) noexcept:
+        return self.most_connections and sum_rows(self.rows + WK_CX_ACTIVE, WORKER_ROW, self.slots) >= self.most_connections
 
     cdef void dispatch(self):
         """Serve one batch of ready descriptors."""

@@ -70,8 +70,9 @@ cdef class Downstream(Descriptor):
     cdef int aim_port
     cdef void take_after(self, Downstream other)     # the facts above (and `reactor`, `tls`) are those of `other`
     cdef void start(self, const char* data, size_t size)      # the descriptor is ours; data[0:size] was read from it already
-    cdef void announce_end(self)                     # the worker drains: tell the client, where the protocol can
+    cdef void announce_end(self)                     # the worker drains, or is under pressure: tell the client, where the protocol can
     cdef void close_if_idle(self)
+    cdef void close_if_quiet(self, uint64_t since)   # HTTP/1: it has served a request, and none has come since that time (ms)
     cdef void wind_down(self)                        # finish what is under way, then close; no new requests
     cdef void cut(self)                              # the proxy ends now: close; users hear of it through on_cut
 

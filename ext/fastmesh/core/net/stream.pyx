@@ -58,6 +58,7 @@ cdef class Downstream(Descriptor):
     cdef void start(self, const char* data, size_t size): pass
     cdef void announce_end(self): pass
     cdef void close_if_idle(self): pass
+    cdef void close_if_quiet(self, uint64_t since): pass
     cdef void wind_down(self): pass
     cdef void cut(self): pass
 

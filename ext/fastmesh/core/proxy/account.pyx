@@ -30,6 +30,7 @@ LABELS = (
 TCP_LABELS = tuple(name for name in LABELS if name not in ("response_code", "grpc_response_status"))
 FLAG_NAMES = (
     "UH", "UF", "UO", "NR", "URX", "NC", "UT", "UC", "LR", "DC", "DI", "FI", "RL", "DPE", "UPE", "SI", "UR", "DT", "FB", "FE",
+    "OM",
 )
 
 cdef uint64_t[19] _bounds_us
@@ -40,7 +41,7 @@ for _i, _bound in enumerate(BOUNDS):
 
 cdef enum:
     CELLS_MAX = 1024          # sets of labels of one endpoint that are told apart quickly
-    PRINCIPALS_MAX = 16384    # peers that one worker tells apart
+    PRINCIPALS_MAX = 16383    # peers that one worker tells apart
 
 
 cdef bytes flags_text(uint32_t flags):
@@ -177,13 +178,13 @@ cdef Series _series(Transit t):
 
 
 cdef inline uint64_t _key(Transit t) noexcept:
-    """Status 10 bits, gRPC status 13, a call or not 1, flags 20, the peer's number 15; what the listener is, for those that met no host."""
+    """Status 10 bits, gRPC status 13, a call or not 1, flags 21, the peer's number 14; what the listener is, for those that met no host."""
     cdef Peer peer = _peer(t) if t.tls is not None or t.upstream_tls is not None else None
     cdef uint64_t key = <uint64_t>1 << 63 | <uint64_t>t.listener.unknown << 61 | <uint64_t>t.listener.inbound << 60
     if peer is not None:
         if peer.label < 0:
             peer.label = _number_of(t, peer.principal)
-        key |= <uint64_t>1 << 59 | <uint64_t>peer.label << 44
+        key |= <uint64_t>1 << 59 | <uint64_t>peer.label << 45
     if t.tcp:
         return key | <uint64_t>t.flags << 24 | <uint64_t>8191 << 10
     return key | <uint64_t>t.flags << 24 | <uint64_t>t.grpc << 23 | <uint64_t>(t.grpc_status + 1 & 8191) << 10 | t.status

@@ -180,7 +180,7 @@ cdef class Attempting(Replying):
         cdef bint good = outcome == OUTCOME_STATUS and status < 500
         fm_bump(&self.endpoint.row[EP_RQ_SUCCESS if good else EP_RQ_ERROR], 1)
         if self.cluster.resilience is not None:
-            guard_told(self, good)
+            guard_told(self, self.endpoint, good)
             if self.cluster.resilience.ejects:
                 attempt_told(self, outcome, status)
         if self.cluster.watched:

@@ -34,7 +34,8 @@ from fastmesh.core.proxy.find cimport ANSWERED, GO_ON, WAIT
 from fastmesh.core.proxy.hedge cimport Hedging
 from fastmesh.core.proxy.mirror cimport Mirroring
 from fastmesh.core.proxy.outside cimport OUT_FOUND, OUT_REFUSED, OUT_WAIT, go_outside
-from fastmesh.core.proxy.overload cimport guard, guard_failed, guard_left
+from fastmesh.core.proxy.overload cimport guard, guard_failed, guard_left, guard_rule, rule_left
+from fastmesh.core.proxy.pressure cimport is_shed, shed
 from fastmesh.core.proxy.relay cimport RelayText, response_out
 from fastmesh.core.proxy.retries cimport retry_ends
 from fastmesh.core.proxy.sticky cimport resume_session, split_hash
@@ -49,8 +50,8 @@ from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.limit cimport Limit
 from fastmesh.core.route.load_rule cimport learn_load
 from fastmesh.core.route.rule cimport (
-    Destination, Direct, Fault, Retry, STEP_ANSWER, STEP_BACKEND, STEP_CORS, STEP_FAULT, STEP_FILTER, STEP_HEDGE, STEP_LIMIT, STEP_MIRROR,
-    STEP_REWRITE, STEP_SESSION, STEP_STICKY,
+    Destination, Direct, Fault, Retry, STEP_ANSWER, STEP_BACKEND, STEP_CORS, STEP_FAULT, STEP_FILTER, STEP_GUARD, STEP_HEDGE,
+    STEP_LIMIT, STEP_MIRROR, STEP_REWRITE, STEP_SESSION, STEP_STICKY,
 )
 from fastmesh.core.route.snapshot cimport Listener, UNKNOWN_404, UNKNOWN_PASSTHROUGH
 from fastmesh.core.wire.grpc cimport GRPC_DEADLINE_EXCEEDED, GRPC_UNSAID, count_messages, http_of_grpc
@@ -140,7 +141,7 @@ cdef class Exchange(Hedging):
                 if self.steps & STEP_ANSWER:
                     verdict = self.answer()
             elif step == REWRITE:
-                if self.steps & STEP_REWRITE:
+                if self.steps & (STEP_REWRITE | STEP_GUARD):
                     verdict = self.rewrite()
             elif step == CHOOSE_CLUSTER:
                 verdict = self.choose_cluster()
@@ -187,6 +188,8 @@ cdef class Exchange(Hedging):
         if self.listener.chains is not None and self.misdirected():
             return self.reply(421, 0, "misdirected_request", "", 0)
         self.look_up(self.head.port, self.head.port != 0 and self.head.port != own_port)
+        if self.engine.shedding and is_shed(self):
+            return shed(self)
         if self.listener.https_redirect is not None and self.moves_to_https():
             return self._https_redirect()
         return GO_ON
@@ -244,8 +247,10 @@ cdef class Exchange(Hedging):
                            PyBytes_AS_STRING(direct.body), PyBytes_GET_SIZE(direct.body), direct.headers)
 
     cdef int rewrite(self):
-        self.rewrite_path()
-        return GO_ON
+        """The path that goes upstream; and whether this rule takes a request now, wherever it goes."""
+        if self.steps & STEP_REWRITE:
+            self.rewrite_path()
+        return guard_rule(self) if self.steps & STEP_GUARD else GO_ON
 
     cdef int choose_cluster(self):
         """A destination by weight, and its place under the cluster's limits."""
@@ -343,6 +348,9 @@ cdef class Exchange(Hedging):
 
     cdef void leave_guard(self):
         guard_left(self)
+
+    cdef void leave_rule(self):
+        rule_left(self)
 
     cdef Mirroring another(self):
         return take_exchange(self.engine, self.listener)

@@ -9,6 +9,7 @@ from fastmesh.core.net.readiness cimport Reactor
 from fastmesh.core.proxy.cors cimport find_origin, is_preflight, preflight_fields
 from fastmesh.core.proxy.engine cimport Engine
 from fastmesh.core.proxy.exchange cimport Exchange, take_exchange
+from fastmesh.core.proxy.pressure cimport class_of
 from fastmesh.core.proxy.relay cimport RelayText, apply_ops, request_out
 from fastmesh.core.proxy.sticky cimport resume_session, split_hash, take_hash
 from fastmesh.core.proxy.wanted cimport named_address
@@ -18,6 +19,7 @@ from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.hash_policy cimport HASH_SOURCE_IP, HashPolicy
 from fastmesh.core.route.filter cimport Filter
 from fastmesh.core.route.limit cimport ALL, Limit
+from fastmesh.core.route.resilience cimport PriorityClass
 from fastmesh.core.route.rule cimport Destination, Fallback, Fault, Mirror, Policy, Retry, Rule, STEP_STICKY
 from fastmesh.core.route.snapshot cimport UNKNOWN_404, UNKNOWN_PASSTHROUGH, Listener, Snapshot
 from fastmesh.core.route.tier cimport Tier
@@ -128,6 +130,14 @@ cdef dict _unknown_host(Story story, Exchange x):
     return story.answered("none", 502, ["NR"])
 
 
+cdef void _tell_overload(Story story, Exchange x):
+    """What becomes of it while the proxy itself has too much to do."""
+    cdef PriorityClass priority = class_of(x)
+    if priority is not None:
+        why = f"a proxy under pressure refuses it {priority.share} % of the way from --overload-shed to --overload-stop"
+        story.tell("overload", f"class {priority.name}", why)
+
+
 cdef void _tell_limit(Story story, Exchange x):
     cdef Limit limit
     names = []
@@ -157,6 +167,7 @@ cdef dict _tell_rule(Story story, Exchange x):
     story.result["rule"] = {key: rule.origin[key] for key in ("kind", "namespace", "name", "route", "file", "line")}
     where = f"{rule.origin['kind']} {rule.origin['namespace']}/{rule.origin['name']}"
     story.tell("find_rule", rule.origin["route"] or where, f"the first matching rule of {x.vhost.name} is of {where}")
+    _tell_overload(story, x)
     _tell_limit(story, x)
     if fault is not None and fault.delay_share:
         story.tell("fault", f"delay of {fault.delay} ms", f"for {fault.delay_share / 10000:g} % of requests")
@@ -178,6 +189,8 @@ cdef dict _tell_rule(Story story, Exchange x):
     if rule.rewrite is not None:
         x.rewrite_path()
         story.tell("rewrite", x.rewritten.decode("latin-1"), f"was {x.original_path.decode('latin-1')}")
+    if rule.guard is not None:
+        story.tell("guard", f"Resilience {rule.guard.resilience.name}", "of this rule: " + "; ".join(rule.guard.resilience.told))
     return _tell_destination(story, x)
 
 

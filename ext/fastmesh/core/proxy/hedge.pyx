@@ -10,6 +10,7 @@ from fastmesh.core.net.failure cimport FAIL_NONE, FAIL_OVERFLOW
 from fastmesh.core.net.stream cimport ClientStream
 from fastmesh.core.proxy.attempt cimport idempotent
 from fastmesh.core.proxy.ejection cimport attempt_lost, leave_trial, report
+from fastmesh.core.proxy.overload cimport guard_told
 from fastmesh.core.proxy.relay cimport RelayText, request_out
 from fastmesh.core.proxy.retries cimport retry_begins, retry_ends
 from fastmesh.core.route.cluster cimport Cluster, HTTP_2, HTTP_AS_CLIENT
@@ -112,6 +113,8 @@ cdef class Rival(StreamUser):
 
     cdef void _report(self, int outcome, int status):
         fm_bump(&self.endpoint.row[EP_RQ_ERROR], 1)
+        if self.exchange.cluster.resilience is not None:
+            guard_told(self.exchange, self.endpoint, False)
         if self.exchange.cluster.watched:
             report(self.exchange.cluster, self.endpoint, outcome, status)
 

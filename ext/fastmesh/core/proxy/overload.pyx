@@ -4,47 +4,82 @@ import logging
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.base.arena cimport sum_rows
-from fastmesh.core.base.atomics cimport fm_add
+from fastmesh.core.base.atomics cimport fm_add, fm_bump
 from fastmesh.core.base.clock cimport now_ms, now_ns
-from fastmesh.core.base.counters cimport CLUSTER_ROW, CL_RQ_ACTIVE, GU_ANSWERED, GU_FAILED_OVER, GU_LIMITED, GU_SHED, HC_WINDOW
+from fastmesh.core.base.counters cimport (
+    CLUSTER_ROW, CL_RQ_ACTIVE, GU_ANSWERED, GU_FAILED_OVER, GU_LIMITED, GU_SHED, HC_WINDOW, RG_RQ_ACTIVE, RULE_GUARD_ROW,
+)
 from fastmesh.core.base.rng cimport rng_below
 from fastmesh.core.guard.breaker cimport breaker_admit, breaker_due, breaker_judge, breaker_let_go, breaker_probed
 from fastmesh.core.guard.gradient cimport gradient_limit, gradient_sample
 from fastmesh.core.guard.health cimport chance_note, chance_of
 from fastmesh.core.proxy.find cimport ANSWERED, GO_ON
 from fastmesh.core.proxy.reply cimport Replying
+from fastmesh.core.proxy.rescue cimport Rescue
 from fastmesh.core.route.flags cimport FLAG_FB, FLAG_UO
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.endpoint cimport Endpoint
-from fastmesh.core.route.resilience cimport PriorityClass, Refusal, Resilience
-from fastmesh.core.route.rule cimport Destination, mirrored
+from fastmesh.core.route.resilience cimport PriorityClass, Refusal, Resilience, RuleGuard
+from fastmesh.core.route.rule cimport Destination, Fallback, mirrored
 from fastmesh.core.wire.grpc cimport http_of_grpc
+
+cdef enum:
+    HOPS_MAX = 16             # backups of backups; a circle of them is refused when it is read
 
 cdef object log = logging.getLogger("fastmesh.breaker")
 
 
 cdef int guard(Replying t):
     cdef Resilience rule = t.cluster.resilience
-    if rule.breaks and not breaker_admit(rule.words, &rule.breaker, now_ms(), &t.probing):
-        if rule.backup is None:
-            fm_add(&rule.words[GU_ANSWERED], 1)
-            return _refuse(t, rule.broken, "breaker_open")
+    cdef int hops = 0
+    while rule is not None and rule.breaks and not breaker_admit(rule.words, &rule.breaker, now_ms(), &t.probing):
+        if rule.backup is None or hops >= HOPS_MAX or not _fail_over(t, rule.backup):
+            return _refuse(t, rule.broken, "breaker_open", &rule.words[GU_ANSWERED])
         fm_add(&rule.words[GU_FAILED_OVER], 1)
-        if not _fail_over(t, rule.backup):
-            return _refuse(t, rule.broken, "breaker_open")
-        rule = t.cluster.resilience
+        hops += 1
+        rule = t.cluster.resilience       # the backup's own, which may be open as well
     if rule is not None and rule.limits:
-        return _limit(t, rule)
+        return _limit(t, rule, sum_rows(t.cluster.rows + CL_RQ_ACTIVE, CLUSTER_ROW, t.cluster.slots))
     return GO_ON
 
 
-cdef int _refuse(Replying t, Refusal refusal, const char* details):
+cdef int guard_rule(Replying t):
+    cdef RuleGuard guard = t.rule.guard
+    if guard.rows == NULL:
+        guard.attach(t.engine.arena, t.engine.slot)
+    if _limit(t, guard.resilience, sum_rows(guard.rows + RG_RQ_ACTIVE, RULE_GUARD_ROW, guard.slots)) != GO_ON:
+        return ANSWERED
+    fm_bump(&guard.row[RG_RQ_ACTIVE], 1)
+    t.held = True
+    return GO_ON
+
+
+cdef void rule_left(Replying t):
+    cdef RuleGuard guard = t.rule.guard
+    fm_bump(&guard.row[RG_RQ_ACTIVE], <uint64_t>-1)
+    _learn(t, guard.resilience)
+
+
+cdef void _learn(Replying t, Resilience rule):
+    """How long it took, where that decides how many may come at a time."""
+    if rule.limits and rule.limit == 0 and t.answered_at:
+        gradient_sample(rule.words, &rule.gradient, t.started // 1000, t.ended // 1000, rng_below(&t.engine.rng, 100))
+
+
+cdef int _refuse(Replying t, Refusal refusal, const char* details, uint64_t* answered):
+    """What the object says itself counts; else the rule may know another place to go. `answered` counts those that do not."""
+    cdef Fallback fallback = None if refusal.written else t.fallback_for(FLAG_UO)
+    cdef Rescue row
+    if fallback is not None:
+        row.status, row.flag, row.details, row.body = refusal.status, FLAG_UO, details, ""
+        return t.fall_back(fallback, &row)
+    fm_add(answered, 1)
     return t._reply(refusal.status, FLAG_UO, details, b"text/plain" if refusal.body else None,
                     PyBytes_AS_STRING(refusal.body), PyBytes_GET_SIZE(refusal.body), refusal.headers)
 
 
 cdef bint _fail_over(Replying t, str name):
-    """The backup's cluster with the headers of the request's destination. Its own breaker is not asked."""
+    """The backup's cluster with the headers of the request's destination."""
     cdef Destination to = Destination.__new__(Destination)
     to.cluster = t.snapshot.cluster(name)
     if to.cluster is None:
@@ -53,28 +88,25 @@ cdef bint _fail_over(Replying t, str name):
     t.flags |= FLAG_FB
     t.destination = mirrored(t.destination, to)
     t.cluster = to.cluster
+    t.bound = None                        # a session is with an endpoint of the other one
     if to.cluster.rows == NULL:
         to.cluster.attach(t.engine.arena, t.engine.slot)
     return True
 
 
-cdef int _limit(Replying t, Resilience rule):
-    cdef Cluster cluster = t.cluster
+cdef int _limit(Replying t, Resilience rule, uint64_t active):
     cdef PriorityClass priority
     cdef uint64_t limit = rule.limit
-    cdef uint64_t active = sum_rows(cluster.rows + CL_RQ_ACTIVE, CLUSTER_ROW, cluster.slots)
     if limit == 0:
         limit = gradient_limit(rule.words, &rule.gradient, now_ns() // 1000, rng_below(&t.engine.rng, 100))
     if active < limit:
         priority = rule.class_of(&t.request)
         if priority is None or active * 100 < limit * priority.share:
             return GO_ON                  # the likely case
-        fm_add(&rule.words[GU_SHED], 1)
         _let_go(t)
-        return _refuse(t, rule.full, "shed_by_priority")
-    fm_add(&rule.words[GU_LIMITED], 1)
+        return _refuse(t, rule.full, "shed_by_priority", &rule.words[GU_SHED])
     _let_go(t)
-    return _refuse(t, rule.full, "reached_concurrency_limit")
+    return _refuse(t, rule.full, "reached_concurrency_limit", &rule.words[GU_LIMITED])
 
 
 cdef void _let_go(Replying t):
@@ -83,10 +115,10 @@ cdef void _let_go(Replying t):
         breaker_let_go(t.cluster.resilience.words)
 
 
-cdef void guard_told(Replying t, bint good):
+cdef void guard_told(Replying t, Endpoint endpoint, bint good):
     cdef Resilience rule = t.cluster.resilience
     cdef uint64_t now = now_ms()
-    chance_note(&t.endpoint.health[HC_WINDOW], good, now, rule.half_life)
+    chance_note(&endpoint.health[HC_WINDOW], good, now, rule.half_life)
     if rule.breaks and not good and breaker_due(rule.words, &rule.breaker, now):
         _judge(t.cluster, now)
 
@@ -109,8 +141,7 @@ cdef void guard_left(Replying t):
     cdef Resilience rule = t.cluster.resilience
     cdef bint bad
     cdef int verdict
-    if rule.limits and rule.limit == 0 and t.answered_at:
-        gradient_sample(rule.words, &rule.gradient, t.started // 1000, t.ended // 1000, rng_below(&t.engine.rng, 100))
+    _learn(t, rule)
     if not t.probing:
         return
     t.probing = False

@@ -16,7 +16,8 @@ cdef class Replying(Finding):
     cdef Refusal _refusal(self, uint32_t flag)
     cdef void _dress(self, HeadOut* out, Refusal refusal, const char** body, size_t* body_size)
     cdef int _give_up(self, int failure)
-    cdef int _fall_back(self, Fallback fallback, Rescue row)
+    cdef Fallback fallback_for(self, uint32_t flag)       # where a request goes that failed like this; None: that is its end
+    cdef int fall_back(self, Fallback fallback, const Rescue* row)
     cdef void go_to(self, Destination destination)        # see exchange
     cdef int _limited(self, Limit limit)
     cdef int _redirect(self)
@@ -25,6 +26,7 @@ cdef class Replying(Finding):
     cdef void leave_copies(self)
     cdef void leave_rival(self)
     cdef void leave_guard(self)
+    cdef void leave_rule(self)
     cdef void filtered(self)
     cdef void _recycle(self)
     cdef void keep_head(self)

@@ -126,13 +126,20 @@ cdef class Replying(Finding):
         if failure == FAIL_OVERFLOW or failure == FAIL_QUEUE:
             headers = OVERLOADED if failure == FAIL_OVERFLOW else WAITED
         cdef size_t size = strlen(row.body)
-        cdef Fallback fallback = self.rule.policy.fallback if self.rule.policy is not None else None
-        if fallback is not None and fallback.flags & row.flag and not self.fell_back and not self.copied:
-            if fallback.destination is None or self.replayable or self.attempts == 0:
-                return self._fall_back(fallback, row)
+        cdef Fallback fallback = self.fallback_for(row.flag)
+        if fallback is not None:
+            return self.fall_back(fallback, &row)
         return self._reply(row.status, row.flag, row.details, b"text/plain" if size else None, row.body, size, headers)
 
-    cdef int _fall_back(self, Fallback fallback, Rescue row):
+    cdef Fallback fallback_for(self, uint32_t flag):
+        cdef Fallback fallback = self.rule.policy.fallback if self.rule.policy is not None else None
+        if fallback is None or not fallback.flags & flag or self.fell_back or self.copied:
+            return None
+        if fallback.destination is None or self.replayable or self.attempts == 0:
+            return fallback
+        return None
+
+    cdef int fall_back(self, Fallback fallback, const Rescue* row):
         """The rule's destination failed the request: to the other one, or the answer that was written for this."""
         cdef Direct direct = fallback.direct
         self.fell_back = True
@@ -190,6 +197,8 @@ cdef class Replying(Finding):
                 self.leave_guard()
         if self.trial != NULL:
             leave_trial(self)
+        if self.held:
+            self.leave_rule()
         if self.retrying:
             retry_ends(self)
         if self.tunnel:
@@ -207,6 +216,9 @@ cdef class Replying(Finding):
         self._recycle()
 
     cdef void leave_guard(self):
+        pass                              # see exchange
+
+    cdef void leave_rule(self):
         pass                              # see exchange
 
     cdef void leave_copies(self):
@@ -275,7 +287,7 @@ cdef class Replying(Finding):
         self.details = NULL
         self.request_done = self.response_begun = self.counted = self.retrying = False
         self.fell_back = self.stale_retried = self.replayable = self.client_paused = self.upstream_paused = self.tunnel = False
-        self.grpc = self.unreported = self.copied = self.hashed = self.probing = False
+        self.grpc = self.unreported = self.copied = self.hashed = self.probing = self.held = False
         self.path_written = False
         self.tunnel_ends = self.charged = 0
         self.deadline = 0

@@ -12,7 +12,7 @@ from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.flags cimport (
     FLAG_UH, FLAG_UF, FLAG_UO, FLAG_NR, FLAG_URX, FLAG_NC, FLAG_UT, FLAG_UC, FLAG_LR,
-    FLAG_DC, FLAG_DI, FLAG_FI, FLAG_RL, FLAG_DPE, FLAG_UPE, FLAG_SI, FLAG_UR, FLAG_DT, FLAG_FB, FLAG_FE,
+    FLAG_DC, FLAG_DI, FLAG_FI, FLAG_RL, FLAG_DPE, FLAG_UPE, FLAG_SI, FLAG_UR, FLAG_DT, FLAG_FB, FLAG_FE, FLAG_OM,
 )
 from fastmesh.core.route.limit cimport Limit
 from fastmesh.core.route.match cimport Clause, Request
@@ -98,6 +98,7 @@ cdef class Transit(StreamUser):
     cdef bint response_begun          # a final head went to the client
     cdef bint accounted
     cdef bint probing                 # its outcome decides whether a half-open breaker closes
+    cdef bint held                    # among the requests under way of its rule's Resilience
     cdef bint counted                 # in the cluster's and endpoint's active gauges
     cdef bint retrying                # in the cluster's retry gauge
     cdef uint16_t attempts            # tries so far

@@ -1,5 +1,5 @@
 """One worker: its listeners, its snapshot, and the life of both."""
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from fastmesh.core.net.acceptor cimport Acceptor
 from fastmesh.core.net.stream cimport Downstream, ServerStream, ServerUserFactory, StreamUser
 from fastmesh.core.net.tls.contexts cimport TlsContexts
@@ -27,6 +27,7 @@ cdef class Worker(Engine):
     cdef object load_filter   # (plan of a filter) -> the user's object
     cdef dict gates           # listener name -> Gate
     cdef list closing         # gates without a listener whose connections still live
+    cdef uint64_t* pressure   # this worker's PressureWord row
     cdef Gate _open(self, Listener listener, int fd)
     cdef void _sort_pools(self)
     cdef void _limit_h2(self, dict given, uint32_t grace)

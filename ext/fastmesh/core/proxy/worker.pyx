@@ -1,12 +1,12 @@
 """See worker.pxd. This is the face of the data plane towards Python."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport strcmp, strlen
-from fastmesh.core.base.arena cimport ENTRY_WORKER, Arena
-from fastmesh.core.base.atomics cimport fm_bump
+from fastmesh.core.base.arena cimport ENTRY_PRESSURE, ENTRY_WORKER, Arena, sum_rows
+from fastmesh.core.base.atomics cimport fm_bump, fm_store
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.counters cimport (
-    WK_CX_ACTIVE, WK_CX_TOTAL, WK_OPEN_FDS, WK_REFUSED_400, WK_REFUSED_413, WK_REFUSED_414, WK_REFUSED_431, WK_REFUSED_501,
+    PRESSED_CLOSE, PRESSED_STOP, PRESSURE_ROW, PR_CONNECTIONS, PR_LAG, PR_LEVEL, PR_MEMORY, WK_CX_ACTIVE, WK_CX_TOTAL, WK_OPEN_FDS, WK_REFUSED_400, WK_REFUSED_413, WK_REFUSED_414, WK_REFUSED_431, WK_REFUSED_501,
     WK_REFUSED_505, WORKER_ROW,
 )
 from fastmesh.core.base.wheel cimport Wheel
@@ -30,6 +30,18 @@ from fastmesh.core.route.chain cimport ChainTable
 from fastmesh.core.route.cluster cimport Cluster, HTTP_2, HTTP_AS_CLIENT
 from fastmesh.core.route.endpoint cimport Endpoint
 from fastmesh.core.route.snapshot cimport Listener, Snapshot
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    static void fm_trim(void) { malloc_trim(0); }
+    #else
+    static void fm_trim(void) { }
+    #endif
+    """
+    void fm_trim() nogil
 
 cdef dict REFUSED = {400: WK_REFUSED_400, 413: WK_REFUSED_413, 414: WK_REFUSED_414, 431: WK_REFUSED_431,
                      501: WK_REFUSED_501, 505: WK_REFUSED_505}
@@ -178,7 +190,11 @@ cdef class Worker(Engine):
         self._limit_h2(settings.get("http2", {}), settings.get("drain_idle_ms", 5_000))
         self.timeouts.handshake = timeouts.get("handshake", 10_000)
         self.retry_body = limits.get("retry_body", 65536)
-        self.row = arena.words(ENTRY_WORKER, "workers", 7, WORKER_ROW * arena.slots) + index * WORKER_ROW
+        self.rows = arena.words(ENTRY_WORKER, "workers", 7, WORKER_ROW * arena.slots)
+        self.row = self.rows + index * WORKER_ROW
+        self.slots = arena.slots
+        self.pressure = arena.words(ENTRY_PRESSURE, "workers", 7, PRESSURE_ROW * arena.slots) + index * PRESSURE_ROW
+        self.most_connections = settings.get("overload", {}).get("connections", 0)
         self.contexts = TlsContexts()
         self.checker = make_checker(self)
         self.pools = {}
@@ -308,7 +324,7 @@ cdef class Worker(Engine):
         `idle_grace` seconds."""
         cdef Gate gate
         cdef Downstream connection
-        self.draining = True
+        self.draining = self.parting = True
         self.checker.stop()
         for gate in self.gates.values():
             gate.acceptor.stop()
@@ -316,6 +332,42 @@ cdef class Worker(Engine):
             for connection in list(gate.open):
                 connection.announce_end()
         self.loop.call_later(idle_grace, self.close_idle)
+
+    @property
+    def all_connections(self):
+        """Of clients, all workers together."""
+        return sum_rows(self.rows + WK_CX_ACTIVE, WORKER_ROW, self.slots)
+
+    def press(self, int level, uint32_t shedding, tuple pressures):
+        """What the worker does from now on because it has too much to do (PressureLevel). `pressures`: of memory, connections and lag,
+        in thousandths."""
+        cdef bint parts = level >= PRESSED_CLOSE
+        cdef Gate gate
+        cdef Downstream connection
+        fm_store(&self.pressure[PR_MEMORY], pressures[0])
+        fm_store(&self.pressure[PR_CONNECTIONS], pressures[1])
+        fm_store(&self.pressure[PR_LAG], pressures[2])
+        fm_store(&self.pressure[PR_LEVEL], level)
+        self.shedding = shedding
+        self.accepts_none = level >= PRESSED_STOP
+        if parts and not self.parting:
+            for gate in list(self.gates.values()) + self.closing:
+                for connection in list(gate.open):
+                    connection.announce_end()
+        self.parting = self.draining or parts
+
+    def close_quiet(self, milliseconds: int):
+        """Close HTTP/1 connections that are kept for another request, and that none has come on for this long."""
+        cdef uint64_t since = now_ms() - <uint64_t>milliseconds
+        cdef Gate gate
+        cdef Downstream connection
+        for gate in list(self.gates.values()) + self.closing:
+            for connection in list(gate.open):
+                connection.close_if_quiet(since)
+
+    def trim(self):
+        """Give memory that is free back to the system."""
+        fm_trim()
 
     def close_idle(self):
         """Close keep-alive connections without a request."""

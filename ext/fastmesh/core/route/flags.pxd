@@ -21,3 +21,4 @@ cdef enum Flag:               # Envoy's response flags
     FLAG_DT = 131072          # a connection was too old
     FLAG_FB = 262144          # fastmesh: the breaker of its destination is open, a backup serves
     FLAG_FE = 524288          # filter error (not one of Envoy's)
+    FLAG_OM = 1048576         # the proxy is under pressure (Envoy: overload manager)

@@ -12,6 +12,7 @@ cdef class Refusal:           # how a request is answered that goes nowhere
     cdef uint16_t status
     cdef bytes body
     cdef list headers         # (name, value) bytes
+    cdef bint written         # by somebody, else it is the default
 
 cdef class PriorityClass:
     cdef readonly str name
@@ -46,3 +47,13 @@ cdef class Resilience:
     cdef PriorityClass class_of(self, const Request* request)      # None: there are no classes
 
 cdef Resilience make_resilience(plan)        # None for None
+
+cdef class RuleGuard:         # a Resilience for rules, together: how many of their requests are under way
+    cdef Resilience resilience
+    cdef bytes key            # "route|namespace/name"
+    cdef uint64_t* rows       # row 0 of RuleGuardWord, made at the first request
+    cdef uint64_t* row        # this worker's row
+    cdef int slots
+    cdef void attach(self, Arena arena, int slot)
+
+cdef RuleGuard make_rule_guard(plan, dict shared)         # None for None

@@ -1,7 +1,7 @@
 """See resilience.pxd."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from fastmesh.core.base.arena cimport ENTRY_GUARD, Arena
-from fastmesh.core.base.counters cimport GUARD_ROW
+from fastmesh.core.base.arena cimport ENTRY_GUARD, ENTRY_RULE_GUARD, Arena
+from fastmesh.core.base.counters cimport GUARD_ROW, RULE_GUARD_ROW
 from fastmesh.core.guard.gradient cimport RTT_BUCKETS
 from fastmesh.core.guard.trial cimport TRIALS_MAX
 from fastmesh.core.route.match cimport Request, first_match, make_clauses
@@ -32,10 +32,32 @@ cdef class Resilience:
         return found                      # who fits none is of the last
 
 
+cdef class RuleGuard:
+    cdef void attach(self, Arena arena, int slot):
+        self.resilience.attach(arena, self.key)
+        self.rows = arena.words(ENTRY_RULE_GUARD, PyBytes_AS_STRING(self.key), PyBytes_GET_SIZE(self.key), RULE_GUARD_ROW * arena.slots)
+        self.row = self.rows + slot * RULE_GUARD_ROW
+        self.slots = arena.slots
+
+
+cdef RuleGuard make_rule_guard(plan, dict shared):
+    if plan is None:
+        return None
+    cdef RuleGuard made
+    name = f"route|{plan['origin']['namespace']}/{plan['origin']['name']}"
+    made = shared.get(("guard", name))
+    if made is None:
+        made = shared["guard", name] = RuleGuard.__new__(RuleGuard)
+        made.key = name.encode()
+        made.resilience = make_resilience(plan)
+    return made
+
+
 cdef Refusal _make_refusal(dict plan):
     cdef Refusal refusal = Refusal.__new__(Refusal)
     refusal.status = plan["status"]
     refusal.body = plan["body"]
+    refusal.written = plan["written"]
     refusal.headers = [(name.encode(), value.encode()) for name, value in plan["headers"]]
     return refusal
 

@@ -7,6 +7,7 @@ from fastmesh.core.route.cors cimport Cors
 from fastmesh.core.route.hash_policy cimport HashPolicy
 from fastmesh.core.route.match cimport Clause, Request
 from fastmesh.core.route.path_index cimport PathIndex
+from fastmesh.core.route.resilience cimport RuleGuard
 from fastmesh.core.route.session cimport Session
 
 cdef enum Step:               # steps of the story that a rule asks for; a step that nobody configured is not called
@@ -21,6 +22,7 @@ cdef enum Step:               # steps of the story that a rule asks for; a step 
     STEP_HEDGE = 256
     STEP_STICKY = 512
     STEP_BACKEND = 1024     # a destination has a redirect or a rewrite of its own
+    STEP_GUARD = 4096       # a Resilience is for this rule: asked with the step `rewrite`
     STEP_COUNT = 2048      # no step of the story: what ended is counted by its match
 
 cdef enum RetryOn:
@@ -139,6 +141,7 @@ cdef class Rule:
     cdef list mirrors         # of Mirror, or None
     cdef list limits          # of Limit
     cdef Policy policy        # or None
+    cdef RuleGuard guard      # or None
     cdef list filters         # of filter.Filter, in the order of their request hooks; None when there are none
     cdef Destination choose(self, Rng* rng)
     cdef Destination choose_by(self, uint64_t hash)       # the same hash, the same destination while the weights stand

@@ -5,12 +5,13 @@ from fastmesh.core.base.rng cimport Rng, rng_below
 from fastmesh.core.route.cluster cimport Cluster
 from fastmesh.core.route.cors cimport make_cors
 from fastmesh.core.route.flags cimport (
-    FLAG_NC, FLAG_NR, FLAG_RL, FLAG_UC, FLAG_UF, FLAG_UH, FLAG_UO, FLAG_UPE, FLAG_UR, FLAG_URX, FLAG_UT,
+    FLAG_NC, FLAG_NR, FLAG_OM, FLAG_RL, FLAG_UC, FLAG_UF, FLAG_UH, FLAG_UO, FLAG_UPE, FLAG_UR, FLAG_URX, FLAG_UT,
 )
 from fastmesh.core.route.hash_policy cimport make_hash_policy
 from fastmesh.core.route.header_ops cimport make_ops
 from fastmesh.core.route.match cimport MATCH_PREFIX, Clause, Request, first_match, make_clauses
 from fastmesh.core.route.path_index cimport INDEXED_FROM, Walk, make_path_index, next_rule
+from fastmesh.core.route.resilience cimport make_rule_guard
 from fastmesh.core.route.session cimport make_session
 from fastmesh.core.wire.message cimport (
     METHOD_DELETE, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_PATCH, METHOD_POST, METHOD_PUT, METHOD_TRACE,
@@ -30,8 +31,8 @@ cdef dict RETRY_ON = {
 }
 
 cdef dict FLAGS = {          # that a policy may name
-    "NC": FLAG_NC, "NR": FLAG_NR, "RL": FLAG_RL, "UC": FLAG_UC, "UF": FLAG_UF, "UH": FLAG_UH, "UO": FLAG_UO,
-    "UPE": FLAG_UPE, "UR": FLAG_UR, "URX": FLAG_URX, "UT": FLAG_UT,
+    "NC": FLAG_NC, "NR": FLAG_NR, "OM": FLAG_OM, "RL": FLAG_RL, "UC": FLAG_UC, "UF": FLAG_UF, "UH": FLAG_UH,
+    "UO": FLAG_UO, "UPE": FLAG_UPE, "UR": FLAG_UR, "URX": FLAG_URX, "UT": FLAG_UT,
 }
 cdef dict METHODS = {
     "GET": METHOD_GET, "HEAD": METHOD_HEAD, "POST": METHOD_POST, "PUT": METHOD_PUT, "DELETE": METHOD_DELETE,
@@ -344,6 +345,9 @@ cdef Rule make_rule(dict plan, dict clusters, list limits, dict shared):
     rule.session = make_session(plan["session"])
     rule.mirrors = [_make_mirror(item, rule, clusters, shared) for item in plan["mirrors"]] or None
     rule.policy = _make_policy(plan["policy"], clusters, shared)
+    rule.guard = make_rule_guard(plan["guard"], shared)
+    if rule.guard is not None:
+        rule.steps |= STEP_GUARD
     rule.limits = [limits[index] for index in plan["limits"]] or None
     if rule.limits is not None:
         rule.steps |= STEP_LIMIT

@@ -12,7 +12,8 @@ from libc.string cimport memcmp
 from fastmesh.core.base.atomics cimport fm_bump
 from fastmesh.core.base.clock cimport now_ms
 from fastmesh.core.base.counters cimport (
-    WK_BODY_TIMEOUT, WK_CLIENT_ABORT, WK_CX_ACTIVE, WK_HEADER_TIMEOUT, WK_IDLE_TIMEOUT, WK_RX_BYTES, WK_TX_BYTES,
+    WK_BODY_TIMEOUT, WK_CLIENT_ABORT, WK_CX_ACTIVE, WK_HEADER_TIMEOUT, WK_IDLE_TIMEOUT, WK_OVERLOAD_ENDED, WK_RX_BYTES,
+    WK_TX_BYTES,
 )
 from fastmesh.core.base.outbuf cimport out_append, out_consume, out_free, out_reserve, out_size
 from fastmesh.core.net.readiness cimport (
@@ -171,7 +172,7 @@ cdef class ServerH1(ServerStream):
             return size
         self.requests += 1
         self.minor = head.minor
-        self.keep_alive = head.keep_alive and not self.reactor.draining
+        self.keep_alive = head.keep_alive
         self.head_sent = self.response_done = self.request_done = self.bodyless = self.last = False
         self.received = 0
         self.framing = head.framing
@@ -284,7 +285,9 @@ cdef class ServerH1(ServerStream):
 
     cdef void send_head(self, HeadOut* out):
         """The final head. Chooses keep-alive or close, and close-delimited framing for HTTP/1.0 clients."""
-        if self.reactor.draining or self.last or not self.request_done:
+        if self.reactor.parting or self.last or not self.request_done:
+            if self.keep_alive and self.reactor.parting and not self.reactor.draining:
+                fm_bump(&self.reactor.row[WK_OVERLOAD_ENDED], 1)
             self.keep_alive = False       # an answer before the end of the request ends the connection
         self.head_sent = True
         if out.framing == FRAMING_TUNNEL:
@@ -550,6 +553,12 @@ cdef class ServerH1(ServerStream):
 
     cdef void close_if_idle(self):
         if self.state == SERVER_HEAD and out_size(&self.held) == 0 and out_size(&self.out) == 0:
+            self.close()
+
+    cdef void close_if_quiet(self, uint64_t since):
+        if self.state == SERVER_HEAD and self.requests and not self.head_begun and self.since <= since \
+                and out_size(&self.held) == 0 and out_size(&self.out) == 0:
+            fm_bump(&self.reactor.row[WK_OVERLOAD_ENDED], 1)
             self.close()
 
     cdef void on_timer(self, int kind) noexcept:

@@ -56,7 +56,7 @@ cdef class ServerH2(Downstream):
         frames.open_on(self, True)
         self.watch_read()
         frames._within(self.reactor.timeouts.header, frames.born)
-        if self.reactor.draining:
+        if self.reactor.parting:
             frames.wind_down()
         if size > 0 and self.fd >= 0:
             frames.take(data, size)
