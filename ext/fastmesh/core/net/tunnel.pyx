@@ -43,6 +43,7 @@ cdef TunnelEndpoint connect_tunnel(Reactor reactor, TunnelOwner owner, Endpoint 
 cdef Tunnel open_tunnel(TunnelOwner owner, TunnelClient client, TunnelEndpoint endpoint, const char* data, size_t size, uint64_t idle,
                         uint64_t most, Flow up, Flow down):
     cdef Tunnel tunnel = Tunnel.__new__(Tunnel)
+    cdef Flow first, answer
     tunnel.reactor = client.reactor
     tunnel.owner = owner
     tunnel.client, tunnel.endpoint = client, endpoint
@@ -54,10 +55,11 @@ cdef Tunnel open_tunnel(TunnelOwner owner, TunnelClient client, TunnelEndpoint e
     tunnel._arm()
     client.watch_read()
     endpoint.watch_read()
+    first, answer = tunnel.up, tunnel.down
     if size:
-        tunnel.up.take(data, size)
+        first.take(data, size)
     if (out_size(&endpoint.answer) or endpoint.posts) and not tunnel.over:
-        tunnel.down.take(endpoint.answer.data + endpoint.answer.start, out_size(&endpoint.answer))
+        answer.take(endpoint.answer.data + endpoint.answer.start, out_size(&endpoint.answer))
         out_free(&endpoint.answer)
     return tunnel
 
@@ -78,25 +80,48 @@ cdef void _reset(Descriptor connection):
     setsockopt(connection.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard))
 
 
+# An end lets go of the tunnel and its flows, and neither an argument nor a call through an attribute holds them: these
+# names do, while a flow is at work.
+
+cdef inline void pull(Flow flow):
+    cdef Flow working = flow
+    cdef Tunnel tunnel = flow.tunnel
+    working.pull()
+
+
+cdef inline void push(Flow flow):
+    cdef Flow working = flow
+    cdef Tunnel tunnel = flow.tunnel
+    working.push()
+
+
+cdef inline void lose(Flow flow):
+    """The source of this flow is gone."""
+    cdef Flow working = flow
+    cdef Tunnel tunnel = flow.tunnel
+    tunnel.lost(working, True)
+
+
 cdef class TunnelClient(Downstream):
     cdef void start(self, const char* data, size_t size):
         self.owner.on_begun(data, size)
 
     cdef void on_readable(self):
-        self.tunnel.up.pull()
+        pull(self.tunnel.up)
 
     cdef void on_writable(self):
-        self.tunnel.down.push()
+        push(self.tunnel.down)
 
     cdef void on_hangup(self):
         if self.tunnel is not None:
-            self.tunnel.lost(self.tunnel.up, True)
+            lose(self.tunnel.up)
         else:
             self.owner.on_client_gone()
 
     cdef void cut(self):
-        if self.tunnel is not None:
-            self.tunnel.end(TUNNEL_CUT)
+        cdef Tunnel tunnel = self.tunnel
+        if tunnel is not None:
+            tunnel.end(TUNNEL_CUT)
         else:
             self.owner.on_client_gone()
 
@@ -159,13 +184,13 @@ cdef class TunnelEndpoint(Upstream):
 
     cdef void on_readable(self):
         if self.tunnel is not None:
-            self.tunnel.down.pull()
+            pull(self.tunnel.down)
         elif self.asking:
             self._read_answer()
 
     cdef void on_writable(self):
         if self.tunnel is not None:
-            self.tunnel.up.push()
+            push(self.tunnel.up)
         elif self.asking:
             self.unwatch_write()
         else:
@@ -173,7 +198,7 @@ cdef class TunnelEndpoint(Upstream):
 
     cdef void on_hangup(self):
         if self.tunnel is not None:
-            self.tunnel.lost(self.tunnel.down, True)
+            lose(self.tunnel.down)
         elif self.fd >= 0:
             self.on_unreachable(FAIL_CONNECT)
 
@@ -292,6 +317,7 @@ cdef class Tunnel(Timed):
 
     cdef void end(self, int how):
         cdef bint reset = how != TUNNEL_DONE
+        cdef Tunnel ending = self                             # whose last holder may be one of those below
         if self.over:
             return
         self.over = True
