@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from fastmesh.cli.filter_checks import filter_problems
+from fastmesh.config.compile import Role, compile_plan
 from fastmesh.config.store import ReadResult, read
 from fastmesh.errors import EXIT_DATA, EXIT_OK, Problem
 from fastmesh.filter_modules import folder_complaint
@@ -72,6 +73,7 @@ def validate(
     result = read(
         paths, strict=strict, allow_unenforced=allow_unenforced, per_object=per_object, mesh_config=mesh_config
     )
+    result = _compiled(result, per_object=per_object)
     code = filter_problems(result.resources.filters, folders, run=import_filters) if folders else []
     result.problems.extend(code)
     if output == "json":
@@ -86,6 +88,19 @@ def validate(
         else:
             click.echo(f"{len(result.errors)} errors, {len(result.warnings)} warnings{_served(result)}", err=True)
     sys.exit(EXIT_DATA if result.errors else EXIT_OK)
+
+
+def _compiled(result: ReadResult, *, per_object: bool) -> ReadResult:
+    """Also what is wrong only beside other objects, as a client of the mesh would meet it."""
+    while result.ok:
+        _, problems = compile_plan(result.resources, Role(identity=True, intercepts=True))
+        errors = [problem for problem in problems if problem.severity == "error"]
+        rest = result.without(errors) if per_object and errors else None
+        if rest is None:
+            result.problems.extend(errors)
+            break
+        result = rest
+    return result
 
 
 def _served(result: ReadResult) -> str:

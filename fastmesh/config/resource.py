@@ -13,6 +13,11 @@ T = TypeVar("T")
 DEFAULT_NAMESPACE = "default"
 WRITTEN = {"APIGateway": "Gateway"}  # kinds that have another name inside fastmesh
 
+
+def written_kind(kind: str) -> str:
+    return WRITTEN.get(kind, kind)
+
+
 # What a deviation made of an object that its kind would otherwise refuse.
 Honoured = Literal["mesh-wildcard"]
 
@@ -49,7 +54,7 @@ class Resource(Generic[T]):
         """A finding about the value at `path`."""
         return Problem(
             severity=severity, code=code, file=self.source.file, line=self.source.line(path), message=message,
-            kind=WRITTEN.get(self.kind, self.kind), namespace=self.namespace, name=self.name, field=dotted(path),
+            kind=written_kind(self.kind), namespace=self.namespace, name=self.name, field=dotted(path),
             cause=cause,
         )  # fmt: skip
 

@@ -18,7 +18,7 @@ from fastmesh.config.place import Source
 from fastmesh.config.read.decode import decode
 from fastmesh.config.read.load import STDIN, Loaded, load
 from fastmesh.config.read.mesh_config import has_networks, is_mesh_map, networks_of_map, of_map, of_own
-from fastmesh.config.resource import AnyResource, Resource
+from fastmesh.config.resource import AnyResource, Resource, written_kind
 from fastmesh.errors import ConfigError, Problem
 from fastmesh.model import gateway_api, gateway_api_tls
 from fastmesh.model.authorization_policy import AuthorizationPolicy
@@ -171,6 +171,23 @@ class ReadResult:
     @property
     def ok(self) -> bool:
         return len(self.errors) == sum(_is_error(problem) for each in self.left_out for problem in each.problems)
+
+    def without(self, errors: Sequence[Problem]) -> ReadResult | None:
+        """The rest, when each of these errors, found later, is about one object; None when one is not, or is about the
+        settings of the mesh, which hold for all."""
+        wrong: dict[tuple[str, str, str], list[Problem]] = {}
+        for problem in errors:
+            wrong.setdefault((problem.kind, problem.namespace, problem.name), []).append(problem)
+        resources, left_out = ConfigSet(), list(self.left_out)
+        for resource in self.resources:
+            key = written_kind(resource.kind), resource.namespace, resource.name
+            own = None if resource.kind in ("MeshConfig", "MeshNetworks") else wrong.pop(key, None)
+            if own is None:
+                resources.add(resource)
+            else:
+                source = resource.source
+                left_out.append(LeftOut(source.file, source.line(), own[0].kind, own[0].namespace, own[0].name, own))
+        return None if wrong else ReadResult(resources, [*self.problems, *errors], self.files, left_out)
 
     @property
     def errors(self) -> list[Problem]:

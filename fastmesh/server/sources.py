@@ -79,11 +79,15 @@ class FileSources:
     ) -> Compiled:
         """`filters` have their code already."""
         settings, own = self._settings, self._own_identity(last)
-        plan, more = compile_plan(found.resources, self._role_of(own), resolve=answers)
+        role = self._role_of(own)
+        plan, more = compile_plan(found.resources, role, resolve=answers)
         more = strictly(more) if settings.strict else more
-        errors = [str(problem) for problem in more if problem.severity == "error"]
-        if errors:
-            raise SourcesError(errors)
+        while errors := [problem for problem in more if problem.severity == "error"]:
+            rest = found.without(errors) if settings.per_object else None
+            if rest is None:
+                raise SourcesError([str(problem) for problem in errors])
+            found = rest
+            plan, more = compile_plan(found.resources, role, resolve=answers)
         problems = [*found.problems, *more]
         if filters is None:
             plan = with_code(plan, settings.filter_path)

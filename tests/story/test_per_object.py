@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +36,27 @@ spec:
   http: [{{directResponse: {{status: {status}, body: {{string: "{number} {version}"}}}}}}]
 """
 BROKEN = "---\nkind: [\n"
+CIRCLE = "".join(
+    f"""\
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}}}
+spec:
+  hosts: [{name}.example]
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  resolution: STATIC
+  endpoints: [{{address: 127.0.0.1}}]
+---
+apiVersion: fastmesh.io/v1alpha1
+kind: Resilience
+metadata: {{name: {name}}}
+spec:
+  host: {name}.example
+  breaker: {{errorPercent: 50, backup: {{host: {other}.example}}}}
+"""
+    for name, other in (("left", "right"), ("right", "left"))
+)
 UNENFORCED = """\
 ---
 apiVersion: security.istio.io/v1
@@ -109,6 +132,23 @@ def test_what_is_no_yaml_is_left_out_and_a_missing_file_refuses_the_whole(proxy:
     proxy.process.send_signal(signal.SIGHUP)
     eventually(lambda: "refused; the last good configuration keeps serving" in proxy.text())
     assert answers(proxy, "two")
+
+
+def test_an_object_that_is_wrong_beside_others_is_left_out(proxy: Proxy) -> None:
+    """Each of the two Resiliences is right by itself; that they lead in a circle shows when they are compiled."""
+    reload(proxy, mesh("two") + CIRCLE)
+    assert answers(proxy, "two")
+    text = proxy.get("/config_dump")[1]
+    assert [item["kind"] for item in json.loads(text)["objects"] if item["status"] == "refused"] == ["Resilience"]
+    assert "leads back to where it began" in json.loads(text)["errors"][0]
+    assert counted(proxy)["refused"] == "1"
+    command = [sys.executable, "-m", "fastmesh", "validate", "-f", proxy.file]
+    whole, single = (
+        subprocess.run([*command, *flag], capture_output=True, text=True) for flag in ((), ("--per-object",))
+    )
+    assert whole.returncode == single.returncode == 65
+    assert "leads back to where it began" in whole.stderr
+    assert f"{MANY + 4} objects would be served, 1 left out" in single.stderr
 
 
 def test_a_security_object_that_nothing_enforces_is_not_left_out(proxy: Proxy) -> None:

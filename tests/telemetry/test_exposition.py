@@ -207,14 +207,26 @@ def test_an_arena_of_the_core_can_be_read() -> None:
     assert envoy_stats.lines(arena) == {}
 
 
+def kinds_of_entries() -> dict[str, int]:
+    text = (Path(__file__).resolve().parents[2] / "ext/fastmesh/core/base/arena.pxd").read_text()
+    return {name: int(number) for name, number in re.findall(r"(ENTRY_\w+) = (\d+)", text)}
+
+
 def test_rows_are_as_wide_as_the_core_says() -> None:
     core = Path(__file__).resolve().parents[2] / "ext/fastmesh/core"
     account = (core / "proxy/account.pxd").read_text()
     assert int(re.search(r"BUCKETS = (\d+)", account)[1]) == istio.BUCKETS == len(BOUNDS) + 1  # type: ignore[index]
     assert int(re.search(r"HISTOGRAM = (\d+)", account)[1]) == istio.HISTOGRAM  # type: ignore[index]
     assert int(re.search(r"SERIES_WORDS = (\d+)", account)[1]) == istio.WORDS  # type: ignore[index]
-    kinds = (core / "base/arena.pxd").read_text()
-    assert int(re.search(r"ENTRY_SERIES = (\d+)", kinds)[1]) == istio.ENTRY_SERIES  # type: ignore[index]
+    assert kinds_of_entries()["ENTRY_SERIES"] == istio.ENTRY_SERIES
+
+
+def test_kinds_of_entries_have_numbers_of_their_own() -> None:
+    kinds = kinds_of_entries()
+    assert len(set(kinds.values())) == len(kinds) > 20
+    assert {name: kinds[name] for name in vars(words) if name.startswith("ENTRY_")} == {
+        name: number for name, number in vars(words).items() if name.startswith("ENTRY_")
+    }
 
 
 def test_ten_thousand_series_take_well_under_a_second() -> None:

@@ -17,18 +17,18 @@ cdef enum EntryKind:
     ENTRY_RING = 7           # shared round-robin position of a cluster
     ENTRY_LIMIT = 8          # rows of LimitRow
     ENTRY_TCP_SERIES = 9     # as ENTRY_SERIES, of connections
-    ENTRY_ROUTE = 20         # rows of RouteRow
     ENTRY_LEASES = 10        # tokens of one limit that were taken ahead: see guard/lease
     ENTRY_LEASE_ASKS = 11    # what workers ask of the master
+    ENTRY_ROUTE = 20         # rows of RouteRow
     ENTRY_HEALTH = 30        # HealthWord words of an endpoint
-    ENTRY_GUARD = 32         # GuardWord words of a cluster, and a histogram
-    ENTRY_PRESSURE = 40      # rows of PressureRow
-    ENTRY_RULE_GUARD = 41    # rows of RuleGuardRow
     ENTRY_DUTY = 31          # which worker does what only one should do: see guard/duty
+    ENTRY_GUARD = 32         # GuardWord words of a cluster, and a histogram
     ENTRY_RETRIES = 33       # rows of RetryWord
     ENTRY_TRIAL = 34         # TrialWord words of an endpoint
-    ENTRY_LOAD = 36          # what an endpoint says of its load: see route/load_rule
     ENTRY_LATENCY = 35       # LatencyWord words of an endpoint, and a histogram
+    ENTRY_LOAD = 36          # what an endpoint says of its load: see route/load_rule
+    ENTRY_PRESSURE = 40      # rows of PressureRow
+    ENTRY_RULE_GUARD = 41    # rows of RuleGuardRow
 
 cdef struct Entry:
     uint64_t hash
