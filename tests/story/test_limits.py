@@ -41,6 +41,7 @@ def drive(port: int, host: str, passed: list[float], until: float, rate: float) 
             due += 1 / rate
 
 
+@pytest.mark.quiet
 def test_a_hundred_a_second_over_four_workers(tmp_path: Path) -> None:
     """Ten seconds, four times the rate from eight connections per host: 1,000 pass, give or take 20."""
     with replicas("a") as (app,):
